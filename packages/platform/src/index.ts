@@ -1,0 +1,37 @@
+export { type Clock, type Timer, sleep } from './clock.js';
+export {
+  asError,
+  assert,
+  ConfigFault,
+  CorruptionFault,
+  Fault,
+  type FaultKind,
+  type FaultOptions,
+  LinkFault,
+  ProtocolFault,
+  StorageFault,
+} from './errors.js';
+export {
+  type FileLock,
+  type FileStatus,
+  type FileSystem,
+  type OpenFile,
+  type OpenMode,
+  parentOf,
+  readExactly,
+  readSmallFile,
+  replaceSmallFile,
+} from './files.js';
+export {
+  type Address,
+  type Connection,
+  type ConnectOptions,
+  formatAddress,
+  isLocalAddress,
+  type Listener,
+  type Network,
+  type Receiver,
+  SMALL_CHUNK_BYTES,
+} from './network.js';
+export type { Platform } from './platform.js';
+export { randomUuid, type Randomness } from './randomness.js';

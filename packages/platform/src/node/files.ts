@@ -1,0 +1,106 @@
+/**
+ * The local disk: names, directories, locks and room. What happens inside an open file is open-file.ts.
+ * Always holds: whatever fails is thrown as a StorageFault that names the path.
+ */
+import { constants, open } from 'node:fs';
+import * as fs from 'node:fs/promises';
+import type { FileStatus, FileSystem, OpenFile, OpenMode } from '../files.js';
+import { parentOf } from '../files.js';
+import { errnoName, storageFault } from './file-faults.js';
+import { lockFile } from './file-lock.js';
+import { NodeOpenFile, statusOf } from './open-file.js';
+import { systemCalls, type SystemCalls } from './system-calls.js';
+
+const FLAGS_OF: Readonly<Record<OpenMode, number>> = {
+  read: constants.O_RDONLY,
+  write: constants.O_RDWR,
+  create: constants.O_RDWR | constants.O_CREAT,
+  'create-new': constants.O_RDWR | constants.O_CREAT | constants.O_EXCL,
+};
+
+/** The files of this machine. New files have mode 0600, new directories 0700. */
+export function nodeFiles(calls: SystemCalls | null = systemCalls()): FileSystem {
+  return {
+    open: (path, mode) => openFile(path, mode, calls),
+    status: (path) => statusByName(path, calls),
+    list: (directory) => attempt('list', directory, async () => (await fs.readdir(directory)).sort()),
+    makeDirectory: (directory) => attempt('make directory', directory, () => makeDirectory(directory)),
+    rename: (from, to) => attempt(`rename to ${to}:`, from, () => fs.rename(from, to)),
+    remove: (path) => attempt('remove', path, () => ignoring('ENOENT', fs.unlink(path))),
+    removeTree: (directory) => attempt('remove', directory, () => fs.rm(directory, { recursive: true, force: true })),
+    syncDirectory: (directory) => attempt('sync directory', directory, () => syncDirectory(directory)),
+    lock: (path) => lockFile(path, calls),
+    room: (path) =>
+      attempt('ask for room at', path, async () => {
+        const { bavail, blocks, bsize } = await fs.statfs(path);
+        return { freeBytes: bavail * bsize, totalBytes: blocks * bsize };
+      }),
+  };
+}
+
+function openFile(path: string, mode: OpenMode, calls: SystemCalls | null): Promise<OpenFile> {
+  return new Promise((resolve, reject) => {
+    open(path, FLAGS_OF[mode], 0o600, (error, fd) => {
+      if (error === null) resolve(new NodeOpenFile(fd, path, calls));
+      else reject(storageFault('open', path, error));
+    });
+  });
+}
+
+async function statusByName(path: string, calls: SystemCalls | null): Promise<FileStatus | null> {
+  return await attempt('look at', path, async () => {
+    let status: FileStatus;
+    try {
+      status = statusOf(await fs.stat(path, { bigint: true }));
+    } catch (error) {
+      if (errnoName(error) === 'ENOENT') return null;
+      throw error;
+    }
+    if (status.kind !== 'block') return status;
+    const file = await openFile(path, 'read', calls);
+    try {
+      return await file.status();
+    } finally {
+      await file.close();
+    }
+  });
+}
+
+async function makeDirectory(directory: string): Promise<void> {
+  try {
+    await fs.mkdir(directory, 0o700);
+  } catch (error) {
+    const errno = errnoName(error);
+    if (errno === 'EEXIST' && (await fs.stat(directory)).isDirectory()) return;
+    if (errno !== 'ENOENT' || parentOf(directory) === directory) throw error;
+    await makeDirectory(parentOf(directory));
+    await ignoring('EEXIST', fs.mkdir(directory, 0o700));
+  }
+  await syncDirectory(parentOf(directory));
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const handle = await fs.open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    // Some file systems (FUSE, CIFS) know no syncing of directories and say EINVAL.
+    await ignoring('EINVAL', handle.sync());
+  } finally {
+    await handle.close();
+  }
+}
+
+async function ignoring(errno: string, done: Promise<void>): Promise<void> {
+  try {
+    await done;
+  } catch (error) {
+    if (errnoName(error) !== errno) throw error;
+  }
+}
+
+async function attempt<T>(action: string, path: string, call: () => Promise<T>): Promise<T> {
+  try {
+    return await call();
+  } catch (error) {
+    throw storageFault(action, path, error);
+  }
+}

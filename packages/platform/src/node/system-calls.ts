@@ -1,0 +1,101 @@
+/**
+ * The few system calls that Node does not offer, through koffi. Owns the bindings to libc.
+ *
+ * Always holds: a failed call throws an Error whose `code` is the errno's name, as Node's own do. Calls
+ * that may wait for the disk run on the thread pool; at most LIMIT of them are handed to koffi at once,
+ * because it throws when its queue is full.
+ * Must not know: paths, faults.
+ */
+import { createRequire } from 'node:module';
+import type { IKoffiLib } from 'koffi';
+
+export interface SystemCalls {
+  fallocate(fd: number, mode: number, position: number, lengthBytes: number): Promise<void>;
+  /** Resolves to the position reached. */
+  seek(fd: number, position: number, whence: number): Promise<number>;
+  /** Never waits. */
+  flock(fd: number, operation: number): void;
+}
+
+export const FALLOC_KEEP_SIZE = 1;
+export const FALLOC_PUNCH_HOLE = 2;
+export const SEEK_END = 2;
+export const SEEK_DATA = 3;
+export const SEEK_HOLE = 4;
+export const LOCK_EXCLUSIVE = 2;
+export const LOCK_NO_WAIT = 4;
+
+const LIMIT = 128;
+
+type Koffi = typeof import('koffi');
+type AsyncCall = (...parameters: unknown[]) => void;
+
+let loaded: SystemCalls | null | undefined;
+
+/** The calls, or null where koffi or libc cannot be loaded. Loaded once per process. */
+export function systemCalls(): SystemCalls | null {
+  if (loaded === undefined) loaded = load();
+  return loaded;
+}
+
+function load(): SystemCalls | null {
+  if (process.platform !== 'linux') return null;
+  let koffi: Koffi;
+  let libc: IKoffiLib;
+  try {
+    koffi = createRequire(import.meta.url)('koffi') as Koffi;
+    libc = koffi.load(null);
+  } catch {
+    return null;
+  }
+  return bind(koffi, libc);
+}
+
+function bind(koffi: Koffi, libc: IKoffiLib): SystemCalls | null {
+  const nameOf = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name]));
+  const failure = (call: string): Error => {
+    const errno = koffi.errno();
+    const code = errno === koffi.os.errno['ENOTSUP'] ? 'EOPNOTSUPP' : (nameOf.get(errno) ?? `errno ${errno}`);
+    return Object.assign(new Error(`${call}: ${code}`), { code, errno });
+  };
+
+  let running = 0;
+  const waiting: (() => void)[] = [];
+  const inPool = (call: string, run: AsyncCall, ...parameters: number[]): Promise<number> =>
+    new Promise((resolve, reject) => {
+      const start = (): void => {
+        running += 1;
+        run(...parameters, (error: unknown, result: number | bigint) => {
+          running -= 1;
+          const value = Number(result);
+          // errno belongs to this callback: it must be read before anything else runs.
+          const failed = error !== null ? (error as Error) : value < 0 ? failure(call) : null;
+          if (failed?.message === `${call}: EINTR`) start();
+          else if (failed === null) resolve(value);
+          else reject(failed);
+          waiting.shift()?.();
+        });
+      };
+      if (running < LIMIT) start();
+      else waiting.push(start);
+    });
+
+  try {
+    const fallocate = libc.func('int fallocate64(int fd, int mode, int64_t position, int64_t length)');
+    const lseek = libc.func('int64_t lseek64(int fd, int64_t position, int whence)');
+    const flock = libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number;
+    const fallocateInPool = fallocate.async as AsyncCall;
+    const lseekInPool = lseek.async as AsyncCall;
+    return {
+      fallocate: async (fd, mode, position, lengthBytes) => {
+        await inPool('fallocate', fallocateInPool, fd, mode, position, lengthBytes);
+      },
+      seek: (fd, position, whence) => inPool('lseek', lseekInPool, fd, position, whence),
+      flock: (fd, operation) => {
+        if (flock(fd, operation) !== 0) throw failure('flock');
+      },
+    };
+  } catch {
+    return null;
+  }
+}

@@ -1,0 +1,12 @@
+import type { Clock } from './clock.js';
+import type { FileSystem } from './files.js';
+import type { Network } from './network.js';
+import type { Randomness } from './randomness.js';
+
+/** Everything outside that the core may touch, in one bundle: real in the commands, simulated in tests. */
+export interface Platform {
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly files: FileSystem;
+  readonly network: Network;
+}

@@ -1,0 +1,158 @@
+/**
+ * Cuts a byte stream into frames: resumable at any byte, bounded, checked before anything is believed.
+ * The header is checked before its payload is waited for, the payload's checksum before the frame is
+ * handed on. Nothing is copied but headers that are split over two chunks.
+ *
+ * After a fault the reader is dead: the session that fed it must end.
+ */
+import { ProtocolFault } from '@rephub/platform';
+import { crc32 } from 'node:zlib';
+import { checkTrailer, decodeHeader, FrameHeader, HEADER_BYTES, TRAILER_BYTES } from './frame.js';
+
+export interface FrameSink {
+  /**
+   * One whole, checked frame. `header` and the array `raw` are used again for the next frame; the slices
+   * in `raw` (header, payload, trailer, as they came) may be kept.
+   */
+  frame(header: FrameHeader, raw: readonly Buffer[]): void;
+}
+
+export class FrameReader {
+  readonly #sink: FrameSink;
+  readonly #header = new FrameHeader();
+  readonly #split = Buffer.alloc(HEADER_BYTES);
+  readonly #raw: Buffer[] = [];
+  #part: 'header' | 'payload' | 'trailer' = 'header';
+  /** Bytes of the current part that have come. */
+  #got = 0;
+  #checksum = 0;
+  #dead = false;
+
+  constructor(sink: FrameSink) {
+    this.#sink = sink;
+  }
+
+  /** True between frames: an end of the stream here loses nothing. */
+  get atBoundary(): boolean {
+    return this.#part === 'header' && this.#got === 0;
+  }
+
+  /** Takes the next bytes; calls the sink for each frame that they complete. Throws the ProtocolFault of a bad frame. */
+  push(chunk: Buffer): void {
+    if (this.#dead) throw new ProtocolFault('frame-after-fault', 'bytes after a bad frame');
+    try {
+      this.#consume(chunk);
+    } catch (fault) {
+      this.#dead = true;
+      throw fault;
+    }
+  }
+
+  #consume(chunk: Buffer): void {
+    let at = 0;
+    // Where the bytes of the current frame begin in this chunk.
+    let frameFrom = 0;
+    while (at < chunk.length) {
+      switch (this.#part) {
+        case 'header': {
+          const next = this.#takeSmall(chunk, at, HEADER_BYTES, decodeInto);
+          if (next < 0) {
+            this.#raw.push(chunk.subarray(frameFrom));
+            return;
+          }
+          at = next;
+          this.#checksum = 0;
+          this.#part = this.#header.storedLength > 0 ? 'payload' : 'trailer';
+          if (this.#part === 'trailer') this.#checkPayload();
+          break;
+        }
+        case 'payload': {
+          const missing = this.#header.storedLength - this.#got;
+          const step = Math.min(missing, chunk.length - at);
+          this.#checksum = crc32(chunk.subarray(at, at + step), this.#checksum);
+          at += step;
+          this.#got += step;
+          if (step < missing) {
+            this.#raw.push(chunk.subarray(frameFrom));
+            return;
+          }
+          this.#checkPayload();
+          this.#got = 0;
+          this.#part = 'trailer';
+          break;
+        }
+        case 'trailer': {
+          const next = this.#takeSmall(chunk, at, TRAILER_BYTES, checkEnd);
+          if (next < 0) {
+            this.#raw.push(chunk.subarray(frameFrom));
+            return;
+          }
+          at = next;
+          this.#raw.push(frameFrom === 0 && at === chunk.length ? chunk : chunk.subarray(frameFrom, at));
+          this.#part = 'header';
+          this.#sink.frame(this.#header, this.#raw);
+          this.#raw.length = 0;
+          frameFrom = at;
+          break;
+        }
+      }
+    }
+    // The chunk ended with a part that is exactly complete, or at a frame's end.
+    if (frameFrom < chunk.length) this.#raw.push(chunk.subarray(frameFrom));
+  }
+
+  /** Handles a part of fixed size in place, or gathers it over chunks. Returns where it ends, -1 when more is needed. */
+  #takeSmall(
+    chunk: Buffer,
+    at: number,
+    bytes: number,
+    use: (header: FrameHeader, from: Buffer, at: number) => void,
+  ): number {
+    if (this.#got === 0 && chunk.length - at >= bytes) {
+      use(this.#header, chunk, at);
+      return at + bytes;
+    }
+    const step = Math.min(bytes - this.#got, chunk.length - at);
+    chunk.copy(this.#split, this.#got, at, at + step);
+    this.#got += step;
+    if (this.#got < bytes) return -1;
+    this.#got = 0;
+    use(this.#header, this.#split, 0);
+    return at + step;
+  }
+
+  #checkPayload(): void {
+    if (this.#checksum !== this.#header.storedChecksum) {
+      throw new ProtocolFault('payload-checksum', `payload of record ${this.#header.number} does not match its checksum`);
+    }
+  }
+}
+
+function decodeInto(header: FrameHeader, from: Buffer, at: number): void {
+  decodeHeader(from, at, header);
+}
+
+function checkEnd(header: FrameHeader, from: Buffer, at: number): void {
+  checkTrailer(from, at, header.headerChecksum);
+}
+
+/**
+ * The payload's slices out of a frame's raw slices: what is left without the first 88 and the last 8 bytes.
+ */
+export function payloadOf(header: FrameHeader, raw: readonly Buffer[]): Buffer[] {
+  const payload: Buffer[] = [];
+  let skip = HEADER_BYTES;
+  let left = header.storedLength;
+  for (const slice of raw) {
+    if (left === 0) break;
+    if (skip >= slice.length) {
+      skip -= slice.length;
+      continue;
+    }
+    const part = slice.subarray(skip, Math.min(slice.length, skip + left));
+    skip = 0;
+    left -= part.length;
+    payload.push(part);
+  }
+  return payload;
+}

@@ -1,0 +1,248 @@
+/**
+ * The frame: one layout for what travels on the link and for what lies in the journal. A record frame
+ * is appended to the journal as it came; a control frame has a msgpack body and is not journalled.
+ *
+ * Layout, little endian (docs/design.md, "The frame"):
+ *
+ *   offset bytes field
+ *        0     4 magic "RPH1"
+ *        4     1 version, 1
+ *        5     1 type
+ *        6     2 flags
+ *        8     2 volume index in the group
+ *       10     1 compression of the payload: 0 none, 1 zstd, 2 lz4
+ *       11     1 zero
+ *       12     4 stored length: payload bytes that follow the header
+ *       16    16 line (generation), a UUID; zero in control frames
+ *       32     8 number
+ *       40     8 offset, bytes
+ *       48     8 length, bytes of the volume that the record speaks of
+ *       56     8 agent time, microseconds since 1970 UTC, never decreasing along a line
+ *       64     4 CRC-32 of the payload as carried
+ *       68     4 CRC-32 of the payload uncompressed (the same when it is not compressed)
+ *       72     4 tag: which request a record answers, else 0
+ *       76     4 zero
+ *       80     4 header checksum of the record before it on its line
+ *       84     4 CRC-32 of bytes 0 to 83: the header checksum
+ *       88     … payload
+ *        …     4 closing magic "1HPR"
+ *        …     4 header checksum again
+ *
+ * Must not know: sockets, files, what a record means to a replica.
+ */
+import { ProtocolFault } from '@rephub/platform';
+import { crc32 } from 'node:zlib';
+
+export const HEADER_BYTES = 88;
+export const TRAILER_BYTES = 8;
+/** What a frame costs beyond its payload. */
+export const FRAME_OVERHEAD_BYTES = HEADER_BYTES + TRAILER_BYTES;
+/** Data payload of one record, at most. */
+export const MAX_PAYLOAD_BYTES = 32 * 1024 * 1024;
+/** Body of a control frame, at most. */
+export const MAX_CONTROL_BYTES = 1024 * 1024;
+export const FRAME_VERSION = 1;
+
+const MAGIC = 0x31485052; // "RPH1"
+const CLOSING_MAGIC = 0x52504831; // "1HPR"
+const TWO_32 = 0x1_0000_0000;
+
+/** Types below 64 are records: numbered, journalled. The others are control frames. */
+export const FrameType = {
+  /** Guest data, or with the Copied flag data that the agent read from upstream. */
+  Write: 1,
+  /** The range reads as zeroes; no payload. */
+  Zero: 2,
+  /** The range reads as zeroes and should take no space; no payload. */
+  Discard: 3,
+  /** The guest's flush was completed here. */
+  Flush: 4,
+  /** A point with a name, or an automatic one; msgpack payload. */
+  Checkpoint: 5,
+  /** The volume has `length` bytes from here on. */
+  Resize: 6,
+  /** Volume `volume` exists from here on with `length` bytes; msgpack payload {name}. */
+  VolumeAdded: 7,
+  VolumeRemoved: 8,
+  /** Upstream could not read the range: reads of it fail until it is written. */
+  Unreadable: 9,
+  /** After a gap: from here to the span's end no point is consistent; msgpack payload {cause}. The only record that may skip numbers. */
+  SpanBegin: 10,
+  SpanEnd: 11,
+  /** What the hub decided; in the group's decision log only, unnumbered; msgpack payload. */
+  Decision: 12,
+
+  Hello: 64,
+  Welcome: 65,
+  Start: 66,
+  Refuse: 67,
+  Beat: 68,
+  Ack: 69,
+  ReadRegion: 70,
+  RegionRefused: 71,
+  Request: 72,
+  Bye: 73,
+} as const;
+export type FrameType = (typeof FrameType)[keyof typeof FrameType];
+
+export const FrameFlag = {
+  /** Content that the agent read from upstream, for a resync, a repair or a remote read. */
+  Copied: 1 << 0,
+  /** `tag` names the ReadRegion request that this record answers. */
+  Answer: 1 << 1,
+} as const;
+const KNOWN_FLAGS = FrameFlag.Copied | FrameFlag.Answer;
+
+const CONTROL_FROM = 64;
+const KNOWN_TYPES = new Set<number>(Object.values(FrameType));
+
+export function isRecordType(type: number): boolean {
+  return type < CONTROL_FROM;
+}
+
+/** A header's fields; one object is filled again and again on the hot path. */
+export class FrameHeader {
+  type: FrameType = FrameType.Write;
+  flags = 0;
+  volume = 0;
+  compression = 0;
+  storedLength = 0;
+  /** 16 bytes. After `decode` it is a view of the decoded bytes: copy it to keep it. */
+  line: Uint8Array = NO_LINE;
+  number = 0;
+  offset = 0;
+  length = 0;
+  agentTimeUs = 0;
+  storedChecksum = 0;
+  rawChecksum = 0;
+  tag = 0;
+  previousChecksum = 0;
+  headerChecksum = 0;
+}
+
+export const NO_LINE: Uint8Array = new Uint8Array(16);
+
+/** Bytes of a whole frame that has this header. */
+export function frameBytes(header: FrameHeader): number {
+  return HEADER_BYTES + header.storedLength + TRAILER_BYTES;
+}
+
+/** Writes the header at `at` and sets and returns its checksum. */
+export function encodeHeader(header: FrameHeader, target: Buffer, at: number): number {
+  target.writeUInt32LE(MAGIC, at);
+  target[at + 4] = FRAME_VERSION;
+  target[at + 5] = header.type;
+  target.writeUInt16LE(header.flags, at + 6);
+  target.writeUInt16LE(header.volume, at + 8);
+  target[at + 10] = header.compression;
+  target[at + 11] = 0;
+  target.writeUInt32LE(header.storedLength, at + 12);
+  target.set(header.line, at + 16);
+  writeSafe(target, header.number, at + 32);
+  writeSafe(target, header.offset, at + 40);
+  writeSafe(target, header.length, at + 48);
+  writeSafe(target, header.agentTimeUs, at + 56);
+  target.writeUInt32LE(header.storedChecksum, at + 64);
+  target.writeUInt32LE(header.rawChecksum, at + 68);
+  target.writeUInt32LE(header.tag, at + 72);
+  target.writeUInt32LE(0, at + 76);
+  target.writeUInt32LE(header.previousChecksum, at + 80);
+  header.headerChecksum = crc32(target.subarray(at, at + 84));
+  target.writeUInt32LE(header.headerChecksum, at + 84);
+  return header.headerChecksum;
+}
+
+/** Writes the closing magic and the header checksum at `at`. */
+export function encodeTrailer(headerChecksum: number, target: Buffer, at: number): void {
+  target.writeUInt32LE(CLOSING_MAGIC, at);
+  target.writeUInt32LE(headerChecksum, at + 4);
+}
+
+/**
+ * Reads and checks the 88 bytes at `at` into `header`.
+ * Throws a ProtocolFault: `frame-magic`, `frame-checksum`, `frame-version`, `frame-type`, `frame-field`, `frame-too-big`.
+ */
+export function decodeHeader(bytes: Buffer, at: number, header: FrameHeader): void {
+  if (bytes.readUInt32LE(at) !== MAGIC) throw new ProtocolFault('frame-magic', 'frame does not begin with its magic');
+  const checksum = bytes.readUInt32LE(at + 84);
+  if (crc32(bytes.subarray(at, at + 84)) !== checksum) {
+    throw new ProtocolFault('frame-checksum', 'frame header does not match its checksum');
+  }
+  const version = bytes.readUInt8(at + 4);
+  if (version !== FRAME_VERSION) {
+    throw new ProtocolFault('frame-version', `frame has version ${version}, expected ${FRAME_VERSION}`);
+  }
+  const type = bytes.readUInt8(at + 5);
+  if (!isFrameType(type)) throw new ProtocolFault('frame-type', `frame has unknown type ${type}`);
+  header.type = type;
+  header.flags = bytes.readUInt16LE(at + 6);
+  header.volume = bytes.readUInt16LE(at + 8);
+  header.compression = bytes.readUInt8(at + 10);
+  header.storedLength = bytes.readUInt32LE(at + 12);
+  header.line = bytes.subarray(at + 16, at + 32);
+  header.number = readSafe(bytes, at + 32);
+  header.offset = readSafe(bytes, at + 40);
+  header.length = readSafe(bytes, at + 48);
+  header.agentTimeUs = readSafe(bytes, at + 56);
+  header.storedChecksum = bytes.readUInt32LE(at + 64);
+  header.rawChecksum = bytes.readUInt32LE(at + 68);
+  header.tag = bytes.readUInt32LE(at + 72);
+  header.previousChecksum = bytes.readUInt32LE(at + 80);
+  header.headerChecksum = checksum;
+  if ((header.flags & ~KNOWN_FLAGS) !== 0 || bytes.readUInt8(at + 11) !== 0 || bytes.readUInt32LE(at + 76) !== 0) {
+    throw new ProtocolFault('frame-field', 'frame sets bits that this version does not know');
+  }
+  checkLengths(header);
+}
+
+function checkLengths(header: FrameHeader): void {
+  const limit = isRecordType(header.type) ? MAX_PAYLOAD_BYTES : MAX_CONTROL_BYTES;
+  if (header.storedLength > limit) {
+    throw new ProtocolFault('frame-too-big', `frame announces ${header.storedLength} bytes, at most ${limit} are allowed`);
+  }
+  if (!Number.isSafeInteger(header.offset + header.length)) {
+    throw new ProtocolFault('frame-field', 'frame speaks of a range beyond 2^53 bytes');
+  }
+  switch (header.type) {
+    case FrameType.Write:
+      if (header.compression === 0 && header.storedLength !== header.length) {
+        throw new ProtocolFault('frame-field', `write of ${header.length} bytes carries ${header.storedLength}`);
+      }
+      if (header.length === 0 || header.length > MAX_PAYLOAD_BYTES) {
+        throw new ProtocolFault('frame-field', `write of ${header.length} bytes, 1 to ${MAX_PAYLOAD_BYTES} are allowed`);
+      }
+      return;
+    case FrameType.Zero:
+    case FrameType.Discard:
+    case FrameType.Flush:
+    case FrameType.Resize:
+    case FrameType.VolumeRemoved:
+    case FrameType.Unreadable:
+      if (header.storedLength !== 0) throw new ProtocolFault('frame-field', 'payload where none belongs');
+      return;
+    default:
+      return;
+  }
+}
+
+/** Throws a ProtocolFault `frame-trailer` when the 8 bytes at `at` do not close the frame of this header checksum. */
+export function checkTrailer(bytes: Buffer, at: number, headerChecksum: number): void {
+  if (bytes.readUInt32LE(at) !== CLOSING_MAGIC || bytes.readUInt32LE(at + 4) !== headerChecksum) {
+    throw new ProtocolFault('frame-trailer', 'frame does not end with its closing magic and header checksum');
+  }
+}
+
+function isFrameType(type: number): type is FrameType {
+  return KNOWN_TYPES.has(type);
+}
+
+function writeSafe(target: Buffer, value: number, at: number): void {
+  target.writeUInt32LE(value % TWO_32, at);
+  target.writeUInt32LE(Math.floor(value / TWO_32), at + 4);
+}
+
+function readSafe(bytes: Buffer, at: number): number {
+  const high = bytes.readUInt32LE(at + 4);
+  if (high > 0x1f_ffff) throw new ProtocolFault('frame-field', 'frame has a number beyond 2^53');
+  return high * TWO_32 + bytes.readUInt32LE(at);
+}

@@ -1,0 +1,250 @@
+/**
+ * The bodies of control frames and of records that carry msgpack: their shapes, checked by zod on
+ * arrival, and their encoding. docs/design.md, "Control frames", says when each is sent.
+ *
+ * Unknown keys are dropped, so that a newer peer may add some; a missing or wrong one is a ProtocolFault.
+ */
+import { ProtocolFault } from '@rephub/platform';
+import { Packr } from 'msgpackr';
+import { z } from 'zod';
+import { crc32 } from 'node:zlib';
+import {
+  encodeHeader,
+  encodeTrailer,
+  FRAME_OVERHEAD_BYTES,
+  FrameHeader,
+  type FrameType,
+  HEADER_BYTES,
+  MAX_CONTROL_BYTES,
+} from './frame.js';
+
+/** Names of groups, volumes, checkpoints and tests. */
+export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+
+const name = z.string().regex(NAME_PATTERN);
+const uuid = z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/);
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const checksum = z.number().int().min(0).max(0xffff_ffff);
+const text = z.string().max(4096);
+
+/** A line of history: its identity, and where it left its parent. */
+export const lineSchema = z.object({ id: uuid, parent: z.object({ id: uuid, number: count }).nullable() });
+export type Line = z.infer<typeof lineSchema>;
+
+export const volumeSchema = z.object({ index: z.number().int().min(0).max(0xffff), name, sizeBytes: count });
+export type VolumeDescription = z.infer<typeof volumeSchema>;
+
+export const PROTOCOL_VERSION = 1;
+
+/** Agent to hub, first frame of a session. */
+export const helloSchema = z.object({
+  protocol: z.object({ min: z.number().int().min(1), max: z.number().int().min(1) }),
+  features: z.array(text).max(64),
+  software: text,
+  group: name,
+  agentId: uuid,
+  /** Rises with every start of the agent process, stored before it is told. */
+  session: count,
+  /** Drawn anew by every agent process: tells a reconnect from a second process on a copied state directory. */
+  nonce: uuid,
+  line: lineSchema,
+  /** The highest number that this agent knows to have been used on its line. */
+  lastNumber: count,
+  /** The number on which cleared marks rest: a hub that has less came back older. */
+  restsOn: count,
+  /** The highest number that a hub has acknowledged as durable to this agent. */
+  durableNumber: count,
+  /** Records that can be sent again: numbers `first` to `last`, and the header checksum of number `first - 1`. */
+  window: z.object({ first: count, last: count, previousChecksum: checksum }).nullable(),
+  tracking: z.enum(['new', 'clean', 'marked', 'untrusted']),
+  volumes: z.array(volumeSchema).min(1).max(256),
+  mode: z.enum(['async', 'semi-sync', 'sync']),
+});
+export type Hello = z.infer<typeof helloSchema>;
+
+/** What the hub holds of a group. */
+export const hubGroupSchema = z.object({
+  owner: uuid,
+  ownerSession: count,
+  ownerNonce: uuid,
+  line: lineSchema,
+  /** The last record that the journal holds, whole and durable, and its header checksum. */
+  lastNumber: count,
+  lastChecksum: checksum,
+  /** A span has begun and not ended. */
+  spanOpen: z.boolean(),
+  /** The newest number that can be opened; null before the first sync has ended. */
+  consistentNumber: count.nullable(),
+  failedOver: z.boolean(),
+  volumes: z.array(volumeSchema).max(256),
+});
+export type HubGroup = z.infer<typeof hubGroupSchema>;
+
+/** Hub to agent: the answer to Hello when the session is possible at all. */
+export const welcomeSchema = z.object({
+  protocol: z.number().int().min(1),
+  features: z.array(text).max(64),
+  software: text,
+  hubId: uuid,
+  /** Rises whenever the right to serve this data directory changes hands. */
+  epoch: count,
+  heartbeatMs: z.number().min(10).max(600_000),
+  timeoutMs: z.number().min(20).max(3_600_000),
+  /** Null when the hub does not know the group. */
+  group: hubGroupSchema.nullable(),
+});
+export type Welcome = z.infer<typeof welcomeSchema>;
+
+export const VERDICTS = [
+  'nothing-to-do',
+  'resume',
+  'resync-by-bitmap',
+  'compare-everything',
+  'first-sync',
+  'split-brain',
+  'superseded',
+  'refuse',
+] as const;
+export type VerdictKind = (typeof VERDICTS)[number];
+
+/** Agent to hub: what the agent concludes; the hub concludes the same or ends the session. Records follow. */
+export const startSchema = z.object({ verdict: z.enum(VERDICTS), row: text, firstNumber: count });
+export type Start = z.infer<typeof startSchema>;
+
+/** Either way: the session ends, and why. `retryAfterMs` null: pointless until somebody acts. */
+export const refuseSchema = z.object({ code: text, message: text, retryAfterMs: z.number().min(0).nullable() });
+export type Refuse = z.infer<typeof refuseSchema>;
+
+export const resyncProgressSchema = z.object({
+  cause: text,
+  bytesDone: count,
+  bytesTotal: count,
+  etaSeconds: z.number().nullable(),
+});
+export const resyncResultSchema = z.object({
+  cause: text,
+  bytesSent: count,
+  bytesCompared: count,
+  finishedAt: text,
+});
+
+/** The agent's own view of the group, with every beat; the hub shows it with the age of the beat added. */
+export const agentReportSchema = z.object({
+  state: z.enum(['protected', 'catching-up', 'degraded', 'unprotected', 'unknown']),
+  reason: text,
+  mode: z.enum(['async', 'semi-sync', 'sync']),
+  effectiveMode: z.enum(['async', 'semi-sync', 'sync']),
+  /** Age of the oldest acknowledged write that is not in the newest consistent durable point; 0 when there is none. */
+  rpoMs: z.number().min(0),
+  lagBytes: count,
+  dirtyBytes: count,
+  lastNumber: count,
+  resync: resyncProgressSchema.nullable(),
+  lastResync: resyncResultSchema.nullable(),
+});
+export type AgentReport = z.infer<typeof agentReportSchema>;
+
+/** Both ways, every heartbeat interval. `echoMs` gives the peer's last `sentMs` back. */
+export const beatSchema = z.object({
+  sentMs: z.number(),
+  echoMs: z.number().nullable(),
+  unixMs: z.number(),
+  report: agentReportSchema.nullable(),
+});
+export type Beat = z.infer<typeof beatSchema>;
+
+/** Hub to agent: everything up to `received` is in the journal file, up to `durable` on stable storage. */
+export const ackSchema = z.object({
+  received: count,
+  durable: count,
+  /** Why acknowledgements have stopped: `disk-full`, `journal-failed`; null while they flow. */
+  stalled: text.nullable(),
+});
+export type Ack = z.infer<typeof ackSchema>;
+
+/** Hub to agent: send this range as a copied record with flag Answer and this tag. */
+export const readRegionSchema = z.object({
+  tag: z.number().int().min(1).max(0xffff_ffff),
+  volume: z.number().int().min(0).max(0xffff),
+  offset: count,
+  length: count.min(1),
+});
+export type ReadRegion = z.infer<typeof readRegionSchema>;
+export const regionRefusedSchema = z.object({ tag: count, code: text, message: text });
+export type RegionRefused = z.infer<typeof regionRefusedSchema>;
+
+/** Hub to agent: an operator asks for something. */
+export const requestSchema = z.object({ kind: z.enum(['resync-full', 'resync']) });
+export type Request = z.infer<typeof requestSchema>;
+
+/** Either way: an orderly end. */
+export const byeSchema = z.object({ reason: text });
+export type Bye = z.infer<typeof byeSchema>;
+
+/** Payload of a SpanBegin record: why content is sent again. */
+export const spanBeginSchema = z.object({ cause: text, continues: z.boolean() });
+export type SpanBegin = z.infer<typeof spanBeginSchema>;
+
+/** Payload of a VolumeAdded record; index and size are in the header. */
+export const volumeAddedSchema = z.object({ name });
+
+const packr = new Packr({ useRecords: false, structuredClone: false, int64AsType: 'number' });
+
+/** A msgpack body. */
+export function encodeBody(body: unknown): Buffer {
+  return packr.pack(body);
+}
+
+/** Decodes and checks a msgpack body; throws a ProtocolFault `bad-body` that names what is wrong. */
+export function decodeBody<T>(schema: z.ZodType<T>, bytes: Buffer, what: string): T {
+  let decoded: unknown;
+  try {
+    decoded = packr.unpack(bytes);
+  } catch (cause) {
+    throw new ProtocolFault('bad-body', `${what}: not msgpack`, { cause });
+  }
+  const checked = schema.safeParse(decoded);
+  if (checked.success) return checked.data;
+  const first = checked.error.issues[0];
+  throw new ProtocolFault('bad-body', `${what}: ${first === undefined ? 'wrong shape' : `${first.path.join('.')}: ${first.message}`}`);
+}
+
+/** A whole frame with a msgpack body, in one buffer; for control frames, and for rare records. */
+export function encodeFrameWithBody(header: FrameHeader, body: unknown): Buffer {
+  const payload = body === undefined ? EMPTY : encodeBody(body);
+  if (payload.length > MAX_CONTROL_BYTES) throw new ProtocolFault('frame-too-big', `body of ${payload.length} bytes`);
+  header.storedLength = payload.length;
+  header.storedChecksum = crc32(payload);
+  header.rawChecksum = header.storedChecksum;
+  const frame = Buffer.allocUnsafe(FRAME_OVERHEAD_BYTES + payload.length);
+  encodeHeader(header, frame, 0);
+  payload.copy(frame, HEADER_BYTES);
+  encodeTrailer(header.headerChecksum, frame, HEADER_BYTES + payload.length);
+  return frame;
+}
+
+/** A control frame. */
+export function encodeControl(type: FrameType, body: unknown): Buffer {
+  const header = new FrameHeader();
+  header.type = type;
+  return encodeFrameWithBody(header, body);
+}
+
+const EMPTY = Buffer.alloc(0);
+
+/** The 16 bytes of a UUID's text form. */
+export function uuidBytes(id: string): Buffer {
+  return Buffer.from(id.replaceAll('-', ''), 'hex');
+}
+
+/** The text form of 16 bytes. */
+export function uuidText(bytes: Uint8Array): string {
+  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+/** The chain's first link on a line: what the first record names as the checksum before it. */
+export function chainStart(line: Uint8Array): number {
+  return crc32(line);
+}
+
