@@ -21,7 +21,7 @@ export class Fault extends Error {
     this.name = 'Fault';
     this.kind = kind;
     this.code = code;
-    this.retryable = options.retryable ?? (kind === 'link');
+    this.retryable = options.retryable ?? kind === 'link';
   }
 }
 

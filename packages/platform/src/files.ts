@@ -90,7 +90,10 @@ export async function readSmallFile(files: FileSystem, path: string): Promise<Bu
   const status = await files.status(path);
   if (status === null) return null;
   if (status.sizeBytes > 16 * 1024 * 1024) {
-    throw new CorruptionFault('file-too-big', `${path} has ${status.sizeBytes} bytes, more than the 16 MiB it may have`);
+    throw new CorruptionFault(
+      'file-too-big',
+      `${path} has ${status.sizeBytes} bytes, more than the 16 MiB it may have`,
+    );
   }
   const file = await files.open(path, 'read');
   try {

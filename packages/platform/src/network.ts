@@ -74,5 +74,7 @@ export function formatAddress(address: Address): string {
 
 /** True for addresses that only this machine can reach. */
 export function isLocalAddress(address: Address): boolean {
-  return address.kind === 'unix' || address.host === 'localhost' || address.host === '::1' || /^127\./.test(address.host);
+  return (
+    address.kind === 'unix' || address.host === 'localhost' || address.host === '::1' || /^127\./.test(address.host)
+  );
 }

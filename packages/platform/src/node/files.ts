@@ -4,6 +4,7 @@
  */
 import { constants, open } from 'node:fs';
 import * as fs from 'node:fs/promises';
+import { resolve as absolute } from 'node:path';
 import type { FileStatus, FileSystem, OpenFile, OpenMode } from '../files.js';
 import { parentOf } from '../files.js';
 import { errnoName, storageFault } from './file-faults.js';
@@ -24,7 +25,7 @@ export function nodeFiles(calls: SystemCalls | null = systemCalls()): FileSystem
     open: (path, mode) => openFile(path, mode, calls),
     status: (path) => statusByName(path, calls),
     list: (directory) => attempt('list', directory, async () => (await fs.readdir(directory)).sort()),
-    makeDirectory: (directory) => attempt('make directory', directory, () => makeDirectory(directory)),
+    makeDirectory: (directory) => attempt('make directory', directory, () => makeDirectory(absolute(directory))),
     rename: (from, to) => attempt(`rename to ${to}:`, from, () => fs.rename(from, to)),
     remove: (path) => attempt('remove', path, () => ignoring('ENOENT', fs.unlink(path))),
     removeTree: (directory) => attempt('remove', directory, () => fs.rm(directory, { recursive: true, force: true })),

@@ -12,7 +12,14 @@ import { close, type BigIntStats, fdatasync, fstat, ftruncate, readFileSync, rea
 import { StorageFault } from '../errors.js';
 import type { FileStatus, OpenFile } from '../files.js';
 import { errnoName, storageFault } from './file-faults.js';
-import { FALLOC_KEEP_SIZE, FALLOC_PUNCH_HOLE, SEEK_DATA, SEEK_END, SEEK_HOLE, type SystemCalls } from './system-calls.js';
+import {
+  FALLOC_KEEP_SIZE,
+  FALLOC_PUNCH_HOLE,
+  SEEK_DATA,
+  SEEK_END,
+  SEEK_HOLE,
+  type SystemCalls,
+} from './system-calls.js';
 
 /** What is written or read at once where a range is zeroed or filled by hand. */
 const ZEROES_BYTES = 256 * 1024;
@@ -66,7 +73,10 @@ export class NodeOpenFile implements OpenFile {
   }
 
   truncate(sizeBytes: number): Promise<void> {
-    return this.#run('truncate', () => new Promise((resolve, reject) => ftruncate(this.#fd, sizeBytes, settle(resolve, reject))));
+    return this.#run(
+      'truncate',
+      () => new Promise((resolve, reject) => ftruncate(this.#fd, sizeBytes, settle(resolve, reject))),
+    );
   }
 
   allocate(position: number, lengthBytes: number): Promise<void> {
@@ -134,7 +144,7 @@ export class NodeOpenFile implements OpenFile {
     await new Promise<void>((resolve, reject) => {
       close(this.#fd, (error) => {
         // A file system may report a late write error here; the descriptor is gone either way.
-        if (error === null || error === undefined) resolve();
+        if (error === null) resolve();
         else reject(storageFault('close', this.#path, error));
       });
     });
@@ -189,6 +199,7 @@ export class NodeOpenFile implements OpenFile {
           }
           done += error === null ? count : 0;
           if (done === chunk.length) resolve();
+          else if (error === null && count === 0) reject(new Error('nothing could be written'));
           else next();
         });
       };
@@ -213,6 +224,10 @@ export class NodeOpenFile implements OpenFile {
             return;
           }
           const written = error === null ? count : 0;
+          if (error === null && written === 0) {
+            reject(new Error('nothing could be written'));
+            return;
+          }
           at += written;
           rest = withoutFirst(rest, written);
           next();

@@ -7,7 +7,7 @@
  * Must not know: paths, faults.
  */
 import { createRequire } from 'node:module';
-import type { IKoffiLib } from 'koffi';
+import type * as Koffi from 'koffi';
 
 export interface SystemCalls {
   fallocate(fd: number, mode: number, position: number, lengthBytes: number): Promise<void>;
@@ -27,7 +27,6 @@ export const LOCK_NO_WAIT = 4;
 
 const LIMIT = 128;
 
-type Koffi = typeof import('koffi');
 type AsyncCall = (...parameters: unknown[]) => void;
 
 let loaded: SystemCalls | null | undefined;
@@ -40,10 +39,10 @@ export function systemCalls(): SystemCalls | null {
 
 function load(): SystemCalls | null {
   if (process.platform !== 'linux') return null;
-  let koffi: Koffi;
-  let libc: IKoffiLib;
+  let koffi: typeof Koffi;
+  let libc: Koffi.LibraryHandle;
   try {
-    koffi = createRequire(import.meta.url)('koffi') as Koffi;
+    koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
     libc = koffi.load(null);
   } catch {
     return null;
@@ -51,7 +50,7 @@ function load(): SystemCalls | null {
   return bind(koffi, libc);
 }
 
-function bind(koffi: Koffi, libc: IKoffiLib): SystemCalls | null {
+function bind(koffi: typeof Koffi, libc: Koffi.LibraryHandle): SystemCalls | null {
   const nameOf = new Map(Object.entries(koffi.os.errno).map(([name, value]) => [value, name]));
   const failure = (call: string): Error => {
     const errno = koffi.errno();
@@ -81,8 +80,16 @@ function bind(koffi: Koffi, libc: IKoffiLib): SystemCalls | null {
     });
 
   try {
-    const fallocate = libc.func('int fallocate64(int fd, int mode, int64_t position, int64_t length)');
-    const lseek = libc.func('int64_t lseek64(int fd, int64_t position, int whence)');
+    // Newer musl has only the plain names, which take 64 bits there.
+    const named = (plain: string, rest: string): ReturnType<Koffi.LibraryHandle['func']> => {
+      try {
+        return libc.func(rest.replace('NAME', `${plain}64`));
+      } catch {
+        return libc.func(rest.replace('NAME', plain));
+      }
+    };
+    const fallocate = named('fallocate', 'int NAME(int fd, int mode, int64_t position, int64_t length)');
+    const lseek = named('lseek', 'int64_t NAME(int fd, int64_t position, int whence)');
     const flock = libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number;
     const fallocateInPool = fallocate.async as AsyncCall;
     const lseekInPool = lseek.async as AsyncCall;
