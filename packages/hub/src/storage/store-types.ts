@@ -1,0 +1,184 @@
+/**
+ * What the rest of the hub sees of one group's storage: the types of GroupStore, its views and branches.
+ *
+ * Always holds: no mutable state is shared between two groups; a store can live in a thread of its own.
+ * Must not know: sessions, sockets, HTTP, how many groups there are.
+ */
+import type { BlockDevice } from '@rephub/nbd';
+import type { Fault } from '@rephub/platform';
+import type { FrameHeader, HubGroup, Line, VolumeDescription } from '@rephub/protocol';
+
+/** Where the store tells what happened; rare, never per record. `event` is stable and kebab-case. */
+export type StorageLog = (
+  level: 'info' | 'warn' | 'error',
+  event: string,
+  message: string,
+  fields?: Readonly<Record<string, string | number | boolean | null>>,
+) => void;
+
+export interface GroupStoreOptions {
+  /** DATA/groups/GROUP; made when missing. */
+  readonly directory: string;
+  readonly group: string;
+  /** Named in every segment header. */
+  readonly hubId: string;
+  /** Records stay unapplied for so long, by agent time; 0: applied as soon as possible. */
+  readonly retentionMs: number;
+  /** Memory for the indexes of what is not applied; more than that shortens the retention from the old end. */
+  readonly indexBytes: number;
+  /** Journal on disk, at most (an open span may exceed it); no limit when left out. */
+  readonly journalMaxBytes?: number;
+  /** A segment is closed at this size; 64 MiB when left out. */
+  readonly segmentBytes?: number;
+  /** Bytes appended and not yet written: above it the store is congested; 16 MiB when left out. */
+  readonly queueBytes?: number;
+  readonly log: StorageLog;
+}
+
+/** The agent that may write to the group. */
+export interface Owner {
+  readonly agentId: string;
+  readonly session: number;
+  readonly nonce: string;
+}
+
+export type StallReason = 'disk-full' | 'journal-failed';
+
+export interface VolumeState extends VolumeDescription {
+  /** Bytes that upstream could not read, as of `durableNumber`: reads of them fail. */
+  readonly unreadableBytes: number;
+}
+
+export interface GroupState {
+  readonly group: string;
+  /** Null until the first line has begun. */
+  readonly line: Line | null;
+  readonly owner: Owner | null;
+  /** As of `lastNumber`. */
+  readonly volumes: readonly VolumeState[];
+  /** The last record appended, and its header checksum; 0 (or the parent's number) and the chain's start on a new line. */
+  readonly lastNumber: number;
+  readonly lastChecksum: number;
+  /** In the journal file: survives a killed hub. */
+  readonly receivedNumber: number;
+  /** Synced: survives a power cut. */
+  readonly durableNumber: number;
+  /** The newest number that can be opened, never above `durableNumber`; null before the first sync has ended. */
+  readonly consistentNumber: number | null;
+  /** Agent time of the record at `consistentNumber`, microseconds since 1970; 0 when there is none. */
+  readonly consistentTimeUs: number;
+  /** A span has begun and not ended, as of `lastNumber`. */
+  readonly spanOpen: boolean;
+  /** Everything up to here is in the base images. */
+  readonly appliedNumber: number;
+  /** Bytes of journal segments on disk, branches not counted. */
+  readonly journalBytes: number;
+  readonly indexBytes: number;
+  /** Appended and not yet written. */
+  readonly queuedBytes: number;
+  readonly congested: boolean;
+  readonly stalled: StallReason | null;
+  /** What is damaged, for people; null when nothing is. Heals when a full comparison's span has ended. */
+  readonly corrupted: string | null;
+  /** Hub's wall clock when the last record was appended; null when none was since the start. */
+  readonly lastRecordUnixMs: number | null;
+  readonly openViews: number;
+  readonly branches: readonly string[];
+}
+
+/** All are called from the event loop, never from within the store's own methods but `append` (only `congested`). */
+export interface GroupStoreListener {
+  /** One of the two has risen. */
+  progressed(receivedNumber: number, durableNumber: number): void;
+  /** Acknowledgements have stopped, or go on again (null). Disk full goes on by itself; a failed journal needs a restart. */
+  stalled(reason: StallReason | null): void;
+  /** True: stop reading from the session; false: go on. */
+  congested(now: boolean): void;
+  /** The store can do no more of what the fault says; already in `state` and logged. */
+  failed(fault: Fault): void;
+}
+
+/** A point that is open: all volumes at one number, the same bytes however long it is open (PIT). */
+export interface View {
+  readonly number: number;
+  /** Agent time of the point, microseconds since 1970. */
+  readonly agentTimeUs: number;
+  readonly line: string;
+  readonly volumes: readonly VolumeDescription[];
+  /** A read-only device; several may be open. Throws a ConfigFault `unknown-volume`. */
+  device(volumeName: string): BlockDevice;
+  /** Called once when a hard limit took the point away: reads fail with EIO from then on. Called at once when it has. */
+  onExpired(listener: (why: string) => void): void;
+  /** Waits for reads in flight, then lets go of the point. Harmless twice. */
+  close(): Promise<void>;
+}
+
+export interface ViewOptions {
+  /** A consistent number that is still kept; the newest when left out. */
+  readonly at?: number;
+}
+
+export interface BranchOptions extends ViewOptions {
+  /** The branch's own journal, at most; then writes fail with ENOSPC and `onOver` is told. */
+  readonly scratchBytes: number;
+}
+
+/** A branch of the log on top of a point, for a test: read-write, and nothing of it touches the replica (ISOLATE). */
+export interface Branch {
+  readonly name: string;
+  readonly number: number;
+  readonly agentTimeUs: number;
+  readonly volumes: readonly VolumeDescription[];
+  /** Its own line; null until the first write. */
+  readonly line: Line | null;
+  /** Bytes of its own journal. */
+  readonly scratchBytes: number;
+  /** A read-write device: a write is answered when it is in the branch's file, FUA and flush when it is synced. */
+  device(volumeName: string): BlockDevice;
+  /** The scratch limit was reached, the disk is full, or the point expired. Called once; at once when it has happened. */
+  onOver(listener: (why: string) => void): void;
+  /** Waits for requests in flight, closes, removes everything of the branch. Harmless twice. */
+  drop(): Promise<void>;
+}
+
+export interface GroupStore {
+  /** A snapshot of this moment; made anew by each look at it, but `lastNumber` and the like are cheap on `progress`. */
+  readonly state: GroupState;
+  /** The counters alone, for per-batch use; one object, changing. */
+  readonly progress: {
+    readonly lastNumber: number;
+    readonly receivedNumber: number;
+    readonly durableNumber: number;
+    readonly consistentNumber: number | null;
+    readonly stalled: StallReason | null;
+    readonly congested: boolean;
+  };
+  listener: GroupStoreListener | null;
+  /** For Welcome; null while the group has no owner or no line, so is not known. Await `settled` first. */
+  toHubGroup(): HubGroup | null;
+  /** Resolves when all that was appended is durable, or will not be (stalled). */
+  settled(): Promise<void>;
+  /** Durable when it resolves. */
+  setOwner(owner: Owner): Promise<void>;
+  /**
+   * The group's first line, or another one after an operator's or the lineage table's word: the old line, with
+   * its base, is kept aside (NODISCARD). Durable when it resolves. Does nothing when this is the line already.
+   */
+  beginLine(line: Line): Promise<void>;
+  /**
+   * A checked frame. `header` and the array are not kept, the slices are. Throws a ProtocolFault and changes nothing when
+   * the record does not fit: `record-line`, `record-number`, `record-chain`, `record-volume`, `record-range`, `record-type`,
+   * `record-compressed`, `record-span`, `record-body`; a StorageFault `journal-failed` when the journal is dead.
+   * Obeying `congested` is the caller's part: what is appended in spite of it is taken, up to twice the queue, then `queue-full`.
+   */
+  append(header: FrameHeader, raw: readonly Buffer[]): void;
+  /** Throws a ConfigFault: `no-consistent-point`, `unknown-point`. */
+  openView(options?: ViewOptions): Promise<View>;
+  /** Throws a ConfigFault: `no-consistent-point`, `unknown-point`, `branch-exists`, `bad-name`; a StorageFault `disk-full`. */
+  openBranch(name: string, options: BranchOptions): Promise<Branch>;
+  branch(name: string): Branch | null;
+  /** Applies everything up to the last consistent number to the base images; views that stand in the way are expired. */
+  drain(): Promise<void>;
+  /** Syncs what was appended, closes views and drops branches; with `drain` the base images alone then hold the last point. */
+  close(options: { readonly drain: boolean }): Promise<void>;
+}
