@@ -1,1 +1,11 @@
-export {};
+export type {
+  ByteRange,
+  Found,
+  Identity,
+  IdentityPatch,
+  Line,
+  TrackedVolume,
+  TrackerHooks,
+  TrackerOptions,
+} from './options.js';
+export { Tracker } from './tracker.js';
