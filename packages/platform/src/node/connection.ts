@@ -8,11 +8,10 @@
 import type { Socket } from 'node:net';
 import type { Fault } from '../errors.js';
 import type { Connection, Receiver } from '../network.js';
+import { HIGH_WATER_BYTES, LOW_WATER_BYTES } from '../watermarks.js';
 import { linkFault } from './network-faults.js';
 import { type Outgoing, SendQueue } from './send-queue.js';
 
-const HIGH_WATER_BYTES = 1024 * 1024;
-const LOW_WATER_BYTES = 256 * 1024;
 /** What goes into one write; more would make `queuedBytes` fall in jumps. */
 const WRITE_BYTES = 256 * 1024;
 

@@ -1,0 +1,101 @@
+/** Faults that a test injects into the simulated disk: which operation, on which file, when and how often. */
+import { StorageFault } from '../errors.js';
+
+export type SimOperation =
+  | 'open'
+  | 'status'
+  | 'list'
+  | 'make-directory'
+  | 'rename'
+  | 'remove'
+  | 'sync-directory'
+  | 'lock'
+  | 'room'
+  | 'read'
+  | 'write'
+  | 'sync'
+  | 'truncate'
+  | 'allocate'
+  | 'punch'
+  | 'next-data'
+  | 'close';
+
+export type SimFault =
+  | 'disk-full'
+  | 'quota'
+  | 'io-error'
+  | 'read-only'
+  | 'no-permission'
+  /** Only reads: half of the bytes come. */
+  | 'short-read'
+  /** Only reads: one bit of what comes is wrong. */
+  | 'flip-bit';
+
+export interface FaultRule {
+  readonly operation: SimOperation;
+  /** A path that ends so, or matches; any when left out. */
+  readonly path?: string | RegExp;
+  /** Matching operations that go well before the first fault; 0 when left out. */
+  readonly skip?: number;
+  /** How many then fail; 1 when left out, `Infinity` for ever. */
+  readonly times?: number;
+  /**
+   * What happens. A `write` that fails has written half of its bytes. A failed `sync` loses what it
+   * should have stored: readers see it on, the disk never gets it.
+   */
+  readonly fault: SimFault;
+}
+
+export interface InjectedFault {
+  /** How often it has struck. */
+  readonly hits: number;
+  remove(): void;
+}
+
+interface ActiveRule {
+  readonly rule: FaultRule;
+  seen: number;
+  hits: number;
+}
+
+export class FaultRules {
+  #active: ActiveRule[] = [];
+
+  inject(rule: FaultRule): InjectedFault {
+    const active: ActiveRule = { rule, seen: 0, hits: 0 };
+    this.#active.push(active);
+    return {
+      get hits() {
+        return active.hits;
+      },
+      remove: () => {
+        this.#active = this.#active.filter((other) => other !== active);
+      },
+    };
+  }
+
+  /** The fault that strikes this operation, or null. */
+  strike(operation: SimOperation, path: string): SimFault | null {
+    for (const active of this.#active) {
+      const { rule } = active;
+      if (rule.operation !== operation || !matches(rule.path, path)) continue;
+      active.seen += 1;
+      if (active.seen <= (rule.skip ?? 0) || active.hits >= (rule.times ?? 1)) continue;
+      active.hits += 1;
+      return rule.fault;
+    }
+    return null;
+  }
+}
+
+/** What the operation throws for it. */
+export function injectedFault(fault: SimFault, operation: SimOperation, path: string): StorageFault {
+  return new StorageFault(fault, `cannot ${operation} ${path}: ${fault} (injected)`, {
+    retryable: fault === 'disk-full' || fault === 'quota',
+  });
+}
+
+function matches(pattern: string | RegExp | undefined, path: string): boolean {
+  if (pattern === undefined) return true;
+  return typeof pattern === 'string' ? path.endsWith(pattern) : pattern.test(path);
+}

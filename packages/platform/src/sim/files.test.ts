@@ -1,0 +1,292 @@
+import { describe, expect, it } from 'vitest';
+import { readSmallFile, replaceSmallFile } from '../files.js';
+import { SimClock } from './clock.js';
+import { SimFiles, SimulatedCrash } from './files.js';
+import type { CrashFate } from './survival.js';
+
+const text = (value: string): Buffer => Buffer.from(value);
+const contentOf = async (disk: SimFiles, path: string): Promise<string | null> =>
+  (await readSmallFile(disk, path))?.toString('latin1') ?? null;
+
+async function synced(disk: SimFiles, path: string, content: string): Promise<void> {
+  const file = await disk.open(path, 'create');
+  await file.write([text(content)], 0);
+  await file.sync();
+  await file.close();
+  await disk.syncDirectory('/');
+}
+
+describe('SimFiles as a file system', () => {
+  it('reads back what was written, zeroes in between, and short only at the end', async () => {
+    const disk = new SimFiles();
+    const file = await disk.open('/a', 'create-new');
+    await file.write([text('one'), text('two')], 5000);
+    const buffer = Buffer.alloc(16, 0xff);
+    expect(await file.read(buffer, 4997)).toBe(9);
+    expect(buffer.subarray(0, 9)).toEqual(Buffer.concat([Buffer.alloc(3), text('onetwo')]));
+    expect(await file.status()).toMatchObject({ kind: 'file', sizeBytes: 5006, allocatedBytes: 4096 });
+  });
+
+  it('knows data from holes, and punching never grows the file', async () => {
+    const disk = new SimFiles();
+    const file = await disk.open('/a', 'create');
+    await file.truncate(1 << 20);
+    await file.write([Buffer.alloc(8192, 1)], 65536);
+    expect(await file.nextData(0)).toEqual({ position: 65536, lengthBytes: 8192 });
+    await file.punch(65536, 4096);
+    expect(await file.nextData(0)).toEqual({ position: 69632, lengthBytes: 4096 });
+    await file.punch(0, 1 << 30);
+    expect(await file.nextData(0)).toBeNull();
+    expect((await file.status()).sizeBytes).toBe(1 << 20);
+  });
+
+  it('throws the faults that the real one throws', async () => {
+    const disk = new SimFiles();
+    await expect(disk.open('/a', 'read')).rejects.toMatchObject({ code: 'not-found' });
+    const file = await disk.open('/a', 'create');
+    await expect(disk.open('/a', 'create-new')).rejects.toMatchObject({ code: 'exists' });
+    await expect(disk.open('/a/b', 'create')).rejects.toMatchObject({ code: 'not-a-directory' });
+    await expect(disk.list('/x')).rejects.toMatchObject({ code: 'not-found' });
+    await disk.remove('/x');
+    await file.close();
+    await expect(file.sync()).rejects.toMatchObject({ code: 'closed' });
+    expect(await disk.status('/x')).toBeNull();
+  });
+
+  it('renames over another file and lists sorted names', async () => {
+    const disk = new SimFiles();
+    await disk.makeDirectory('/d/e');
+    await synced(disk, '/d/e/b', 'new');
+    await synced(disk, '/d/e/a', 'old');
+    await disk.rename('/d/e/b', '/d/e/a');
+    expect(await disk.list('/d/e')).toEqual(['a']);
+    expect(await contentOf(disk, '/d/e/a')).toBe('new');
+    await disk.removeTree('/d');
+    expect(await disk.status('/d')).toBeNull();
+  });
+
+  it('gives a lock to one holder at a time', async () => {
+    const disk = new SimFiles();
+    const lock = await disk.lock('/lock');
+    expect(await disk.lock('/lock')).toBeNull();
+    await lock?.release();
+    expect(await disk.lock('/lock')).not.toBeNull();
+  });
+
+  it('is full at its capacity: the write throws having written what fits, room says so', async () => {
+    const disk = new SimFiles({ capacityBytes: 8192 });
+    const file = await disk.open('/a', 'create');
+    await expect(file.write([Buffer.alloc(12_288, 1)], 0)).rejects.toMatchObject({
+      code: 'disk-full',
+      retryable: true,
+    });
+    expect((await file.status()).sizeBytes).toBe(8192);
+    expect(await disk.room('/')).toEqual({ freeBytes: 0, totalBytes: 8192 });
+    await file.write([Buffer.alloc(8192, 2)], 0);
+    await expect(file.allocate(8192, 1)).rejects.toMatchObject({ code: 'disk-full' });
+  });
+
+  it('takes its time when it has a clock', async () => {
+    const clock = new SimClock();
+    const disk = new SimFiles({ clock, delayMs: (operation) => (operation === 'sync' ? 10 : 1) });
+    let done = false;
+    const work = synced(disk, '/a', 'x').then(() => {
+      done = true;
+    });
+    await clock.advance(13);
+    expect(done).toBe(false);
+    await clock.advance(2);
+    await work;
+    expect(done).toBe(true);
+  });
+});
+
+describe('SimFiles after a crash', () => {
+  it('has all that was synced, whatever the fate of the rest', async () => {
+    for (const fate of ['keep', 'lose', 'tear', 'garble', 'mixed'] satisfies CrashFate[]) {
+      for (let seed = 0; seed < 20; seed += 1) {
+        const disk = new SimFiles();
+        await synced(disk, '/a', 'synced');
+        const file = await disk.open('/a', 'write');
+        await file.write([Buffer.alloc(4096, 1)], 6);
+        const after = disk.crash({ seed, fate });
+        expect((await contentOf(after, '/a'))?.slice(0, 6), `seed ${seed} ${fate}`).toBe('synced');
+      }
+    }
+  });
+
+  it('keeps everything when only the process died, loses everything unsynced when told to', async () => {
+    const fill = async (): Promise<SimFiles> => {
+      const disk = new SimFiles();
+      await synced(disk, '/a', 'old');
+      await (await disk.open('/a', 'write')).write([text('new')], 0);
+      await disk.open('/b', 'create');
+      await disk.rename('/a', '/c');
+      return disk;
+    };
+    const kept = (await fill()).crash({ seed: 1, fate: 'keep' });
+    expect([await kept.list('/'), await contentOf(kept, '/c')]).toEqual([['b', 'c'], 'new']);
+    const lost = (await fill()).crash({ seed: 1, fate: 'lose' });
+    expect([await lost.list('/'), await contentOf(lost, '/a')]).toEqual([['a'], 'old']);
+  });
+
+  it('tears a write at sectors and garbles only bytes that were being written', async () => {
+    const seen = new Set<string>();
+    for (let seed = 0; seed < 60; seed += 1) {
+      const disk = new SimFiles();
+      await synced(disk, '/a', 'o'.repeat(4096));
+      const file = await disk.open('/a', 'write');
+      await file.write([Buffer.alloc(2048, 'n')], 1000);
+      const fate = seed % 2 === 0 ? 'tear' : 'garble';
+      const content = (await contentOf(disk.crash({ seed, fate }), '/a')) ?? '';
+      expect(content.slice(0, 1000) + content.slice(3048)).toBe('o'.repeat(2048));
+      if (fate === 'tear') expect(content.slice(1024, 1536)).toMatch(/^(o{512}|n{512})$/);
+      seen.add(
+        /[^on]/.test(content)
+          ? 'garbled'
+          : content.includes('n')
+            ? content.slice(1000, 3048).includes('o')
+              ? 'torn'
+              : 'whole'
+            : 'lost',
+      );
+    }
+    expect([...seen].sort()).toEqual(expect.arrayContaining(['garbled', 'torn']));
+  });
+
+  it('may have lost a name whose directory was not synced, though its file was', async () => {
+    const found = new Set<boolean>();
+    for (let seed = 0; seed < 30; seed += 1) {
+      const disk = new SimFiles();
+      const file = await disk.open('/a', 'create');
+      await file.write([text('x')], 0);
+      await file.sync();
+      found.add((await disk.crash({ seed }).status('/a')) !== null);
+    }
+    expect(found.size).toBe(2);
+  });
+
+  it('brings a removed file back when the removal was not synced', async () => {
+    const removed = async (): Promise<SimFiles> => {
+      const disk = new SimFiles();
+      await synced(disk, '/a', 'x');
+      await disk.remove('/a');
+      return disk;
+    };
+    expect(await contentOf((await removed()).crash({ seed: 1, fate: 'lose' }), '/a')).toBe('x');
+    const disk = await removed();
+    await disk.syncDirectory('/');
+    expect(await contentOf(disk.crash({ seed: 1, fate: 'lose' }), '/a')).toBeNull();
+  });
+
+  it('shows old or new, never anything else, wherever replaceSmallFile was cut off', async () => {
+    const outcomes = new Set<string | null>();
+    for (let change = 1; ; change += 1) {
+      let finished = false;
+      for (let seed = 0; seed < 12; seed += 1) {
+        const disk = new SimFiles();
+        await synced(disk, '/a', 'old');
+        disk.crashAt(disk.changes + change);
+        const ended = await replaceSmallFile(disk, '/a', text('new')).then(
+          () => true,
+          (error: unknown) => {
+            expect(error).toBeInstanceOf(SimulatedCrash);
+            return false;
+          },
+        );
+        const content = await contentOf(disk.crash({ seed }), '/a');
+        outcomes.add(content);
+        if (ended) expect(content, `seed ${seed}`).toBe('new');
+        finished ||= ended;
+      }
+      if (finished) break;
+    }
+    expect([...outcomes].sort()).toEqual(['new', 'old']);
+  });
+
+  it('would show a missing sync: without it the replaced file can be empty', async () => {
+    const outcomes = new Set<string | null>();
+    for (let seed = 0; seed < 40; seed += 1) {
+      const disk = new SimFiles();
+      await synced(disk, '/a', 'old');
+      const file = await disk.open('/a.new', 'create');
+      await file.write([text('new')], 0);
+      await disk.rename('/a.new', '/a');
+      await disk.syncDirectory('/');
+      outcomes.add(await contentOf(disk.crash({ seed }), '/a'));
+    }
+    expect(outcomes.size).toBeGreaterThan(1);
+  });
+
+  it('answers every call on the old disk and its files with the crash', async () => {
+    const disk = new SimFiles();
+    const file = await disk.open('/a', 'create');
+    disk.crashAt(disk.changes + 1);
+    await expect(file.write([text('x')], 0)).rejects.toThrow(SimulatedCrash);
+    await expect(file.read(Buffer.alloc(1), 0)).rejects.toThrow(SimulatedCrash);
+    await expect(disk.list('/')).rejects.toThrow(SimulatedCrash);
+  });
+
+  it('counts a sync that was under way as not done', async () => {
+    const clock = new SimClock();
+    const disk = new SimFiles({ clock, delayMs: (operation) => (operation === 'sync' ? 100 : 0) });
+    const opening = disk.open('/a', 'create');
+    await clock.advance(0);
+    const file = await opening;
+    await Promise.all([file.write([text('x')], 0), disk.syncDirectory('/'), clock.advance(1)]);
+    const sync = expect(file.sync()).rejects.toThrow(SimulatedCrash);
+    await clock.advance(50);
+    const after = disk.crash({ seed: 3, fate: 'lose' });
+    await clock.advance(100);
+    await sync;
+    const reading = after.status('/a');
+    await clock.advance(1);
+    expect((await reading)?.allocatedBytes).toBe(0);
+  });
+});
+
+describe('SimFiles with injected faults', () => {
+  it('fails the operations that the rule names, after those it skips, as often as it says', async () => {
+    const disk = new SimFiles();
+    const rule = disk.inject({ operation: 'write', path: '.log', skip: 1, times: 2, fault: 'disk-full' });
+    const file = await disk.open('/a.log', 'create');
+    const other = await disk.open('/b', 'create');
+    await file.write([text('1')], 0);
+    await other.write([text('1')], 0);
+    await expect(file.write([text('22')], 1)).rejects.toMatchObject({ code: 'disk-full', retryable: true });
+    await expect(file.write([text('22')], 1)).rejects.toMatchObject({ code: 'disk-full' });
+    await file.write([text('22')], 1);
+    expect(rule.hits).toBe(2);
+  });
+
+  it('after a failed sync shows readers the data and never puts it on the disk', async () => {
+    const disk = new SimFiles();
+    await synced(disk, '/a', 'old');
+    const file = await disk.open('/a', 'write');
+    const other = await disk.open('/a', 'write');
+    await file.write([text('new')], 0);
+    disk.inject({ operation: 'sync', fault: 'io-error' });
+    await expect(file.sync()).rejects.toMatchObject({ code: 'sync-failed', retryable: false });
+    await expect(file.sync()).rejects.toMatchObject({ code: 'sync-failed' });
+    await expect(file.write([text('x')], 0)).rejects.toMatchObject({ code: 'sync-failed' });
+    await expect(other.sync()).rejects.toMatchObject({ code: 'sync-failed' });
+    const later = await disk.open('/a', 'write');
+    await later.sync();
+    expect(await contentOf(disk, '/a')).toBe('new');
+    expect(await contentOf(disk.crash({ seed: 1, fate: 'keep' }), '/a')).toBe('old');
+  });
+
+  it('shortens and spoils reads', async () => {
+    const disk = new SimFiles();
+    await synced(disk, '/a', 'abcd');
+    const file = await disk.open('/a', 'read');
+    disk.inject({ operation: 'read', fault: 'short-read' });
+    expect(await file.read(Buffer.alloc(4), 0)).toBe(2);
+    disk.inject({ operation: 'read', fault: 'flip-bit' });
+    const buffer = Buffer.alloc(4);
+    await file.read(buffer, 0);
+    expect(buffer.equals(text('abcd'))).toBe(false);
+    await file.read(buffer, 0);
+    expect(buffer.equals(text('abcd'))).toBe(true);
+  });
+});

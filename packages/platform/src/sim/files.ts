@@ -1,0 +1,284 @@
+/**
+ * A simulated disk for crash tests: the FileSystem interface over memory, with a page cache that a power
+ * cut loses, names that need their directory synced, faults on demand.
+ *
+ * Always holds: nothing survives `crash` but what was synced and what the seed lets survive besides; after
+ * the crash every call on the old disk, and on files open on it, throws SimulatedCrash.
+ * Must not know: what is stored in the files.
+ */
+import type { Clock } from '../clock.js';
+import { StorageFault } from '../errors.js';
+import { type FileLock, type FileStatus, type FileSystem, type OpenFile, type OpenMode } from '../files.js';
+import {
+  FaultRules,
+  type FaultRule,
+  type InjectedFault,
+  injectedFault,
+  type SimFault,
+  type SimOperation,
+} from './fault-rules.js';
+import { SimOpenFile } from './open-file.js';
+import { SeededRandomness } from './randomness.js';
+import type { CrashFate } from './survival.js';
+import { type DirectoryNode, FileNode, type Node, partsOf, Tree } from './tree.js';
+
+/** Thrown by every operation from the moment of the simulated crash on. Not a Fault: nobody may handle it. */
+export class SimulatedCrash extends Error {
+  constructor() {
+    super('simulated crash');
+    this.name = 'SimulatedCrash';
+  }
+}
+
+export interface SimFilesOptions {
+  /** Where the time comes from when operations take time, and for `changedUnixMs`. */
+  readonly clock?: Clock;
+  /** How long an operation takes; needs `clock`. None when left out. */
+  readonly delayMs?: (operation: SimOperation) => number;
+  /** Room on the disk; 1 TiB when left out. */
+  readonly capacityBytes?: number;
+}
+
+export interface CrashOptions {
+  /** Decides every fate; print it when a test fails. */
+  readonly seed: number;
+  /** What becomes of what was not synced; `mixed` when left out. */
+  readonly fate?: CrashFate;
+}
+
+export class SimFiles implements FileSystem {
+  readonly #options: SimFilesOptions;
+  readonly #tree: Tree;
+  readonly #rules = new FaultRules();
+  readonly #locks = new Set<string>();
+  #changes = 0;
+  #order = 0;
+  #crashAtChange = Infinity;
+  #crashed = false;
+
+  constructor(options: SimFilesOptions = {}, tree: Tree = new Tree()) {
+    this.#options = options;
+    this.#tree = tree;
+  }
+
+  /** Operations so far that changed or synced something (reads do not count). */
+  get changes(): number {
+    return this.#changes;
+  }
+
+  get crashed(): boolean {
+    return this.#crashed;
+  }
+
+  /** The `change`-th changing operation from the disk's beginning (1 = the first), and all after it, throw SimulatedCrash. */
+  crashAt(change: number): void {
+    this.#crashAtChange = change;
+  }
+
+  /** Makes matching operations fail. */
+  inject(rule: FaultRule): InjectedFault {
+    return this.#rules.inject(rule);
+  }
+
+  /** Power goes (or the process dies, with fate `keep`): the disk as it is found afterwards. This one is dead then. */
+  crash(options: CrashOptions): SimFiles {
+    this.#crashed = true;
+    const tree = this.#tree.afterCrash(options.fate ?? 'mixed', new SeededRandomness(options.seed));
+    return new SimFiles(this.#options, tree);
+  }
+
+  async open(path: string, mode: OpenMode): Promise<OpenFile> {
+    return await this.perform('open', path, mode === 'create' || mode === 'create-new', () => {
+      let node = this.#tree.find(path);
+      if (node !== null && mode === 'create-new')
+        throw new StorageFault('exists', `cannot open ${path}: it exists already`);
+      if (node === null) {
+        if (mode === 'read' || mode === 'write') throw notFound('open', path);
+        const { directory, name } = this.#tree.place(path);
+        node = this.#tree.newFile();
+        this.touch(node);
+        this.#tree.setNames({ directory, name, node });
+      }
+      if (node.kind === 'directory') throw new StorageFault('is-a-directory', `cannot open ${path}: it is a directory`);
+      return new SimOpenFile(this, node, path, mode !== 'read');
+    });
+  }
+
+  async status(path: string): Promise<FileStatus | null> {
+    return await this.perform('status', path, false, () => {
+      const node = this.#tree.find(path);
+      return node === null ? null : this.statusOf(node);
+    });
+  }
+
+  async list(directory: string): Promise<string[]> {
+    return await this.perform('list', directory, false, () => [...this.#tree.directory(directory).seen.keys()].sort());
+  }
+
+  async makeDirectory(path: string): Promise<void> {
+    await this.perform('make-directory', path, true, () => {
+      let directory = this.#tree.root;
+      for (const name of partsOf(path)) {
+        const there = directory.seen.get(name);
+        if (there?.kind === 'file')
+          throw new StorageFault('not-a-directory', `cannot make directory ${path}: ${name} is a file`);
+        const next: DirectoryNode = there ?? this.#tree.newDirectory();
+        if (there === undefined) {
+          this.#tree.setNames({ directory, name, node: next });
+          this.#tree.syncDirectory(directory);
+        }
+        directory = next;
+      }
+    });
+  }
+
+  async rename(from: string, to: string): Promise<void> {
+    await this.perform('rename', from, true, () => {
+      const node = this.#tree.find(from);
+      if (node === null) throw notFound('rename', from);
+      const source = this.#tree.place(from);
+      const target = this.#tree.place(to);
+      const replaced = target.directory.seen.get(target.name);
+      if (replaced === node) return;
+      if (replaced?.kind === 'directory' && (node.kind === 'file' || replaced.seen.size > 0)) {
+        throw new StorageFault(node.kind === 'file' ? 'is-a-directory' : 'not-empty', `cannot rename ${from} to ${to}`);
+      }
+      this.#tree.setNames({ ...source, node: null }, { ...target, node });
+    });
+  }
+
+  async remove(path: string): Promise<void> {
+    await this.perform('remove', path, true, () => {
+      const node = this.#tree.find(path);
+      if (node === null) return;
+      if (node.kind === 'directory')
+        throw new StorageFault('is-a-directory', `cannot remove ${path}: it is a directory`);
+      this.#tree.setNames({ ...this.#tree.place(path), node: null });
+    });
+  }
+
+  async removeTree(path: string): Promise<void> {
+    await this.perform('remove', path, true, () => {
+      const node = this.#tree.find(path);
+      if (node === null) return;
+      const empty = (directory: DirectoryNode): void => {
+        for (const [name, child] of [...directory.seen]) {
+          if (child.kind === 'directory') empty(child);
+          this.#tree.setNames({ directory, name, node: null });
+        }
+      };
+      if (node.kind === 'directory') empty(node);
+      this.#tree.setNames({ ...this.#tree.place(path), node: null });
+    });
+  }
+
+  async syncDirectory(path: string): Promise<void> {
+    await this.perform(
+      'sync-directory',
+      path,
+      true,
+      () => this.#tree.directory(path),
+      (directory) => this.#tree.syncDirectory(directory),
+    );
+  }
+
+  async lock(path: string): Promise<FileLock | null> {
+    return await this.perform('lock', path, false, () => {
+      const key = partsOf(path).join('/');
+      if (this.#locks.has(key)) return null;
+      const { directory, name } = this.#tree.place(path);
+      if (!directory.seen.has(name)) this.#tree.setNames({ directory, name, node: this.#tree.newFile() });
+      this.#locks.add(key);
+      return {
+        release: () => {
+          this.#locks.delete(key);
+          return Promise.resolve();
+        },
+      };
+    });
+  }
+
+  async room(path: string): Promise<{ readonly freeBytes: number; readonly totalBytes: number }> {
+    return await this.perform('room', path, false, () => {
+      if (this.#tree.find(path) === null) throw notFound('ask for room at', path);
+      return { freeBytes: this.freeBytes(), totalBytes: this.#capacityBytes() };
+    });
+  }
+
+  /**
+   * For open files: one operation. `start` takes effect at once, `finish` when its time has passed.
+   * `strike` is told of an injected fault instead of it being thrown.
+   */
+  async perform<T>(
+    operation: SimOperation,
+    path: string,
+    changes: boolean,
+    start: (fault: SimFault | null) => T,
+    finish?: (started: T) => void,
+    strikesItself = false,
+  ): Promise<T> {
+    this.#assertAlive();
+    if (changes) {
+      this.#changes += 1;
+      if (this.#changes >= this.#crashAtChange) {
+        this.#crashed = true;
+        throw new SimulatedCrash();
+      }
+    }
+    const fault = this.#rules.strike(operation, path);
+    if (fault !== null && !strikesItself) throw injectedFault(fault, operation, path);
+    const started = start(fault);
+    await this.#passTime(operation);
+    this.#assertAlive();
+    finish?.(started);
+    return started;
+  }
+
+  /** For open files: a number that grows with every change, so that a sync knows what came before it. */
+  nextOrder(): number {
+    this.#order += 1;
+    return this.#order;
+  }
+
+  /** For open files: room that is left. */
+  freeBytes(): number {
+    // Walking the tree for every write is only worth it where the disk can fill up.
+    if (this.#options.capacityBytes === undefined) return this.#capacityBytes();
+    return this.#capacityBytes() - this.#tree.usedBytes();
+  }
+
+  touch(node: FileNode): void {
+    node.changedUnixMs = this.#options.clock?.unixMs() ?? 0;
+  }
+
+  statusOf(node: Node): FileStatus {
+    const isFile = node instanceof FileNode;
+    return {
+      kind: node.kind,
+      sizeBytes: isFile ? node.seen.sizeBytes : 0,
+      allocatedBytes: isFile ? node.seen.allocatedBytes : 0,
+      identity: `sim:${node.number}`,
+      changedUnixMs: isFile ? node.changedUnixMs : 0,
+    };
+  }
+
+  #capacityBytes(): number {
+    return this.#options.capacityBytes ?? 2 ** 40;
+  }
+
+  #assertAlive(): void {
+    if (this.#crashed) throw new SimulatedCrash();
+  }
+
+  async #passTime(operation: SimOperation): Promise<void> {
+    const { clock, delayMs } = this.#options;
+    if (clock === undefined || delayMs === undefined) return;
+    await new Promise<void>((resolve) => {
+      clock.after(delayMs(operation), resolve);
+    });
+  }
+}
+
+function notFound(action: string, path: string): StorageFault {
+  return new StorageFault('not-found', `cannot ${action} ${path}: no such file or directory`);
+}

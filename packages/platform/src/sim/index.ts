@@ -1,0 +1,35 @@
+/**
+ * A simulated world for tests: virtual time, seeded randomness, a disk that crashes, a network that is cut.
+ * The whole agent or hub runs on it in one thread, and one seed decides the run.
+ */
+import type { Platform } from '../platform.js';
+import { SimClock } from './clock.js';
+import { SimFiles } from './files.js';
+import { SimNetwork } from './network.js';
+import { SeededRandomness } from './randomness.js';
+
+export { SimClock, type SimClockOptions } from './clock.js';
+export { type FaultRule, type InjectedFault, type SimFault, type SimOperation } from './fault-rules.js';
+export { type CrashOptions, SimFiles, type SimFilesOptions, SimulatedCrash } from './files.js';
+export { type Direction, type LinkConditions, type SimLink } from './link.js';
+export { SimNetwork, type SimNetworkOptions } from './network.js';
+export { SeededRandomness } from './randomness.js';
+export { type CrashFate, type Fate, SECTOR_BYTES } from './survival.js';
+
+export interface SimPlatform extends Platform {
+  readonly clock: SimClock;
+  readonly randomness: SeededRandomness;
+  readonly files: SimFiles;
+  readonly network: SimNetwork;
+}
+
+/** A whole simulated world from one seed. Share `clock` and `network` between the hosts of one world. */
+export function simPlatform(seed: number, shared: Partial<SimPlatform> = {}): SimPlatform {
+  const clock = shared.clock ?? new SimClock();
+  return {
+    clock,
+    randomness: shared.randomness ?? new SeededRandomness(seed),
+    files: shared.files ?? new SimFiles({ clock }),
+    network: shared.network ?? new SimNetwork({ clock }),
+  };
+}
