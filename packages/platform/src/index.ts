@@ -22,6 +22,7 @@ export {
   readSmallFile,
   replaceSmallFile,
 } from './files.js';
+export { type LogFields, type Logger, silentLogger } from './logger.js';
 export {
   type Address,
   type Connection,
