@@ -1,13 +1,19 @@
 /**
  * Cuts a byte stream into frames: resumable at any byte, bounded, checked before anything is believed.
  * The header is checked before its payload is waited for, the payload's checksum before the frame is
- * handed on. Nothing is copied but headers that are split over two chunks.
+ * handed on. Nothing is copied but headers that are split over two chunks and small pieces of a frame that
+ * comes in many, so that what half a frame costs is bounded by its length, however it is cut.
  *
  * After a fault the reader is dead: the session that fed it must end.
  */
 import { ProtocolFault } from '@rephub/platform';
 import { crc32 } from 'node:zlib';
 import { checkTrailer, decodeHeader, FrameHeader, HEADER_BYTES, TRAILER_BYTES } from './frame.js';
+
+/** Pieces below this size are copied together when a frame comes in several. */
+const SMALL_PIECE_BYTES = 512;
+const GATHER_BYTES = 16 * 1024;
+const NOTHING = Buffer.alloc(0);
 
 export interface FrameSink {
   /**
@@ -27,6 +33,12 @@ export class FrameReader {
   #got = 0;
   #checksum = 0;
   #dead = false;
+  #stopped = false;
+  /** Where small pieces of a frame are put together: a peer that drips bytes must not cost an object for each. */
+  #gather: Buffer = NOTHING;
+  #gathered = 0;
+  /** Where the run begins that the last slice of `#raw` shows; -1 when that slice is not ours. */
+  #runFrom = -1;
 
   constructor(sink: FrameSink) {
     this.#sink = sink;
@@ -37,9 +49,20 @@ export class FrameReader {
     return this.#part === 'header' && this.#got === 0;
   }
 
+  /** True when a frame's checked header has come and its payload not yet. */
+  get insidePayload(): boolean {
+    return this.#part === 'payload';
+  }
+
+  /** No frame is handed over any more, not even one that the chunk at hand still holds. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
   /** Takes the next bytes; calls the sink for each frame that they complete. Throws the ProtocolFault of a bad frame. */
   push(chunk: Buffer): void {
     if (this.#dead) throw new ProtocolFault('frame-after-fault', 'bytes after a bad frame');
+    if (this.#stopped) return;
     try {
       this.#consume(chunk);
     } catch (fault) {
@@ -57,7 +80,7 @@ export class FrameReader {
         case 'header': {
           const next = this.#takeSmall(chunk, at, HEADER_BYTES, decodeInto);
           if (next < 0) {
-            this.#raw.push(chunk.subarray(frameFrom));
+            this.#keep(chunk, frameFrom, chunk.length);
             return;
           }
           at = next;
@@ -73,7 +96,7 @@ export class FrameReader {
           at += step;
           this.#got += step;
           if (step < missing) {
-            this.#raw.push(chunk.subarray(frameFrom));
+            this.#keep(chunk, frameFrom, chunk.length);
             return;
           }
           this.#checkPayload();
@@ -84,21 +107,46 @@ export class FrameReader {
         case 'trailer': {
           const next = this.#takeSmall(chunk, at, TRAILER_BYTES, checkEnd);
           if (next < 0) {
-            this.#raw.push(chunk.subarray(frameFrom));
+            this.#keep(chunk, frameFrom, chunk.length);
             return;
           }
           at = next;
-          this.#raw.push(frameFrom === 0 && at === chunk.length ? chunk : chunk.subarray(frameFrom, at));
+          if (this.#raw.length > 0) this.#keep(chunk, frameFrom, at);
+          else this.#raw.push(frameFrom === 0 && at === chunk.length ? chunk : chunk.subarray(frameFrom, at));
           this.#part = 'header';
           this.#sink.frame(this.#header, this.#raw);
           this.#raw.length = 0;
+          this.#runFrom = -1;
+          if (this.#stopped) return;
           frameFrom = at;
           break;
         }
       }
     }
     // The chunk ended with a part that is exactly complete, or at a frame's end.
-    if (frameFrom < chunk.length) this.#raw.push(chunk.subarray(frameFrom));
+    if (frameFrom < chunk.length) this.#keep(chunk, frameFrom, chunk.length);
+  }
+
+  /** A piece of a frame that came in several: kept as a slice, or, when it is small, copied to the others like it. */
+  #keep(chunk: Buffer, from: number, to: number): void {
+    const bytes = to - from;
+    if (bytes >= SMALL_PIECE_BYTES) {
+      this.#raw.push(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to));
+      this.#runFrom = -1;
+      return;
+    }
+    if (this.#gathered + bytes > this.#gather.length) {
+      this.#gather = Buffer.allocUnsafeSlow(GATHER_BYTES);
+      this.#gathered = 0;
+      this.#runFrom = -1;
+    }
+    const runGoesOn = this.#runFrom >= 0;
+    if (!runGoesOn) this.#runFrom = this.#gathered;
+    chunk.copy(this.#gather, this.#gathered, from, to);
+    this.#gathered += bytes;
+    const run = this.#gather.subarray(this.#runFrom, this.#gathered);
+    if (runGoesOn) this.#raw[this.#raw.length - 1] = run;
+    else this.#raw.push(run);
   }
 
   /** Handles a part of fixed size in place, or gathers it over chunks. Returns where it ends, -1 when more is needed. */
@@ -123,7 +171,10 @@ export class FrameReader {
 
   #checkPayload(): void {
     if (this.#checksum !== this.#header.storedChecksum) {
-      throw new ProtocolFault('payload-checksum', `payload of record ${this.#header.number} does not match its checksum`);
+      throw new ProtocolFault(
+        'payload-checksum',
+        `payload of record ${this.#header.number} does not match its checksum`,
+      );
     }
   }
 }

@@ -198,7 +198,10 @@ export function decodeHeader(bytes: Buffer, at: number, header: FrameHeader): vo
 function checkLengths(header: FrameHeader): void {
   const limit = isRecordType(header.type) ? MAX_PAYLOAD_BYTES : MAX_CONTROL_BYTES;
   if (header.storedLength > limit) {
-    throw new ProtocolFault('frame-too-big', `frame announces ${header.storedLength} bytes, at most ${limit} are allowed`);
+    throw new ProtocolFault(
+      'frame-too-big',
+      `frame announces ${header.storedLength} bytes, at most ${limit} are allowed`,
+    );
   }
   if (!Number.isSafeInteger(header.offset + header.length)) {
     throw new ProtocolFault('frame-field', 'frame speaks of a range beyond 2^53 bytes');
@@ -209,7 +212,10 @@ function checkLengths(header: FrameHeader): void {
         throw new ProtocolFault('frame-field', `write of ${header.length} bytes carries ${header.storedLength}`);
       }
       if (header.length === 0 || header.length > MAX_PAYLOAD_BYTES) {
-        throw new ProtocolFault('frame-field', `write of ${header.length} bytes, 1 to ${MAX_PAYLOAD_BYTES} are allowed`);
+        throw new ProtocolFault(
+          'frame-field',
+          `write of ${header.length} bytes, 1 to ${MAX_PAYLOAD_BYTES} are allowed`,
+        );
       }
       return;
     case FrameType.Zero:

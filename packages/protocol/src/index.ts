@@ -1,3 +1,10 @@
+export * from './backoff.js';
+export { type ControlBodies, type ControlHandlers, type ControlType } from './control.js';
 export * from './frame.js';
+export * from './frame-link.js';
 export * from './frame-reader.js';
+export * from './heartbeat.js';
+export * from './hub-url.js';
+export * from './lineage.js';
 export * from './messages.js';
+export * from './record-encoder.js';

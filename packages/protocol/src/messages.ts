@@ -206,7 +206,10 @@ export function decodeBody<T>(schema: z.ZodType<T>, bytes: Buffer, what: string)
   const checked = schema.safeParse(decoded);
   if (checked.success) return checked.data;
   const first = checked.error.issues[0];
-  throw new ProtocolFault('bad-body', `${what}: ${first === undefined ? 'wrong shape' : `${first.path.join('.')}: ${first.message}`}`);
+  throw new ProtocolFault(
+    'bad-body',
+    `${what}: ${first === undefined ? 'wrong shape' : `${first.path.join('.')}: ${first.message}`}`,
+  );
 }
 
 /** A whole frame with a msgpack body, in one buffer; for control frames, and for rare records. */
@@ -247,4 +250,3 @@ export function uuidText(bytes: Uint8Array): string {
 export function chainStart(line: Uint8Array): number {
   return crc32(line);
 }
-
