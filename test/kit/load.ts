@@ -1,0 +1,103 @@
+/** fio as the guest: load on an NBD export, with or without verification, its figures as numbers. */
+import { join } from 'node:path';
+import { type Child, run, start } from './process.js';
+import { type Scope } from './scope.js';
+import { tempDir } from './temp-dir.js';
+
+export interface LoadOptions {
+  readonly pattern: 'read' | 'write' | 'randread' | 'randwrite' | 'randrw';
+  readonly blockBytes: number;
+  readonly depth: number;
+  readonly sizeBytes: number;
+  readonly offsetBytes?: number;
+  /** Runs for so long, over and over; without it, once over the size. */
+  readonly seconds?: number;
+  /** Writes a checksum into each block and reads all back at the end. */
+  readonly verify?: boolean;
+  /** Most requests a second. */
+  readonly ratePerSecond?: number;
+  readonly seed?: number;
+  readonly extra?: readonly string[];
+}
+
+export interface LoadFigures {
+  readonly readIops: number;
+  readonly writeIops: number;
+  readonly readBytesPerSecond: number;
+  readonly writeBytesPerSecond: number;
+  readonly writtenBytes: number;
+  readonly errors: number;
+  /** 99th percentile of the completion latency of whichever direction did more. */
+  readonly p99Ms: number;
+}
+
+interface FioSide {
+  readonly iops: number;
+  readonly bw_bytes: number;
+  readonly io_bytes: number;
+  readonly clat_ns?: { readonly percentile?: Readonly<Record<string, number>> };
+}
+
+function fioArgs(uri: string, options: LoadOptions): readonly string[] {
+  return [
+    ...['--name=load', '--ioengine=nbd', `--uri=${uri}`, `--rw=${options.pattern}`, `--bs=${options.blockBytes}`],
+    ...[`--iodepth=${options.depth}`, `--size=${options.sizeBytes}`, `--offset=${options.offsetBytes ?? 0}`],
+    ...[`--randseed=${options.seed ?? 1}`, '--output-format=json', '--group_reporting'],
+    ...(options.seconds === undefined ? [] : ['--time_based', `--runtime=${options.seconds}`]),
+    ...(options.verify === true
+      ? ['--verify=crc32c', '--do_verify=1', '--verify_fatal=1', '--verify_state_save=0']
+      : []),
+    ...(options.ratePerSecond === undefined ? [] : [`--rate_iops=${options.ratePerSecond}`]),
+    ...(options.extra ?? []),
+  ];
+}
+
+function figures(output: string): LoadFigures {
+  const json = output.slice(output.indexOf('{'));
+  const job = (JSON.parse(json) as { jobs: readonly { read: FioSide; write: FioSide; error: number }[] }).jobs[0];
+  if (job === undefined) throw new Error(`fio gave no figures: ${output}`);
+  const main = job.write.io_bytes > job.read.io_bytes ? job.write : job.read;
+  return {
+    readIops: job.read.iops,
+    writeIops: job.write.iops,
+    readBytesPerSecond: job.read.bw_bytes,
+    writeBytesPerSecond: job.write.bw_bytes,
+    writtenBytes: job.write.io_bytes,
+    errors: job.error,
+    p99Ms: (main.clat_ns?.percentile?.['99.000000'] ?? 0) / 1e6,
+  };
+}
+
+/** Runs fio to its end. Fails when any request failed or anything read back was wrong. */
+export async function load(uri: string, options: LoadOptions): Promise<LoadFigures> {
+  const result = await run('fio', fioArgs(uri, options), { timeoutMs: ((options.seconds ?? 60) + 120) * 1000 });
+  if (result.code !== 0)
+    throw new Error(`fio ended with code ${result.code ?? 'none'}: ${result.stderr}${result.stdout.slice(-1500)}`);
+  return figures(result.stdout);
+}
+
+/** A load that goes on while the test does something else. */
+export interface RunningLoad {
+  readonly child: Child;
+  /** Waits for its end; fails as `load` does. */
+  finished(): Promise<LoadFigures>;
+}
+
+/** Starts fio in a folder of its own and returns at once. */
+export async function startLoad(scope: Scope, uri: string, options: LoadOptions): Promise<RunningLoad> {
+  const dir = await tempDir(scope);
+  const child = start(scope, 'fio', [...fioArgs(uri, options), `--output=${join(dir, 'fio.json')}`], {
+    cwd: dir,
+    stopWithinMs: 2000,
+  });
+  return {
+    child,
+    finished: async () => {
+      const exit = await child.waitForExit(((options.seconds ?? 60) + 120) * 1000);
+      const text = (await run('cat', [join(dir, 'fio.json')])).stdout;
+      if (exit.code !== 0)
+        throw new Error(`fio ended with ${exit.signal ?? exit.code ?? ''}: ${child.output}${text.slice(-1500)}`);
+      return figures(text);
+    },
+  };
+}
