@@ -1,15 +1,33 @@
-import type { Address, Clock, Connection, Listener, Network } from '@rephub/platform';
+/**
+ * The NBD server: accepts connections, takes each through negotiation and transmission, keeps count, and
+ * closes in an orderly way.
+ *
+ * Always holds: what one client does ends at most its own connection; an export is released once its
+ * client is gone; the number of connections is bounded. Knows no exports but by its directory.
+ */
+import {
+  type Address,
+  asError,
+  type Clock,
+  type Connection,
+  type Listener,
+  LinkFault,
+  type Network,
+} from '@rephub/platform';
+import { isFault, StreamReader } from '../wire/stream-reader.js';
 import type { ExportDirectory } from './exports.js';
-import type { ServerFault, ServerLimits } from './limits.js';
+import { DEFAULT_SERVER_LIMITS, type ServerFault, type ServerFaultCode, type ServerLimits } from './limits.js';
+import { ServerNegotiation } from './negotiation.js';
+import { Transmission } from './transmission.js';
 
 export interface NbdServerOptions {
   readonly platform: { readonly clock: Clock; readonly network: Network };
   readonly exports: ExportDirectory;
   /** Those left out are as in DEFAULT_SERVER_LIMITS. */
   readonly limits?: Partial<ServerLimits>;
-  /** Called for every connection that was ended because of what the client did. */
+  /** Called for every connection that was ended because of what the client did, or what went wrong in it. */
   readonly onFault?: (fault: ServerFault) => void;
-  /** Called when a client starts and ends using an export. */
+  /** Called when a client begins to use an export, and when it is gone. */
   readonly onClient?: (event: 'begun' | 'gone', client: ServedClient) => void;
 }
 
@@ -25,26 +43,222 @@ export interface ServedClient {
   readonly requestsDone: number;
 }
 
+/** After our end, how long the client may take to end as well. */
+const LINGER_MS = 2_000;
+
+interface Session {
+  readonly id: number;
+  readonly connection: Connection;
+  exportName: string | null;
+  transmission: Transmission | null;
+  /** Ends the negotiation, when there is one. */
+  reader: StreamReader | null;
+}
+
 export class NbdServer {
+  readonly #clock: Clock;
+  readonly #network: Network;
+  readonly #exports: ExportDirectory;
+  readonly #limits: ServerLimits;
+  readonly #onFault: (fault: ServerFault) => void;
+  readonly #onClient: (event: 'begun' | 'gone', client: ServedClient) => void;
+  readonly #listeners = new Set<Listener>();
+  readonly #sessions = new Map<number, Session>();
+  #nextId = 1;
+  #closing: Promise<void> | null = null;
+  #emptied: (() => void) | null = null;
+
   constructor(options: NbdServerOptions) {
-    void options;
-    throw new Error('not built yet');
+    this.#clock = options.platform.clock;
+    this.#network = options.platform.network;
+    this.#exports = options.exports;
+    this.#limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
+    this.#onFault = options.onFault ?? (() => undefined);
+    this.#onClient = options.onClient ?? (() => undefined);
   }
+
   /** Listens on one more address. Throws the ConfigFault of Network.listen. */
-  listen(address: Address): Promise<Listener> {
-    void address;
-    throw new Error('not built yet');
+  async listen(address: Address): Promise<Listener> {
+    const listener = await this.#network.listen(address, (connection) => this.accept(connection));
+    this.adopt(listener);
+    return listener;
   }
-  /** Serves a connection that came in some other way. */
+
+  /** Closes this listener too when the server closes: for sockets that somebody else opened (LISTEN_FDS). */
+  adopt(listener: Listener): void {
+    if (this.#closing !== null) void listener.close();
+    else this.#listeners.add(listener);
+  }
+
+  /** Serves a connection, however it came in. */
   accept(connection: Connection): void {
-    void connection;
+    const id = this.#nextId++;
+    if (this.#closing !== null) {
+      connection.start(DEAF);
+      connection.destroy();
+      return;
+    }
+    if (this.#sessions.size >= this.#limits.connections) {
+      connection.start(DEAF);
+      connection.destroy();
+      this.#report('too-many-connections', id, connection.peer, `${this.#limits.connections} connections are open`);
+      return;
+    }
+    const session: Session = { id, connection, exportName: null, transmission: null, reader: null };
+    this.#sessions.set(id, session);
+    void this.#serve(session);
   }
+
   clients(): ServedClient[] {
-    return [];
+    return [...this.#sessions.values()].map(viewOf);
   }
-  /** No new connections, no new requests; what is in flight is answered; then, or after `graceMs`, all are closed. */
+
+  /**
+   * No new connections and no new requests; what is in flight is answered. Then, or after `graceMs`, all
+   * connections are closed. Resolves when every export has been released; a device that never answers
+   * keeps it waiting.
+   */
   close(graceMs: number): Promise<void> {
-    void graceMs;
-    throw new Error('not built yet');
+    this.#closing ??= this.#shutDown(graceMs);
+    return this.#closing;
   }
+
+  async #shutDown(graceMs: number): Promise<void> {
+    const listeners = [...this.#listeners];
+    this.#listeners.clear();
+    const timer = this.#clock.after(graceMs, () => {
+      for (const session of this.#sessions.values()) session.connection.destroy();
+    });
+    for (const session of [...this.#sessions.values()]) {
+      if (session.transmission !== null) session.transmission.finish();
+      else session.reader?.fail(new LinkFault('server-closing', 'the server is closing'));
+    }
+    await Promise.all(listeners.map((listener) => listener.close()));
+    if (this.#sessions.size > 0) {
+      await new Promise<void>((resolve) => {
+        this.#emptied = resolve;
+      });
+    }
+    timer.cancel();
+  }
+
+  async #serve(session: Session): Promise<void> {
+    const { connection } = session;
+    let isGone = false;
+    let isBusy = false;
+    const leave = (): void => {
+      isGone = true;
+      if (!isBusy) this.#forget(session);
+    };
+    const reader = new StreamReader(connection, leave);
+    session.reader = reader;
+    const timer = this.#clock.after(this.#limits.negotiationMs, () => {
+      reader.fail(new LinkFault('negotiation-timeout', `no export chosen within ${this.#limits.negotiationMs} ms`));
+    });
+    // Held until the negotiation is over: an export that is being opened is released after it.
+    isBusy = true;
+    try {
+      const negotiation = new ServerNegotiation(
+        reader,
+        this.#exports,
+        { id: session.id, peer: connection.peer },
+        (error) => {
+          this.#report('internal', session.id, connection.peer, `opening an export failed: ${error.message}`);
+        },
+      );
+      const negotiated = await negotiation.run();
+      session.reader = null;
+      if (negotiated !== null) {
+        this.#transmit(session, reader, negotiated);
+        return;
+      }
+      this.#endSoftly(connection);
+    } catch (thrown) {
+      this.#negotiationFailed(session, asError(thrown));
+    } finally {
+      timer.cancel();
+    }
+    isBusy = false;
+    session.reader = null;
+    if (isGone) this.#forget(session);
+  }
+
+  #transmit(
+    session: Session,
+    reader: StreamReader,
+    negotiated: NonNullable<Awaited<ReturnType<ServerNegotiation['run']>>>,
+  ): void {
+    const { connection } = session;
+    const { opened } = negotiated;
+    const transmission = new Transmission(connection, negotiated, this.#limits, {
+      fault: (code, message) => this.#report(code, session.id, connection.peer, message),
+      finished: () => this.#endSoftly(connection),
+      gone: () => {
+        opened.release();
+        this.#onClient('gone', viewOf(session));
+        this.#forget(session);
+      },
+    });
+    session.transmission = transmission;
+    session.exportName = opened.name;
+    this.#onClient('begun', viewOf(session));
+    reader.handOver(transmission);
+    if (this.#closing !== null) transmission.finish();
+  }
+
+  #negotiationFailed(session: Session, error: Error): void {
+    const { connection } = session;
+    connection.destroy();
+    const code = isFault(error) ? error.code : 'internal';
+    if (code === 'server-closing') return;
+    this.#report(NEGOTIATION_CODES[code] ?? 'link-error', session.id, connection.peer, error.message);
+  }
+
+  /** Sends what is queued and our end; a client that does not end as well is cut off. */
+  #endSoftly(connection: Connection): void {
+    connection.end();
+    this.#clock.after(LINGER_MS, () => connection.destroy());
+  }
+
+  #forget(session: Session): void {
+    this.#sessions.delete(session.id);
+    if (this.#sessions.size === 0) {
+      this.#emptied?.();
+      this.#emptied = null;
+    }
+  }
+
+  #report(code: ServerFaultCode, clientId: number, peer: string, message: string): void {
+    this.#onFault({ code, clientId, peer, message });
+  }
+}
+
+const NEGOTIATION_CODES: Readonly<Record<string, ServerFaultCode>> = {
+  'bad-client-flags': 'bad-client-flags',
+  'bad-option-magic': 'bad-option-magic',
+  'option-too-long': 'option-too-long',
+  'too-many-options': 'option-too-long',
+  'export-refused': 'export-refused',
+  'negotiation-timeout': 'negotiation-timeout',
+  'connection-ended': 'negotiation-cut',
+  internal: 'internal',
+};
+
+const DEAF = {
+  received: () => undefined,
+  drained: () => undefined,
+  ended: () => undefined,
+  closed: () => undefined,
+};
+
+function viewOf(session: Session): ServedClient {
+  const { id, connection, exportName, transmission } = session;
+  return {
+    id,
+    peer: connection.peer,
+    exportName,
+    requestsInFlight: transmission?.requestsInFlight ?? 0,
+    bytesInFlight: transmission?.bytesInFlight ?? 0,
+    requestsDone: transmission?.requestsDone ?? 0,
+  };
 }

@@ -1,0 +1,295 @@
+/**
+ * One client in transmission: reads its requests, gives them to the device, writes the replies as they
+ * come back, in any order.
+ *
+ * Always holds:
+ *  - requests and bytes in flight are bounded: at the bound, or when the client does not read its replies,
+ *    nothing more is read from it;
+ *  - every request that reached the device comes back before `gone` is told;
+ *  - after a fault the client gets nothing more, but the device's work is waited for.
+ * The hot path makes no objects: requests are pooled, headers are written into buffers used again.
+ */
+import { asError, type Connection, type Receiver } from '@rephub/platform';
+import { type BlockDevice, BlockRequest, Command, type Completion, NbdError } from '../block-device.js';
+import { COMMAND_DISCONNECT } from '../wire/constants.js';
+import { ReplyWriter } from '../wire/reply-writer.js';
+import { RequestReader, type RequestSink } from '../wire/request-reader.js';
+import { appendSlice, totalBytes } from '../wire/slices.js';
+import { isFault } from '../wire/stream-reader.js';
+import type { ServerFaultCode, ServerLimits } from './limits.js';
+import type { Negotiated } from './negotiation.js';
+import { checkRequest, type RequestRules } from './request-check.js';
+
+export interface TransmissionEvents {
+  /** The client did, or met, what ends the connection. */
+  fault(code: ServerFaultCode, message: string): void;
+  /** All requests in flight are answered and no more are read: the connection may be ended. */
+  finished(): void;
+  /** The connection is closed and the device has given everything back. */
+  gone(): void;
+}
+
+export class Transmission implements Receiver, RequestSink, Completion {
+  requestsInFlight = 0;
+  bytesInFlight = 0;
+  requestsDone = 0;
+  readonly #connection: Connection;
+  readonly #device: BlockDevice;
+  readonly #rules: RequestRules;
+  readonly #limits: ServerLimits;
+  readonly #events: TransmissionEvents;
+  readonly #contexts: readonly string[];
+  readonly #contextIds: readonly number[];
+  readonly #reader: RequestReader;
+  readonly #writer: ReplyWriter;
+  readonly #pool: BlockRequest[] = [];
+  /** The request being read, and the outcome of one that is not let through. */
+  #current: BlockRequest | null = null;
+  #currentBytes = 0;
+  #refusal = 0;
+  /** Chunks that came while reading is held back. */
+  #held: Buffer[] = [];
+  #holding = false;
+  #reading = false;
+  #state: 'open' | 'finishing' | 'finished' = 'open';
+  #closed = false;
+  #goneTold = false;
+
+  constructor(connection: Connection, negotiated: Negotiated, limits: ServerLimits, events: TransmissionEvents) {
+    const { device } = negotiated.opened;
+    this.#connection = connection;
+    this.#device = device;
+    this.#limits = limits;
+    this.#events = events;
+    this.#contexts = negotiated.contexts;
+    this.#contextIds = negotiated.contexts.map((_, index) => index + 1);
+    this.#rules = {
+      sizeBytes: device.sizeBytes,
+      abilities: device.abilities,
+      limits: device.limits,
+      framing: negotiated.framing,
+      hasContexts: negotiated.contexts.length > 0,
+    };
+    this.#reader = new RequestReader(this, negotiated.framing === 'extended');
+    this.#writer = new ReplyWriter(connection, negotiated.framing);
+  }
+
+  /** Reads no more; `finished` follows when what is in flight is answered. */
+  finish(): void {
+    if (this.#state !== 'open') return;
+    this.#state = 'finishing';
+    this.#held = [];
+    this.#abandonCurrent();
+    // What still comes is read and dropped, so that the client's end is seen.
+    if (this.#holding) this.#connection.resume();
+    this.#holding = false;
+    this.#maybeFinished();
+  }
+
+  received(chunk: Buffer): void {
+    if (this.#state !== 'open') return;
+    if (this.#holding) {
+      this.#held.push(chunk);
+      return;
+    }
+    this.#consume(chunk);
+  }
+
+  drained(): void {
+    this.#maybeResume();
+  }
+
+  ended(): void {
+    if (this.#state !== 'open') return;
+    // Requests held back have been sent whole; they are still answered.
+    if (this.#holding) {
+      this.#held.push(END);
+      return;
+    }
+    if (!this.#reader.atBoundary) this.#fault('request-cut', 'the client ended in the middle of a request');
+    else this.finish();
+  }
+
+  closed(error: Error | null): void {
+    this.#closed = true;
+    if (this.#state === 'open') {
+      if (error !== null) this.#events.fault('link-error', error.message);
+      else if (!this.#reader.atBoundary)
+        this.#events.fault('request-cut', 'the client left in the middle of a request');
+    }
+    this.#state = 'finished';
+    this.#held = [];
+    this.#abandonCurrent();
+    this.#maybeGone();
+  }
+
+  header(reader: RequestReader): boolean {
+    this.#refusal = checkRequest(this.#rules, reader);
+    if (this.#refusal !== 0 || (reader.length === 0 && reader.type !== Command.Flush)) return false;
+    if (reader.type === COMMAND_DISCONNECT) return false;
+    const request = this.#pool.pop() ?? new BlockRequest(this);
+    request.command = reader.type as Command;
+    request.flags = reader.flags & KNOWN_FLAGS;
+    request.offset = reader.offset;
+    request.length = reader.length;
+    request.tagHigh = reader.cookieHigh;
+    request.tagLow = reader.cookieLow;
+    if (reader.type === Command.BlockStatus) request.contexts = this.#contexts;
+    this.#current = request;
+    this.#currentBytes = 0;
+    return true;
+  }
+
+  payload(slice: Buffer): void {
+    const request = this.#current;
+    if (request === null) return;
+    appendSlice(request.data, slice, this.#currentBytes);
+    this.#currentBytes += slice.length;
+  }
+
+  whole(reader: RequestReader): boolean {
+    const request = this.#current;
+    this.#current = null;
+    if (request !== null) {
+      this.requestsInFlight++;
+      this.bytesInFlight += payloadOf(request);
+      this.#submit(request);
+    } else if (reader.type === COMMAND_DISCONNECT) {
+      this.finish();
+      return false;
+    } else {
+      this.#answerAtOnce(reader);
+    }
+    if (this.#mustHold()) {
+      this.#holding = true;
+      this.#connection.pause();
+      return false;
+    }
+    return true;
+  }
+
+  completed(request: BlockRequest): void {
+    this.requestsInFlight--;
+    this.bytesInFlight -= payloadOf(request);
+    this.requestsDone++;
+    if (this.#state !== 'finished') this.#reply(request);
+    request.reset();
+    this.#pool.push(request);
+    if (this.#holding) this.#maybeResume();
+    if (this.#state !== 'open') {
+      this.#maybeFinished();
+      this.#maybeGone();
+    }
+  }
+
+  #consume(chunk: Buffer): void {
+    this.#reading = true;
+    let at = 0;
+    try {
+      at = this.#reader.read(chunk, 0);
+    } catch (thrown) {
+      const error = asError(thrown);
+      this.#fault(isFault(error) ? (error.code as ServerFaultCode) : 'internal', error.message);
+      at = chunk.length;
+    }
+    this.#reading = false;
+    if (this.#state === 'open' && at < chunk.length) this.#held.unshift(chunk.subarray(at));
+    // What completed within `submit` may have made room already.
+    if (this.#holding) this.#maybeResume();
+  }
+
+  #submit(request: BlockRequest): void {
+    try {
+      this.#device.submit(request);
+    } catch (thrown) {
+      // A device that throws has not taken the request; otherwise its client would never be gone.
+      this.requestsInFlight--;
+      this.bytesInFlight -= payloadOf(request);
+      this.#fault('internal', `the device threw: ${asError(thrown).message}`);
+    }
+  }
+
+  #answerAtOnce(reader: RequestReader): void {
+    this.requestsDone++;
+    if (this.#refusal === 0 && reader.type === Command.Read) {
+      this.#writer.emptyRead(reader.offset, reader.cookieHigh, reader.cookieLow);
+    } else {
+      this.#writer.status(this.#refusal, reader.offset, reader.cookieHigh, reader.cookieLow);
+    }
+  }
+
+  #reply(request: BlockRequest): void {
+    const { command, error } = request;
+    if (error === 0 && command === Command.Read) {
+      if (totalBytes(request.data) === request.length) {
+        this.#writer.read(request);
+        return;
+      }
+      this.#events.fault('internal', `the device answered a read of ${request.length} bytes with another length`);
+      this.#writer.status(NbdError.Eio, request.offset, request.tagHigh, request.tagLow);
+    } else if (error === 0 && command === Command.BlockStatus) {
+      this.#writer.blockStatus(request, this.#contextIds);
+    } else {
+      this.#writer.status(error, request.offset, request.tagHigh, request.tagLow);
+    }
+  }
+
+  #mustHold(): boolean {
+    return (
+      this.requestsInFlight >= this.#limits.requestsInFlight ||
+      this.bytesInFlight >= this.#limits.bytesInFlight ||
+      this.#connection.congested
+    );
+  }
+
+  /** With some slack, so that a client at its bound is not paused and resumed for every request. */
+  #maybeResume(): void {
+    if (!this.#holding || this.#reading || this.#connection.congested) return;
+    const { requestsInFlight, bytesInFlight } = this.#limits;
+    if (this.requestsInFlight > requestsInFlight / 2 || this.bytesInFlight > bytesInFlight / 2) return;
+    this.#holding = false;
+    while (this.#state === 'open' && !this.#holding) {
+      const chunk = this.#held.shift();
+      if (chunk === undefined) break;
+      if (chunk === END) this.ended();
+      else this.#consume(chunk);
+    }
+    if (!this.#holding) this.#connection.resume();
+  }
+
+  #fault(code: ServerFaultCode, message: string): void {
+    if (this.#state === 'finished') return;
+    this.#state = 'finished';
+    this.#held = [];
+    this.#abandonCurrent();
+    this.#events.fault(code, message);
+    this.#connection.destroy();
+  }
+
+  #abandonCurrent(): void {
+    const request = this.#current;
+    this.#current = null;
+    if (request !== null) request.reset();
+  }
+
+  #maybeFinished(): void {
+    if (this.#state !== 'finishing' || this.requestsInFlight > 0) return;
+    this.#state = 'finished';
+    this.#events.finished();
+  }
+
+  #maybeGone(): void {
+    if (!this.#closed || this.requestsInFlight > 0 || this.#goneTold) return;
+    this.#goneTold = true;
+    this.#events.gone();
+  }
+}
+
+/** Stands in the queue of held chunks for the client's end. */
+const END = Buffer.alloc(0);
+const KNOWN_FLAGS = 0x1f;
+
+/** Bytes that a request holds, or will when it comes back. */
+function payloadOf(request: BlockRequest): number {
+  return request.command === Command.Read || request.command === Command.Write ? request.length : 0;
+}

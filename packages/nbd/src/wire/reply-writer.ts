@@ -1,0 +1,207 @@
+/**
+ * Writes the server's replies onto a connection in the framing that was negotiated. Headers are written
+ * into buffers that are used again (`Connection.send` copies what is small at once); payload is sent as
+ * the slices it is.
+ */
+import type { Connection } from '@rephub/platform';
+import { type BlockRequest, CommandFlag, isZeroes, type StatusExtents } from '../block-device.js';
+import {
+  Chunk,
+  CHUNK_FLAG_DONE,
+  EXTENDED_REPLY_MAGIC,
+  type Framing,
+  SIMPLE_REPLY_MAGIC,
+  STRUCTURED_REPLY_MAGIC,
+  writeUint64,
+} from './constants.js';
+
+const SIMPLE_BYTES = 16;
+const STRUCTURED_BYTES = 20;
+const EXTENDED_BYTES = 32;
+/** Runs in one block status reply; a client asks again for the rest. */
+const MAX_RUNS = 16_384;
+const MAX_UINT32 = 0xffff_ffff;
+
+export class ReplyWriter {
+  readonly #connection: Connection;
+  readonly #framing: Framing;
+  readonly #headerBytes: number;
+  readonly #simple = Buffer.alloc(SIMPLE_BYTES);
+  /** A chunk's header alone, with an offset, with offset and length, with an error: one buffer of each length. */
+  readonly #none: Buffer;
+  readonly #data: Buffer;
+  readonly #hole: Buffer;
+  readonly #error: Buffer;
+
+  constructor(connection: Connection, framing: Framing) {
+    this.#connection = connection;
+    this.#framing = framing;
+    this.#headerBytes = framing === 'extended' ? EXTENDED_BYTES : STRUCTURED_BYTES;
+    this.#simple.writeUInt32BE(SIMPLE_REPLY_MAGIC, 0);
+    this.#none = this.#chunkHeader(0);
+    this.#data = this.#chunkHeader(8);
+    this.#hole = this.#chunkHeader(12);
+    this.#error = this.#chunkHeader(6);
+  }
+
+  /** An outcome without payload. */
+  status(error: number, offset: number, cookieHigh: number, cookieLow: number): void {
+    if (this.#framing !== 'extended' && (this.#framing === 'simple' || error === 0)) {
+      this.#sendSimple(error, cookieHigh, cookieLow);
+    } else if (error === 0) {
+      this.#fill(this.#none, Chunk.None, CHUNK_FLAG_DONE, offset, cookieHigh, cookieLow, 0);
+      this.#connection.send(this.#none);
+    } else {
+      this.#fill(this.#error, Chunk.Error, CHUNK_FLAG_DONE, offset, cookieHigh, cookieLow, 6);
+      this.#error.writeUInt32BE(error, this.#headerBytes);
+      this.#connection.send(this.#error);
+    }
+  }
+
+  /** A read of no bytes: structured framings want a chunk for it, not a simple reply. */
+  emptyRead(offset: number, cookieHigh: number, cookieLow: number): void {
+    if (this.#framing === 'simple') {
+      this.#sendSimple(0, cookieHigh, cookieLow);
+      return;
+    }
+    this.#fill(this.#none, Chunk.None, CHUNK_FLAG_DONE, offset, cookieHigh, cookieLow, 0);
+    this.#connection.send(this.#none);
+  }
+
+  /** A read's data; zero runs leave as holes where the framing can say so. */
+  read(request: BlockRequest): void {
+    const { data } = request;
+    if (this.#framing === 'simple') {
+      this.#sendSimple(0, request.tagHigh, request.tagLow);
+      for (const slice of data) this.#connection.send(slice);
+      return;
+    }
+    const whole = (request.flags & CommandFlag.DontFragment) !== 0;
+    let offset = request.offset;
+    let from = 0;
+    while (from < data.length) {
+      const first = data[from];
+      if (first === undefined) break;
+      const isHole = !whole && isZeroes(first);
+      let length = first.length;
+      let to = from + 1;
+      for (let next = data[to]; next !== undefined; next = data[to]) {
+        if (!whole && isZeroes(next) !== isHole) break;
+        length += next.length;
+        to++;
+      }
+      const flags = to === data.length ? CHUNK_FLAG_DONE : 0;
+      if (isHole) this.#sendHole(request, flags, offset, length);
+      else {
+        this.#fill(this.#data, Chunk.OffsetData, flags, request.offset, request.tagHigh, request.tagLow, 8 + length);
+        writeUint64(this.#data, offset, this.#headerBytes);
+        this.#connection.send(this.#data);
+        for (let index = from; index < to; index++) {
+          const slice = data[index];
+          if (slice !== undefined) this.#connection.send(slice);
+        }
+      }
+      offset += length;
+      from = to;
+    }
+  }
+
+  /** Block status: one chunk for each context, `ids` in the order of the request's extents. */
+  blockStatus(request: BlockRequest, ids: readonly number[]): void {
+    const last = ids.length - 1;
+    for (const [index, id] of ids.entries()) {
+      const extents = request.extents[index] ?? UNKNOWN;
+      const runs = boundRuns(extents, request, this.#framing === 'extended' ? Number.MAX_SAFE_INTEGER : MAX_UINT32);
+      const flags = index === last ? CHUNK_FLAG_DONE : 0;
+      this.#connection.send(
+        this.#framing === 'extended' ? this.#wideRuns(request, flags, id, runs) : this.#runs(request, flags, id, runs),
+      );
+    }
+  }
+
+  #sendSimple(error: number, cookieHigh: number, cookieLow: number): void {
+    const header = this.#simple;
+    header.writeUInt32BE(error, 4);
+    header.writeUInt32BE(cookieHigh, 8);
+    header.writeUInt32BE(cookieLow, 12);
+    this.#connection.send(header);
+  }
+
+  #sendHole(request: BlockRequest, flags: number, offset: number, length: number): void {
+    this.#fill(this.#hole, Chunk.OffsetHole, flags, request.offset, request.tagHigh, request.tagLow, 12);
+    writeUint64(this.#hole, offset, this.#headerBytes);
+    this.#hole.writeUInt32BE(length, this.#headerBytes + 8);
+    this.#connection.send(this.#hole);
+  }
+
+  #runs(request: BlockRequest, flags: number, id: number, runs: readonly number[]): Buffer {
+    const chunk = this.#chunkHeader(4 + runs.length * 4);
+    const length = chunk.length - this.#headerBytes;
+    this.#fill(chunk, Chunk.BlockStatus, flags, request.offset, request.tagHigh, request.tagLow, length);
+    let at = chunk.writeUInt32BE(id, this.#headerBytes);
+    for (const value of runs) at = chunk.writeUInt32BE(value, at);
+    return chunk;
+  }
+
+  #wideRuns(request: BlockRequest, flags: number, id: number, runs: readonly number[]): Buffer {
+    const chunk = this.#chunkHeader(8 + runs.length * 8);
+    const length = chunk.length - this.#headerBytes;
+    this.#fill(chunk, Chunk.BlockStatusExtended, flags, request.offset, request.tagHigh, request.tagLow, length);
+    chunk.writeUInt32BE(id, this.#headerBytes);
+    let at = chunk.writeUInt32BE(runs.length / 2, this.#headerBytes + 4);
+    for (const value of runs) {
+      writeUint64(chunk, value, at);
+      at += 8;
+    }
+    return chunk;
+  }
+
+  #chunkHeader(bodyBytes: number): Buffer {
+    const chunk = Buffer.alloc(this.#headerBytes + bodyBytes);
+    chunk.writeUInt32BE(this.#framing === 'extended' ? EXTENDED_REPLY_MAGIC : STRUCTURED_REPLY_MAGIC, 0);
+    return chunk;
+  }
+
+  #fill(
+    chunk: Buffer,
+    type: number,
+    flags: number,
+    requestOffset: number,
+    cookieHigh: number,
+    cookieLow: number,
+    length: number,
+  ): void {
+    chunk.writeUInt16BE(flags, 4);
+    chunk.writeUInt16BE(type, 6);
+    chunk.writeUInt32BE(cookieHigh, 8);
+    chunk.writeUInt32BE(cookieLow, 12);
+    if (this.#framing === 'extended') {
+      writeUint64(chunk, requestOffset, 16);
+      writeUint64(chunk, length, 24);
+    } else {
+      chunk.writeUInt32BE(length, 16);
+    }
+  }
+}
+
+/** What may always be said of a range: allocated data. */
+const UNKNOWN: StatusExtents = { runs: [] };
+
+/** The runs as a client may be told them: never empty, none too long for its field, one only when it asked for one. */
+export function boundRuns(extents: StatusExtents, request: BlockRequest, maxLength: number): readonly number[] {
+  const { runs } = extents;
+  const one = (request.flags & CommandFlag.RequestOne) !== 0;
+  const bounded: number[] = [];
+  let left = request.length;
+  for (let index = 0; index + 1 < runs.length && left > 0 && bounded.length < 2 * MAX_RUNS; index += 2) {
+    let length = runs[index] ?? 0;
+    if (length <= 0) continue;
+    if (one) length = Math.min(length, left);
+    const clipped = length > maxLength ? maxLength - (maxLength % 4096) : length;
+    bounded.push(clipped, runs[index + 1] ?? 0);
+    left -= clipped;
+    if (one || clipped < length) break;
+  }
+  if (bounded.length === 0) bounded.push(Math.min(request.length, maxLength - (maxLength % 4096)), 0);
+  return bounded;
+}
