@@ -46,6 +46,12 @@ export const FRAME_VERSION = 1;
 const MAGIC = 0x31485052; // "RPH1"
 const CLOSING_MAGIC = 0x52504831; // "1HPR"
 const TWO_32 = 0x1_0000_0000;
+const MAX_COMPRESSION = 2;
+
+/** What the header checksum covers. One header at a time is laid out, or looked at, here: no views are made per frame. */
+const CHECKED_BYTES = 84;
+const CHECKED = Buffer.alloc(CHECKED_BYTES);
+const scratch = new DataView(CHECKED.buffer, CHECKED.byteOffset, CHECKED_BYTES);
 
 /** Types below 64 are records: numbered, journalled. The others are control frames. */
 export const FrameType = {
@@ -107,7 +113,7 @@ export class FrameHeader {
   volume = 0;
   compression = 0;
   storedLength = 0;
-  /** 16 bytes. After `decode` it is a view of the decoded bytes: copy it to keep it. */
+  /** 16 bytes. After `decodeHeader` they are this object's own and change with the next one: copy them to keep them. */
   line: Uint8Array = NO_LINE;
   number = 0;
   offset = 0;
@@ -118,6 +124,13 @@ export class FrameHeader {
   tag = 0;
   previousChecksum = 0;
   headerChecksum = 0;
+  readonly #ownLine = new Uint8Array(16);
+
+  /** Copies the 16 bytes at `at`. */
+  takeLine(bytes: Uint8Array, at: number): void {
+    for (let index = 0; index < 16; index += 1) this.#ownLine[index] = bytes[at + index] ?? 0;
+    this.line = this.#ownLine;
+  }
 }
 
 export const NO_LINE: Uint8Array = new Uint8Array(16);
@@ -129,26 +142,27 @@ export function frameBytes(header: FrameHeader): number {
 
 /** Writes the header at `at` and sets and returns its checksum. */
 export function encodeHeader(header: FrameHeader, target: Buffer, at: number): number {
-  target.writeUInt32LE(MAGIC, at);
-  target[at + 4] = FRAME_VERSION;
-  target[at + 5] = header.type;
-  target.writeUInt16LE(header.flags, at + 6);
-  target.writeUInt16LE(header.volume, at + 8);
-  target[at + 10] = header.compression;
-  target[at + 11] = 0;
-  target.writeUInt32LE(header.storedLength, at + 12);
-  target.set(header.line, at + 16);
-  writeSafe(target, header.number, at + 32);
-  writeSafe(target, header.offset, at + 40);
-  writeSafe(target, header.length, at + 48);
-  writeSafe(target, header.agentTimeUs, at + 56);
-  target.writeUInt32LE(header.storedChecksum, at + 64);
-  target.writeUInt32LE(header.rawChecksum, at + 68);
-  target.writeUInt32LE(header.tag, at + 72);
-  target.writeUInt32LE(0, at + 76);
-  target.writeUInt32LE(header.previousChecksum, at + 80);
-  header.headerChecksum = crc32(target.subarray(at, at + 84));
-  target.writeUInt32LE(header.headerChecksum, at + 84);
+  scratch.setUint32(0, MAGIC, true);
+  scratch.setUint8(4, FRAME_VERSION);
+  scratch.setUint8(5, header.type);
+  scratch.setUint16(6, header.flags, true);
+  scratch.setUint16(8, header.volume, true);
+  scratch.setUint8(10, header.compression);
+  scratch.setUint8(11, 0);
+  scratch.setUint32(12, header.storedLength, true);
+  CHECKED.set(header.line, 16);
+  writeSafe(header.number, 32);
+  writeSafe(header.offset, 40);
+  writeSafe(header.length, 48);
+  writeSafe(header.agentTimeUs, 56);
+  scratch.setUint32(64, header.storedChecksum, true);
+  scratch.setUint32(68, header.rawChecksum, true);
+  scratch.setUint32(72, header.tag, true);
+  scratch.setUint32(76, 0, true);
+  scratch.setUint32(80, header.previousChecksum, true);
+  header.headerChecksum = crc32(CHECKED);
+  target.set(CHECKED, at);
+  target.writeUInt32LE(header.headerChecksum, at + CHECKED_BYTES);
   return header.headerChecksum;
 }
 
@@ -161,42 +175,61 @@ export function encodeTrailer(headerChecksum: number, target: Buffer, at: number
 /**
  * Reads and checks the 88 bytes at `at` into `header`.
  * Throws a ProtocolFault: `frame-magic`, `frame-checksum`, `frame-version`, `frame-type`, `frame-field`, `frame-too-big`.
+ * The checksum comes before the version: magic, version and header checksum keep their places in every version.
  */
 export function decodeHeader(bytes: Buffer, at: number, header: FrameHeader): void {
   if (bytes.readUInt32LE(at) !== MAGIC) throw new ProtocolFault('frame-magic', 'frame does not begin with its magic');
-  const checksum = bytes.readUInt32LE(at + 84);
-  if (crc32(bytes.subarray(at, at + 84)) !== checksum) {
+  bytes.copy(CHECKED, 0, at, at + CHECKED_BYTES);
+  const checksum = bytes.readUInt32LE(at + CHECKED_BYTES);
+  if (crc32(CHECKED) !== checksum) {
     throw new ProtocolFault('frame-checksum', 'frame header does not match its checksum');
   }
-  const version = bytes.readUInt8(at + 4);
+  const version = scratch.getUint8(4);
   if (version !== FRAME_VERSION) {
     throw new ProtocolFault('frame-version', `frame has version ${version}, expected ${FRAME_VERSION}`);
   }
-  const type = bytes.readUInt8(at + 5);
+  const type = scratch.getUint8(5);
   if (!isFrameType(type)) throw new ProtocolFault('frame-type', `frame has unknown type ${type}`);
   header.type = type;
-  header.flags = bytes.readUInt16LE(at + 6);
-  header.volume = bytes.readUInt16LE(at + 8);
-  header.compression = bytes.readUInt8(at + 10);
-  header.storedLength = bytes.readUInt32LE(at + 12);
-  header.line = bytes.subarray(at + 16, at + 32);
-  header.number = readSafe(bytes, at + 32);
-  header.offset = readSafe(bytes, at + 40);
-  header.length = readSafe(bytes, at + 48);
-  header.agentTimeUs = readSafe(bytes, at + 56);
-  header.storedChecksum = bytes.readUInt32LE(at + 64);
-  header.rawChecksum = bytes.readUInt32LE(at + 68);
-  header.tag = bytes.readUInt32LE(at + 72);
-  header.previousChecksum = bytes.readUInt32LE(at + 80);
+  header.flags = scratch.getUint16(6, true);
+  header.volume = scratch.getUint16(8, true);
+  header.compression = scratch.getUint8(10);
+  header.storedLength = scratch.getUint32(12, true);
+  header.takeLine(CHECKED, 16);
+  header.number = readSafe(32);
+  header.offset = readSafe(40);
+  header.length = readSafe(48);
+  header.agentTimeUs = readSafe(56);
+  header.storedChecksum = scratch.getUint32(64, true);
+  header.rawChecksum = scratch.getUint32(68, true);
+  header.tag = scratch.getUint32(72, true);
+  header.previousChecksum = scratch.getUint32(80, true);
   header.headerChecksum = checksum;
-  if ((header.flags & ~KNOWN_FLAGS) !== 0 || bytes.readUInt8(at + 11) !== 0 || bytes.readUInt32LE(at + 76) !== 0) {
+  if ((header.flags & ~KNOWN_FLAGS) !== 0 || scratch.getUint8(11) !== 0 || scratch.getUint32(76, true) !== 0) {
     throw new ProtocolFault('frame-field', 'frame sets bits that this version does not know');
   }
-  checkLengths(header);
+  checkFields(header);
 }
 
-function checkLengths(header: FrameHeader): void {
-  const limit = isRecordType(header.type) ? MAX_PAYLOAD_BYTES : MAX_CONTROL_BYTES;
+/** Largest payload of each type: 32 MiB of data, 1 MiB of msgpack, or none at all. */
+function payloadLimit(type: FrameType): number {
+  switch (type) {
+    case FrameType.Write:
+      return MAX_PAYLOAD_BYTES;
+    case FrameType.Zero:
+    case FrameType.Discard:
+    case FrameType.Flush:
+    case FrameType.Resize:
+    case FrameType.VolumeRemoved:
+    case FrameType.Unreadable:
+      return 0;
+    default:
+      return MAX_CONTROL_BYTES;
+  }
+}
+
+function checkFields(header: FrameHeader): void {
+  const limit = payloadLimit(header.type);
   if (header.storedLength > limit) {
     throw new ProtocolFault(
       'frame-too-big',
@@ -206,29 +239,28 @@ function checkLengths(header: FrameHeader): void {
   if (!Number.isSafeInteger(header.offset + header.length)) {
     throw new ProtocolFault('frame-field', 'frame speaks of a range beyond 2^53 bytes');
   }
-  switch (header.type) {
-    case FrameType.Write:
-      if (header.compression === 0 && header.storedLength !== header.length) {
-        throw new ProtocolFault('frame-field', `write of ${header.length} bytes carries ${header.storedLength}`);
-      }
-      if (header.length === 0 || header.length > MAX_PAYLOAD_BYTES) {
-        throw new ProtocolFault(
-          'frame-field',
-          `write of ${header.length} bytes, 1 to ${MAX_PAYLOAD_BYTES} are allowed`,
-        );
-      }
-      return;
-    case FrameType.Zero:
-    case FrameType.Discard:
-    case FrameType.Flush:
-    case FrameType.Resize:
-    case FrameType.VolumeRemoved:
-    case FrameType.Unreadable:
-      if (header.storedLength !== 0) throw new ProtocolFault('frame-field', 'payload where none belongs');
-      return;
-    default:
-      return;
+  if (header.number === 0 && isRecordType(header.type) && header.type !== FrameType.Decision) {
+    throw new ProtocolFault('frame-field', 'record without a number');
   }
+  if (header.compression === 0) {
+    if (header.rawChecksum !== header.storedChecksum) {
+      throw new ProtocolFault('frame-field', 'frame is not compressed, yet has two payload checksums');
+    }
+  } else if (header.compression > MAX_COMPRESSION || header.type !== FrameType.Write) {
+    throw new ProtocolFault('frame-field', `frame has compression ${header.compression}`);
+  }
+  if (header.type === FrameType.Write) checkWrite(header);
+}
+
+function checkWrite(header: FrameHeader): void {
+  if (header.length === 0 || header.length > MAX_PAYLOAD_BYTES) {
+    throw new ProtocolFault('frame-field', `write of ${header.length} bytes, 1 to ${MAX_PAYLOAD_BYTES} are allowed`);
+  }
+  const fits =
+    header.compression === 0
+      ? header.storedLength === header.length
+      : header.storedLength > 0 && header.storedLength <= header.length;
+  if (!fits) throw new ProtocolFault('frame-field', `write of ${header.length} bytes carries ${header.storedLength}`);
 }
 
 /** Throws a ProtocolFault `frame-trailer` when the 8 bytes at `at` do not close the frame of this header checksum. */
@@ -242,13 +274,13 @@ function isFrameType(type: number): type is FrameType {
   return KNOWN_TYPES.has(type);
 }
 
-function writeSafe(target: Buffer, value: number, at: number): void {
-  target.writeUInt32LE(value % TWO_32, at);
-  target.writeUInt32LE(Math.floor(value / TWO_32), at + 4);
+function writeSafe(value: number, at: number): void {
+  scratch.setUint32(at, value % TWO_32, true);
+  scratch.setUint32(at + 4, Math.floor(value / TWO_32), true);
 }
 
-function readSafe(bytes: Buffer, at: number): number {
-  const high = bytes.readUInt32LE(at + 4);
+function readSafe(at: number): number {
+  const high = scratch.getUint32(at + 4, true);
   if (high > 0x1f_ffff) throw new ProtocolFault('frame-field', 'frame has a number beyond 2^53');
-  return high * TWO_32 + bytes.readUInt32LE(at);
+  return high * TWO_32 + scratch.getUint32(at, true);
 }
