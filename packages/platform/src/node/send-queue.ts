@@ -9,6 +9,11 @@
  */
 import { SMALL_CHUNK_BYTES } from '../network.js';
 
+/**
+ * Chunks below this are copied although only those below SMALL_CHUNK_BYTES must be: for replies of 4 KiB a
+ * copy costs less than a piece of its own (1.35 against 1.6 µs a request, both sides, 32 in flight).
+ */
+const COPY_BELOW_BYTES = Math.max(SMALL_CHUNK_BYTES, 8 * 1024);
 const BATCH_BYTES = 64 * 1024;
 const POOLED_BATCHES = 64;
 
@@ -45,7 +50,7 @@ export class SendQueue {
     const length = chunk.length;
     if (length === 0) return;
     this.#bytes += length;
-    if (length >= SMALL_CHUNK_BYTES) {
+    if (length >= COPY_BELOW_BYTES) {
       this.#closePiece();
       this.#pieces.push(chunk);
       this.#batches.push(null);
