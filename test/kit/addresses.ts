@@ -1,5 +1,8 @@
 /** NBD URIs and free ports for tests: one place that knows how sockets and exports are written. */
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
+
+/** A socket's path, or a port of loopback. */
+export type Address = { readonly socket: string } | { readonly port: number };
 
 /** nbd+unix:///EXPORT?socket=PATH */
 export function unixUri(socket: string, exportName = ''): string {
@@ -22,6 +25,20 @@ export async function freePort(): Promise<number> {
         if (address !== null && typeof address === 'object') resolve(address.port);
         else reject(new Error('no port'));
       });
+    });
+  });
+}
+
+/** Whether somebody accepts connections there. */
+export async function listens(address: Address): Promise<boolean> {
+  return await new Promise((resolve) => {
+    const socket = 'socket' in address ? connect(address.socket) : connect(address.port, '127.0.0.1');
+    socket.once('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once('error', () => {
+      resolve(false);
     });
   });
 }

@@ -6,9 +6,9 @@
  */
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { type Address } from './addresses.js';
 import { type Scope } from './scope.js';
 
-export type Endpoint = { readonly socket: string } | { readonly port: number };
 /** 'up' goes from the client to the target. */
 export type Direction = 'up' | 'down';
 
@@ -19,7 +19,7 @@ interface Pair {
 
 export class CuttingProxy {
   readonly #server: Server;
-  readonly #target: Endpoint;
+  readonly #target: Address;
   readonly #pairs = new Set<Pair>();
   readonly #silent = new Set<Direction>();
   readonly #cutAt = new Map<Direction, number>();
@@ -31,7 +31,7 @@ export class CuttingProxy {
   /** Connections accepted and passed on. */
   connections = 0;
 
-  private constructor(server: Server, target: Endpoint) {
+  private constructor(server: Server, target: Address) {
     this.#server = server;
     this.#target = target;
     server.on('connection', (client) => {
@@ -40,7 +40,7 @@ export class CuttingProxy {
   }
 
   /** Listens on a free port of loopback, or where told, for one target. */
-  static async start(scope: Scope, target: Endpoint, at: Endpoint = { port: 0 }): Promise<CuttingProxy> {
+  static async start(scope: Scope, target: Address, at: Address = { port: 0 }): Promise<CuttingProxy> {
     const server = createServer({ pauseOnConnect: true });
     const proxy = new CuttingProxy(server, target);
     await new Promise<void>((resolve, reject) => {

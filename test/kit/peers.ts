@@ -3,9 +3,8 @@
  * at the same address: that is what an upstream that vanishes and returns looks like.
  */
 import { access, open, readFile, rm, writeFile } from 'node:fs/promises';
-import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
-import { freePort, tcpUri, unixUri } from './addresses.js';
+import { type Address, freePort, listens, tcpUri, unixUri } from './addresses.js';
 import { type Child, start } from './process.js';
 import { Qmp } from './qmp.js';
 import { type Scope } from './scope.js';
@@ -18,9 +17,6 @@ export interface Peer {
   readonly child: Child;
   readonly address: Address;
 }
-
-/** Where to listen: a socket's path, or a port of loopback. */
-export type Address = { readonly socket: string } | { readonly port: number };
 
 export interface PeerOptions {
   /** Default: a new Unix socket. 'tcp' takes a free port. */
@@ -121,19 +117,6 @@ export async function nbdServer(
   });
   await child.waitFor('nbd-server to listen', async () => await listens(address));
   return { uri, child, address };
-}
-
-async function listens(address: Address): Promise<boolean> {
-  return await new Promise((resolve) => {
-    const socket = 'socket' in address ? connect(address.socket) : connect(address.port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => {
-      resolve(false);
-    });
-  });
 }
 
 /** An NBD node for QEMU's command lines, with or without patience for a server that comes back. */
