@@ -1,0 +1,47 @@
+/** What an agent is told at start, checked and with every default filled in. Shapes only; cli/ makes it from options. */
+
+export interface VolumeConfig {
+  readonly name: string;
+  /** NBD URI or `file:PATH`. */
+  readonly upstream: string;
+  /** NBD URIs to listen on for this volume alone; empty where the group's listeners serve it. */
+  readonly listen: readonly string[];
+}
+
+export interface AgentConfig {
+  readonly group: string;
+  readonly volumes: readonly VolumeConfig[];
+  /** NBD URIs that serve all volumes. */
+  readonly listen: readonly string[];
+  /** Hub URLs, tried in order; empty: a proxy that tracks changes. */
+  readonly hubs: readonly string[];
+  readonly stateDirectory: string;
+  readonly mode: 'async';
+  readonly onCongestion: 'pull-ahead' | 'block';
+  readonly durability: 'host' | 'process';
+  readonly hotExtents: number;
+  readonly granularityBytes: number;
+  readonly windowBytes: number;
+  /** Bytes a second of a resync, at most; null: no limit. */
+  readonly maxBytesPerSecond: number | null;
+  /** Infinity: for ever. */
+  readonly retries: number;
+  readonly retryDelayMs: number;
+  readonly retryExponential: boolean;
+  readonly requestTimeoutMs: number;
+}
+
+/** Defaults of the contract. */
+export const AGENT_DEFAULTS = {
+  mode: 'async',
+  onCongestion: 'pull-ahead',
+  durability: 'host',
+  hotExtents: 1237,
+  granularityBytes: 64 * 1024,
+  windowBytes: 64 * 1024 * 1024,
+  maxBytesPerSecond: null,
+  retries: 5,
+  retryDelayMs: 2000,
+  retryExponential: true,
+  requestTimeoutMs: 30_000,
+} as const;

@@ -1,0 +1,287 @@
+/**
+ * The copier: in a span, reads what is dirty from upstream and makes records of it, until nothing is
+ * dirty; then the span ends. A few ranges are copied at once; each is read under the range lock and numbered
+ * before the lock is released, so a record says what upstream held at that number.
+ *
+ * Holes are asked for, not read; zeroes that were read cost no payload. It yields to the guest: while
+ * guest requests are being completed it copies one range at a time and leaves the disk half of the time.
+ *
+ * Must not know: the link, the hub, why something is dirty.
+ */
+import { type Tracker } from '@rephub/bitmap';
+import { AllocationFlag, blockStatus, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
+import { type Clock, type Logger, sleep } from '@rephub/platform';
+import { FrameType } from '@rephub/protocol';
+import { type GuestVolume } from './guest-volume.js';
+import { type Mirror } from './mirror.js';
+import { withRange } from './range-lock.js';
+import { cutAtZeroes, sliceRange } from './zero-runs.js';
+
+const ALLOCATION = 'base:allocation';
+const COPY_BYTES = 1024 * 1024;
+const BUSY_COPY_BYTES = 256 * 1024;
+/** Ranges copied at once when the guest is idle. */
+const IDLE_LANES = 4;
+/** A hole longer than this is recorded in steps, so that the range lock is never held for long. */
+const HOLE_STEP_BYTES = 64 * 1024 * 1024 * 1024;
+/** Block status is asked for at most this much at once: NBD's plain requests have 32-bit lengths. */
+const STATUS_BYTES = 1024 * 1024 * 1024;
+const ROOM_POLL_MS = 5;
+const UPSTREAM_POLL_MS = 500;
+const BUSY_WINDOW_MS = 20;
+/** What could not be read as a whole is tried again in pieces of this size. */
+const RESCUE_BYTES = 4096;
+
+export interface CopyProgress {
+  cause: string;
+  startedMs: number;
+  bytesTotal: number;
+  bytesDone: number;
+  bytesSent: number;
+}
+
+export interface CopierParts {
+  readonly clock: Clock;
+  readonly volumes: readonly GuestVolume[];
+  readonly tracker: Tracker;
+  readonly mirror: Mirror;
+  readonly log: Logger;
+  readonly maxBytesPerSecond: number | null;
+  /** Nothing is dirty and the span has been ended. */
+  readonly ended: (progress: CopyProgress) => void;
+  readonly unreadable: (volume: number, offset: number, length: number) => void;
+}
+
+export class Copier {
+  readonly #parts: CopierParts;
+  #progress: CopyProgress | null = null;
+  #running: Promise<void> | null = null;
+  #stopped = false;
+
+  constructor(parts: CopierParts) {
+    this.#parts = parts;
+  }
+
+  /** Null while nothing is being copied. */
+  get progress(): Readonly<CopyProgress> | null {
+    return this.#progress;
+  }
+
+  /** A span has begun: copies until nothing is dirty. Harmless when it is at it already. */
+  start(cause: string): void {
+    if (this.#stopped) return;
+    const { clock, tracker } = this.#parts;
+    if (this.#progress === null) {
+      this.#progress = { cause, startedMs: clock.monotonicMs(), bytesTotal: 0, bytesDone: 0, bytesSent: 0 };
+    }
+    this.#progress.bytesTotal = this.#progress.bytesDone + tracker.dirtyBytes;
+    this.#running ??= this.#run()
+      .then(null, (fault: unknown) => {
+        // Not the disk's word, which is handled where it is read: a bug. Guest I/O goes on without us (FAIL-OPEN).
+        this.#parts.mirror.fail(fault);
+      })
+      .finally(() => {
+        this.#running = null;
+        // A span that began while the last one was being wound up.
+        if (!this.#stopped && this.#parts.mirror.state === 'span') this.start(cause);
+      });
+  }
+
+  /** Stops at the next range; resolves when nothing is being read. What is left stays dirty. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    await this.#running;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#isActive()) {
+      await this.#copyAll();
+      if (!this.#isActive()) break;
+      if (this.#parts.tracker.anyDirty()) continue;
+      this.#parts.mirror.endSpan();
+      const progress = this.#progress;
+      this.#progress = null;
+      if (progress !== null) this.#parts.ended(progress);
+    }
+  }
+
+  #isActive(): boolean {
+    return !this.#stopped && this.#parts.mirror.state === 'span';
+  }
+
+  /** One pass over all volumes. */
+  async #copyAll(): Promise<void> {
+    for (const volume of this.#parts.volumes) {
+      const cursor = { at: 0 };
+      const lanes: Promise<void>[] = [];
+      for (let lane = 0; lane < IDLE_LANES; lane++) lanes.push(this.#lane(volume, cursor, lane));
+      await Promise.all(lanes);
+    }
+  }
+
+  /** Copies range after range from the shared cursor on; lanes but the first rest while the guest is busy. */
+  async #lane(volume: GuestVolume, cursor: { at: number }, lane: number): Promise<void> {
+    const { clock, tracker } = this.#parts;
+    let seenRequests = volume.guestRequests;
+    while (this.#isActive()) {
+      const run = tracker.nextDirty(volume.index, cursor.at);
+      if (run === null) return;
+      const busy = volume.guestRequests !== seenRequests;
+      seenRequests = volume.guestRequests;
+      if (busy && lane > 0) {
+        await sleep(clock, BUSY_WINDOW_MS);
+        continue;
+      }
+      const begunMs = clock.monotonicMs();
+      const sentBefore = this.#progress?.bytesSent ?? 0;
+      await this.#copyFrom(volume, cursor, run.offset, run.length, busy ? BUSY_COPY_BYTES : COPY_BYTES);
+      const tookMs = clock.monotonicMs() - begunMs;
+      const sent = (this.#progress?.bytesSent ?? 0) - sentBefore;
+      if (busy) await sleep(clock, Math.min(BUSY_WINDOW_MS, tookMs));
+      await this.#keepRate(sent, tookMs);
+    }
+  }
+
+  async #keepRate(sentBytes: number, tookMs: number): Promise<void> {
+    const limit = this.#parts.maxBytesPerSecond;
+    if (limit === null || sentBytes === 0) return;
+    const dueMs = (sentBytes * 1000) / limit - tookMs;
+    if (dueMs > 0) await sleep(this.#parts.clock, dueMs);
+  }
+
+  /** Copies the next part of a dirty run; moves the cursor behind what it takes on. */
+  async #copyFrom(
+    volume: GuestVolume,
+    cursor: { at: number },
+    offset: number,
+    runLength: number,
+    copyBytes: number,
+  ): Promise<void> {
+    // Taken for this lane before anything is awaited, so that no other lane takes it too.
+    cursor.at = offset + Math.min(runLength, copyBytes);
+    const holeBytes = await this.#holeAt(volume, offset, Math.min(runLength, HOLE_STEP_BYTES));
+    if (holeBytes > copyBytes && cursor.at === offset + copyBytes) cursor.at = offset + holeBytes;
+    const length = cursor.at - offset > copyBytes ? holeBytes : Math.min(runLength, copyBytes);
+    await this.#whenRoom(length);
+    await withRange(volume.lock, offset, length, () => this.#copyLocked(volume, offset, length, holeBytes >= length));
+  }
+
+  /** Under the range lock: reads, numbers, and takes the marks. */
+  async #copyLocked(volume: GuestVolume, offset: number, length: number, expectHole: boolean): Promise<void> {
+    const { mirror, tracker } = this.#parts;
+    const stillHole = expectHole && (await this.#holeAt(volume, offset, length)) >= length;
+    // Not a hole any more, and too long to be read at once: the marks stay for the next pass.
+    if (!stillHole && length > COPY_BYTES) return;
+    const pieces: Piece[] | null = stillHole
+      ? [{ offset, length, kind: 'zero', data: [] }]
+      : await this.#readPieces(volume, offset, length);
+    if (pieces === null) {
+      await sleep(this.#parts.clock, UPSTREAM_POLL_MS);
+      return;
+    }
+    if (!this.#isActive()) return;
+    const taken = tracker.take(volume.index, offset, length);
+    const ticket = tracker.takeTicket();
+    let number = 0;
+    for (const piece of pieces) {
+      number = mirror.copied(TYPES[piece.kind], 0, volume.index, piece.offset, piece.length, piece.data);
+      if (number === 0) break;
+      if (piece.kind === 'unreadable') this.#parts.unreadable(volume.index, piece.offset, piece.length);
+      if (this.#progress !== null && piece.kind === 'data') this.#progress.bytesSent += piece.length;
+    }
+    if (number === 0) {
+      tracker.putBack(taken);
+      return;
+    }
+    tracker.numbered(taken, number, ticket);
+    if (this.#progress !== null) this.#progress.bytesDone += length;
+  }
+
+  /** What upstream holds; null when upstream is away, which says nothing about what it holds. */
+  async #readPieces(volume: GuestVolume, offset: number, length: number): Promise<Piece[] | null> {
+    try {
+      const slices = await readSlices(volume.upstream, offset, length);
+      return piecesOf(offset, slices);
+    } catch (fault) {
+      if (!(fault instanceof DeviceError)) throw fault;
+      if (!volume.upstreamIsUp()) return null;
+      this.#parts.log.warn('upstream-unreadable', { volume: volume.name, offset, length, error: fault.nbdError });
+    }
+    const pieces: Piece[] = [];
+    for (let at = offset; at < offset + length; at += RESCUE_BYTES) {
+      const step = Math.min(RESCUE_BYTES, offset + length - at);
+      try {
+        pieces.push(...piecesOf(at, await readSlices(volume.upstream, at, step)));
+      } catch (fault) {
+        if (!(fault instanceof DeviceError)) throw fault;
+        if (!volume.upstreamIsUp()) return null;
+        const last = pieces.at(-1);
+        if (last?.kind === 'unreadable') last.length += step;
+        else pieces.push({ offset: at, length: step, kind: 'unreadable', data: [] });
+      }
+    }
+    return pieces;
+  }
+
+  /** How many bytes from `offset` on upstream says to read as zeroes; 0 when it cannot tell. */
+  async #holeAt(volume: GuestVolume, offset: number, length: number): Promise<number> {
+    if (!volume.upstream.abilities.contexts.includes(ALLOCATION)) return 0;
+    let hole = 0;
+    try {
+      while (hole < length) {
+        const { runs } = await blockStatus(
+          volume.upstream,
+          offset + hole,
+          Math.min(length - hole, STATUS_BYTES),
+          ALLOCATION,
+        );
+        for (let pair = 0; pair + 1 < runs.length; pair += 2) {
+          if (((runs[pair + 1] ?? 0) & AllocationFlag.Zero) === 0) return Math.min(hole, length);
+          hole += runs[pair] ?? 0;
+        }
+      }
+    } catch (fault) {
+      if (!(fault instanceof DeviceError)) throw fault;
+      return 0;
+    }
+    return Math.min(hole, length);
+  }
+
+  /** Waits until the window can take the copy and still leave half of itself to the guest. */
+  async #whenRoom(bytes: number): Promise<void> {
+    const { clock, mirror } = this.#parts;
+    const { window } = mirror;
+    const need = Math.min(bytes, COPY_BYTES);
+    while (
+      !this.#stopped &&
+      mirror.state === 'span' &&
+      window.count > 0 &&
+      window.bytes + need > window.limitBytes / 2
+    ) {
+      await sleep(clock, ROOM_POLL_MS);
+    }
+  }
+}
+
+type PieceKind = 'data' | 'zero' | 'unreadable';
+interface Piece {
+  offset: number;
+  length: number;
+  kind: PieceKind;
+  data: Buffer[];
+}
+
+const TYPES: Record<PieceKind, FrameType> = {
+  data: FrameType.Write,
+  zero: FrameType.Discard,
+  unreadable: FrameType.Unreadable,
+};
+
+function piecesOf(offset: number, slices: readonly Buffer[]): Piece[] {
+  return cutAtZeroes(slices, isZeroes).map((run) => ({
+    offset: offset + run.from,
+    length: run.to - run.from,
+    kind: run.zero ? 'zero' : 'data',
+    data: run.zero ? [] : sliceRange(slices, run.from, run.to),
+  }));
+}

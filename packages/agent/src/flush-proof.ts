@@ -1,0 +1,47 @@
+/**
+ * Which completed writes are on stable storage upstream, over all volumes of a group. Each completed
+ * write takes a ticket from one rising counter; a flush of a volume covers the tickets given to that
+ * volume before the flush was submitted. What is proven for the group is the highest ticket below which
+ * no volume has anything unflushed (promise CLEAR).
+ */
+export class FlushProof {
+  readonly #lastTicket: number[] = [];
+  readonly #flushedTicket: number[] = [];
+  #newest = 0;
+
+  constructor(volumes: number) {
+    for (let at = 0; at < volumes; at++) {
+      this.#lastTicket.push(0);
+      this.#flushedTicket.push(0);
+    }
+  }
+
+  /** A write to this volume has completed with this ticket. */
+  written(volume: number, ticket: number): void {
+    this.#lastTicket[volume] = ticket;
+    this.#newest = ticket;
+  }
+
+  /** What a flush submitted now will cover of this volume. */
+  coveredBy(volume: number): number {
+    return this.#lastTicket[volume] ?? 0;
+  }
+
+  /** A flush has completed that covers this volume's tickets up to `covered`. */
+  flushed(volume: number, covered: number): void {
+    if (covered > (this.#flushedTicket[volume] ?? 0)) this.#flushedTicket[volume] = covered;
+  }
+
+  hasUnflushed(volume: number): boolean {
+    return (this.#lastTicket[volume] ?? 0) > (this.#flushedTicket[volume] ?? 0);
+  }
+
+  /** Every write with a ticket up to this one is on stable storage. */
+  proven(): number {
+    let proven = this.#newest;
+    for (let volume = 0; volume < this.#lastTicket.length; volume++) {
+      if (this.hasUnflushed(volume)) proven = Math.min(proven, this.#flushedTicket[volume] ?? 0);
+    }
+    return proven;
+  }
+}

@@ -1,0 +1,389 @@
+/**
+ * One volume as the guest sees it: reads pass straight through to upstream; a write takes the range
+ * lock, is marked, goes upstream, is numbered, is answered (docs/design.md, "The agent").
+ *
+ * Always holds, for every write, zeroing and trim:
+ *  - its extents are marked, durably, before upstream sees it (promise SUPERSET);
+ *  - it has its record, or its range is dirty, before the guest is answered and the lock released (ORD);
+ *  - a failed one leaves its range dirty (FAILWR).
+ *
+ * Must not know: the link, the hub.
+ */
+import { type Tracker } from '@rephub/bitmap';
+import {
+  type BlockDevice,
+  type BlockRequest,
+  type Abilities,
+  AllocationFlag,
+  blockStatus,
+  Command,
+  CommandFlag,
+  flushDevice,
+  type Limits,
+  NbdError,
+  trimRange,
+} from '@rephub/nbd';
+import { type Logger } from '@rephub/platform';
+import { FrameType } from '@rephub/protocol';
+import { type CongestionGate } from './congestion-gate.js';
+import { type FlushProof } from './flush-proof.js';
+import { type Marks } from './marks.js';
+import { type Mirror } from './mirror.js';
+import { RangeLock } from './range-lock.js';
+import { FlushOperation, WriteOperation } from './operations.js';
+
+/** The metadata context that tells what a resync would send. */
+export const DIRTY_CONTEXT = 'rephub:dirty';
+
+const ALLOCATION = 'base:allocation';
+
+/** Block status is asked for at most this much at once: NBD's plain requests have 32-bit lengths. */
+const STATUS_BYTES = 1024 * 1024 * 1024;
+
+/** Requests kept for another use, at most. */
+const POOL_LIMIT = 512;
+
+export interface GuestVolumeParts {
+  readonly index: number;
+  readonly name: string;
+  readonly upstream: BlockDevice;
+  readonly tracker: Tracker;
+  readonly marks: Marks;
+  readonly proof: FlushProof;
+  readonly mirror: Mirror;
+  readonly log: Logger;
+  readonly upstreamIsUp: () => boolean;
+  /** Makes writes wait for room in the window; null: they never wait (pull-ahead). */
+  readonly gate: CongestionGate | null;
+}
+
+export class GuestVolume implements BlockDevice {
+  readonly index: number;
+  readonly name: string;
+  readonly upstream: BlockDevice;
+  readonly lock = new RangeLock();
+  /** False while upstream is away: an error then says nothing about the disk. */
+  readonly upstreamIsUp: () => boolean;
+  readonly abilities: Abilities;
+  /** Guest requests completed so far: the copier yields to a busy guest. */
+  guestRequests = 0;
+  readonly #tracker: Tracker;
+  readonly #marks: Marks;
+  readonly #proof: FlushProof;
+  readonly #mirror: Mirror;
+  readonly #log: Logger;
+  readonly #gate: CongestionGate | null;
+  readonly #writePool: WriteOperation[] = [];
+  readonly #flushPool: FlushOperation[] = [];
+  #inFlight = 0;
+  #flushMustFail = false;
+  #idle: (() => void) | null = null;
+
+  constructor(parts: GuestVolumeParts) {
+    this.index = parts.index;
+    this.name = parts.name;
+    this.upstream = parts.upstream;
+    this.#tracker = parts.tracker;
+    this.#marks = parts.marks;
+    this.#proof = parts.proof;
+    this.#mirror = parts.mirror;
+    this.#log = parts.log;
+    this.#gate = parts.gate;
+    this.upstreamIsUp = parts.upstreamIsUp;
+    const abilities = parts.upstream.abilities;
+    this.abilities = { ...abilities, fastZero: false, contexts: [...abilities.contexts, DIRTY_CONTEXT] };
+  }
+
+  get sizeBytes(): number {
+    return this.upstream.sizeBytes;
+  }
+
+  get limits(): Limits {
+    return this.upstream.limits;
+  }
+
+  submit(request: BlockRequest): void {
+    switch (request.command) {
+      case Command.Read:
+      case Command.Cache:
+        this.guestRequests++;
+        this.upstream.submit(request);
+        return;
+      case Command.BlockStatus:
+        this.#submitStatus(request);
+        return;
+      case Command.Flush:
+        this.#submitFlush(request);
+        return;
+      case Command.Write:
+      case Command.WriteZeroes:
+      case Command.Trim:
+        this.#submitWrite(request);
+        return;
+    }
+  }
+
+  /** Resolves when nothing of the guest's is in flight. */
+  async close(): Promise<void> {
+    if (this.#inFlight === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#idle = resolve;
+    });
+  }
+
+  // Writes --------------------------------------------------------------------------------------
+
+  #submitWrite(request: BlockRequest): void {
+    this.#inFlight++;
+    const operation = this.#writePool.pop() ?? new WriteOperation(this);
+    operation.outer = request;
+    operation.rangeStart = request.offset;
+    operation.rangeEnd = request.offset + request.length;
+    if (this.lock.acquire(operation)) this.locked(operation);
+  }
+
+  /** The operation holds its range. */
+  locked(operation: WriteOperation): void {
+    if (this.#gate?.hold(operation) === true) return;
+    this.mark(operation);
+  }
+
+  /** Marks the operation's range, then goes on upstream. */
+  mark(operation: WriteOperation): void {
+    const { rangeStart, rangeEnd } = operation;
+    if (this.#marks.begin(this.index, rangeStart, rangeEnd - rangeStart)) {
+      this.#goUpstream(operation);
+      return;
+    }
+    void this.#markFirst(operation);
+  }
+
+  async #markFirst(operation: WriteOperation): Promise<void> {
+    await this.#marks.activate(this.index, operation.rangeStart, operation.rangeEnd - operation.rangeStart);
+    this.#goUpstream(operation);
+  }
+
+  #goUpstream(operation: WriteOperation): void {
+    const outer = operation.outer;
+    if (outer === null) return;
+    if (outer.command === Command.Trim) {
+      this.#trim(operation, outer);
+      return;
+    }
+    const inner = operation.inner;
+    inner.command = outer.command;
+    inner.flags = outer.flags;
+    inner.offset = outer.offset;
+    inner.length = outer.length;
+    inner.data = outer.data;
+    this.upstream.submit(inner);
+  }
+
+  /** Upstream has answered the operation's inner request. */
+  upstreamAnswered(operation: WriteOperation): void {
+    const inner = operation.inner;
+    if (inner.error !== 0) {
+      if (operation.trimAsZero && inner.error !== NbdError.Eio && inner.error !== NbdError.Eshutdown) {
+        operation.trimAsZero = false;
+        void this.#trimSlowly(operation);
+        return;
+      }
+      this.#failed(operation, inner.error);
+      return;
+    }
+    let type: FrameType = FrameType.Write;
+    if (inner.command !== Command.Write) {
+      const keepsSpace = (inner.flags & CommandFlag.NoHole) !== 0;
+      type = keepsSpace ? FrameType.Zero : FrameType.Discard;
+    }
+    this.#taken(operation, type, inner.data);
+  }
+
+  /** Upstream has taken it: ticket, number, answer. */
+  #taken(operation: WriteOperation, type: FrameType, data: readonly Buffer[]): void {
+    const offset = operation.rangeStart;
+    const length = operation.rangeEnd - offset;
+    const ticket = this.#tracker.takeTicket();
+    this.#proof.written(this.index, ticket);
+    const number = this.#mirrored(type, offset, length, data);
+    this.#marks.end(this.index, offset, length, ticket, number);
+    this.#answer(operation, NbdError.Ok);
+  }
+
+  #mirrored(type: FrameType, offset: number, length: number, data: readonly Buffer[]): number {
+    try {
+      return this.#mirror.written(type, this.index, offset, length, data);
+    } catch (fault) {
+      this.#mirror.fail(fault);
+      this.#tracker.setDirty(this.index, offset, length);
+      return 0;
+    }
+  }
+
+  /** Failed, or its fate is unknown: what upstream holds there must be read again. */
+  #failed(operation: WriteOperation, error: number): void {
+    const offset = operation.rangeStart;
+    const length = operation.rangeEnd - offset;
+    const ticket = this.#tracker.takeTicket();
+    this.#proof.written(this.index, ticket);
+    this.#mirror.unknown(this.index, offset, length);
+    this.#marks.end(this.index, offset, length, ticket, 0);
+    this.#answer(operation, error);
+  }
+
+  #answer(operation: WriteOperation, error: number): void {
+    const outer = operation.outer;
+    this.#gate?.done(operation);
+    this.lock.release(operation);
+    operation.recycle();
+    if (this.#writePool.length < POOL_LIMIT) this.#writePool.push(operation);
+    this.guestRequests++;
+    if (outer !== null) outer.complete(error);
+    this.#ended();
+  }
+
+  #ended(): void {
+    if (--this.#inFlight === 0 && this.#idle !== null) {
+      this.#idle();
+      this.#idle = null;
+    }
+  }
+
+  // Trim (promise TRIM) ---------------------------------------------------------------------------
+
+  #trim(operation: WriteOperation, outer: BlockRequest): void {
+    if (!this.upstream.abilities.fastZero) {
+      void this.#trimSlowly(operation);
+      return;
+    }
+    operation.trimAsZero = true;
+    const inner = operation.inner;
+    inner.command = Command.WriteZeroes;
+    inner.flags = CommandFlag.FastZero | (outer.flags & CommandFlag.Fua);
+    inner.offset = outer.offset;
+    inner.length = outer.length;
+    this.upstream.submit(inner);
+  }
+
+  /** A real trim, after which upstream is asked what it reads there; what is not zero is copied by a span. */
+  async #trimSlowly(operation: WriteOperation): Promise<void> {
+    const offset = operation.rangeStart;
+    const length = operation.rangeEnd - offset;
+    try {
+      await trimRange(this.upstream, offset, length);
+      if (operation.outer !== null && (operation.outer.flags & CommandFlag.Fua) !== 0) await flushDevice(this.upstream);
+      const zeroes = await this.#readsAsZero(offset, length);
+      if (zeroes) {
+        this.#taken(operation, FrameType.Discard, []);
+        return;
+      }
+    } catch (fault) {
+      this.#log.warn('trim-failed', { volume: this.name, fault: String(fault) });
+      this.#failed(operation, NbdError.Eio);
+      return;
+    }
+    const ticket = this.#tracker.takeTicket();
+    this.#proof.written(this.index, ticket);
+    this.#mirror.unknown(this.index, offset, length);
+    this.#marks.end(this.index, offset, length, ticket, 0);
+    this.#answer(operation, NbdError.Ok);
+  }
+
+  /** True when upstream says that all of the range reads as zeroes. */
+  async #readsAsZero(offset: number, length: number): Promise<boolean> {
+    if (!this.upstream.abilities.contexts.includes(ALLOCATION)) return false;
+    const end = offset + length;
+    let at = offset;
+    while (at < end) {
+      const { runs } = await blockStatus(this.upstream, at, Math.min(end - at, STATUS_BYTES), ALLOCATION);
+      for (let pair = 0; pair + 1 < runs.length && at < end; pair += 2) {
+        if (((runs[pair + 1] ?? 0) & AllocationFlag.Zero) === 0) return false;
+        at += runs[pair] ?? 0;
+      }
+    }
+    return true;
+  }
+
+  // Flush (promise FLUSH) --------------------------------------------------------------------------
+
+  /**
+   * The upstream connection was lost: writes that were acknowledged and not flushed may be gone. What a
+   * crash would resync is dirty now, and the guest's next flush fails, since no flush can cover them any more.
+   */
+  upstreamWasLost(): void {
+    if (!this.#proof.hasUnflushed(this.index)) return;
+    this.#flushMustFail = true;
+    for (const run of [...this.#tracker.runs(this.index)]) this.#mirror.unknown(this.index, run.offset, run.length);
+  }
+
+  #submitFlush(request: BlockRequest): void {
+    if (this.#flushMustFail) {
+      this.#flushMustFail = false;
+      request.complete(NbdError.Eio);
+      return;
+    }
+    this.#inFlight++;
+    const operation = this.#flushPool.pop() ?? new FlushOperation(this);
+    operation.outer = request;
+    operation.covered = this.#proof.coveredBy(this.index);
+    operation.inner.command = Command.Flush;
+    this.upstream.submit(operation.inner);
+  }
+
+  flushAnswered(operation: FlushOperation): void {
+    const error = operation.inner.error;
+    const outer = operation.outer;
+    if (error === 0) {
+      this.#proof.flushed(this.index, operation.covered);
+      this.#tracker.upstreamFlushed(this.#proof.proven());
+      this.#mirror.flushMarker();
+    }
+    operation.recycle();
+    if (this.#flushPool.length < POOL_LIMIT) this.#flushPool.push(operation);
+    if (outer !== null) outer.complete(error);
+    this.#ended();
+  }
+
+  // Block status ---------------------------------------------------------------------------------
+
+  #submitStatus(request: BlockRequest): void {
+    if (!request.contexts.includes(DIRTY_CONTEXT)) {
+      this.upstream.submit(request);
+      return;
+    }
+    void this.#statusWithDirty(request);
+  }
+
+  async #statusWithDirty(request: BlockRequest): Promise<void> {
+    try {
+      for (const context of request.contexts) {
+        request.extents.push(
+          context === DIRTY_CONTEXT
+            ? { runs: this.#dirtyRuns(request.offset, request.length) }
+            : await blockStatus(this.upstream, request.offset, request.length, context),
+        );
+      }
+      request.complete(NbdError.Ok);
+    } catch {
+      request.complete(NbdError.Eio);
+    }
+  }
+
+  /** [length, flags] pairs over the range: bit 0 is set where a resync would send. */
+  #dirtyRuns(offset: number, length: number): number[] {
+    const runs: number[] = [];
+    const end = offset + length;
+    let at = offset;
+    while (at < end) {
+      const dirty = this.#tracker.nextDirty(this.index, at);
+      const cleanTo = Math.min(end, dirty === null ? end : Math.max(at, dirty.offset));
+      if (cleanTo > at) runs.push(cleanTo - at, 0);
+      at = cleanTo;
+      if (dirty === null || at >= end) continue;
+      const dirtyTo = Math.min(end, dirty.offset + dirty.length);
+      runs.push(dirtyTo - at, 1);
+      at = dirtyTo;
+    }
+    return runs;
+  }
+}

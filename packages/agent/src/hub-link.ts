@@ -1,0 +1,439 @@
+/**
+ * The agent's side of the link: connects, shakes hands, carries out the verdict of the lineage table, and comes back
+ * for ever with backoff (promises LINEAGE, BEAT). One session at a time.
+ *
+ * Always holds: records flow only between the hub's acknowledgement of Start and the end of that session; what the
+ * verdict says is done to the mirror before the first record flows.
+ *
+ * Must not know: NBD clients, how content is copied.
+ */
+import { type Tracker } from '@rephub/bitmap';
+import { type Clock, type Fault, type Logger, LinkFault, type Platform, randomUuid, asError } from '@rephub/platform';
+import {
+  type AgentReport,
+  Backoff,
+  type Beat,
+  decideLineage,
+  dialAddress,
+  firstNumberOf,
+  FrameLink,
+  FrameType,
+  type Hello,
+  parseHubUrl,
+  PROTOCOL_VERSION,
+  type ReadRegion,
+  type Refuse,
+  type Request,
+  type Verdict,
+  type Welcome,
+} from '@rephub/protocol';
+import { type AgentConfig } from './config.js';
+import { type GuestVolume } from './guest-volume.js';
+import { type Mirror } from './mirror.js';
+import { readRegion } from './region-reader.js';
+import { SOFTWARE } from './version.js';
+
+const CONNECT_TIMEOUT_MS = 5_000;
+/** After a refusal that only a person can lift: how often it is tried all the same. */
+const REFUSED_RETRY_MS = 30_000;
+const SAVE_DURABLE_MS = 10_000;
+
+export interface HubLinkParts {
+  readonly platform: Platform;
+  readonly log: Logger;
+  readonly config: AgentConfig;
+  readonly tracker: Tracker;
+  readonly mirror: Mirror;
+  readonly volumes: readonly GuestVolume[];
+  readonly report: () => AgentReport;
+}
+
+export interface LinkStatus {
+  readonly urls: readonly string[];
+  readonly connectedTo: string | null;
+  readonly hubId: string | null;
+  readonly epoch: number | null;
+  readonly connected: boolean;
+  /** Why there is no session, or why the last one ended; null while one is up. */
+  readonly reason: string | null;
+  /** Nothing will change until somebody acts. */
+  readonly refused: boolean;
+  readonly paused: boolean;
+  readonly everConsistent: boolean;
+  readonly stalled: string | null;
+  readonly sessions: number;
+  readonly lastVerdict: string | null;
+}
+
+export class HubLink {
+  readonly #parts: HubLinkParts;
+  readonly #clock: Clock;
+  readonly #nonce: string;
+  readonly #backoff: Backoff;
+  readonly #announced = new Set<string>();
+  #link: FrameLink | null = null;
+  #stopped = false;
+  #paused: boolean;
+  #wake: (() => void) | null = null;
+  #running: Promise<void> | null = null;
+  /** A handshake has been carried out in this process: the mirror's numbers are certain. */
+  #numbersKnown = false;
+  #everythingMarked = false;
+  #spanCause: string | null = null;
+  #reason: string | null = 'not connected yet';
+  #refused = false;
+  #everConsistent = false;
+  #stalled: string | null = null;
+  #connectedTo: string | null = null;
+  #hub: { readonly id: string; readonly epoch: number } | null = null;
+  #sessions = 0;
+  #lastVerdict: string | null = null;
+  #echoMs: number | null = null;
+  #savedDurableAtMs = 0;
+
+  constructor(parts: HubLinkParts) {
+    this.#parts = parts;
+    this.#clock = parts.platform.clock;
+    this.#nonce = randomUuid(parts.platform.randomness);
+    this.#backoff = new Backoff(parts.platform.randomness);
+    this.#paused = parts.tracker.identity.notes['paused'] === 'yes';
+    if (this.#paused) this.#reason = 'paused';
+  }
+
+  get status(): LinkStatus {
+    return {
+      urls: this.#parts.config.hubs,
+      connectedTo: this.#connectedTo,
+      hubId: this.#hub?.id ?? null,
+      epoch: this.#hub?.epoch ?? null,
+      connected: this.#parts.mirror.linked,
+      reason: this.#reason,
+      refused: this.#refused,
+      paused: this.#paused,
+      everConsistent: this.#everConsistent,
+      stalled: this.#stalled,
+      sessions: this.#sessions,
+      lastVerdict: this.#lastVerdict,
+    };
+  }
+
+  start(): void {
+    this.#running = this.#run();
+  }
+
+  async stop(reason: string): Promise<void> {
+    this.#stopped = true;
+    this.#link?.end(reason);
+    this.#wake?.();
+    await this.#running;
+  }
+
+  async pause(): Promise<void> {
+    await this.#setPaused(true);
+    this.#parts.mirror.leaveStep();
+    this.#link?.end('paused by the operator');
+  }
+
+  async resume(): Promise<void> {
+    await this.#setPaused(false);
+    this.#wake?.();
+  }
+
+  async #setPaused(paused: boolean): Promise<void> {
+    const { tracker, log } = this.#parts;
+    await tracker.saveIdentity({ notes: { ...tracker.identity.notes, paused: paused ? 'yes' : 'no' } });
+    this.#paused = paused;
+    log.info(paused ? 'paused' : 'resumed');
+  }
+
+  /** A span's end is durable: there is a point that can be opened. */
+  noteConsistent(): void {
+    this.#everConsistent = true;
+  }
+
+  /** Why the span that begins now is needed; the verdict's row where one asked for it. */
+  takeSpanCause(): string {
+    const cause = this.#spanCause ?? 'pulled-ahead';
+    this.#spanCause = null;
+    return cause;
+  }
+
+  /** The volumes that the hub does not know of yet, to be announced within the span that begins. */
+  announceVolumes(): void {
+    for (const volume of this.#parts.volumes) {
+      if (this.#announced.has(volume.name)) continue;
+      this.#announced.add(volume.name);
+      this.#parts.mirror.announceVolume(volume.index, volume.name, volume.sizeBytes);
+    }
+  }
+
+  // Connecting ------------------------------------------------------------------------------------
+
+  async #run(): Promise<void> {
+    let at = 0;
+    while (!this.#stopped) {
+      if (this.#paused) {
+        this.#reason = 'paused';
+        await this.#sleep(Number.MAX_SAFE_INTEGER);
+        continue;
+      }
+      const url = this.#parts.config.hubs[at % this.#parts.config.hubs.length] ?? '';
+      at++;
+      const begunMs = this.#clock.monotonicMs();
+      let retryMs: number | null = null;
+      try {
+        retryMs = await this.#session(url);
+      } catch (thrown) {
+        this.#reason = `${url}: ${asError(thrown).message}`;
+      }
+      this.#backoff.sessionEnded(this.#clock.monotonicMs() - begunMs);
+      if (this.#isStopped()) return;
+      const delayMs = this.#backoff.nextDelayMs();
+      this.#parts.log.info('hub-away', { url, reason: this.#reason, retryMs: Math.round(retryMs ?? delayMs) });
+      await this.#sleep(retryMs ?? delayMs);
+    }
+  }
+
+  #isStopped(): boolean {
+    return this.#stopped;
+  }
+
+  /** Until the time is over or something has changed. */
+  async #sleep(delayMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = delayMs === Number.MAX_SAFE_INTEGER ? null : this.#clock.after(delayMs, resolve);
+      this.#wake = () => {
+        timer?.cancel();
+        resolve();
+      };
+    });
+    this.#wake = null;
+  }
+
+  /** One session from connecting to its end. Returns the wait before the next one; null: as the backoff says. */
+  async #session(url: string): Promise<number | null> {
+    const address = dialAddress(parseHubUrl(url));
+    const connection = await this.#parts.platform.network.connect(address, { timeoutMs: CONNECT_TIMEOUT_MS });
+    if (this.#stopped || this.#paused) {
+      connection.destroy();
+      return null;
+    }
+    const refusal: { retryMs: number | null } = { retryMs: null };
+    await new Promise<void>((resolve) => {
+      const hello = this.#hello();
+      const over = (fault: Fault | null): void => {
+        this.#closed(link, fault);
+        resolve();
+      };
+      const link: FrameLink = new FrameLink({
+        connection,
+        clock: this.#clock,
+        beat: () => this.#beat(),
+        handlers: {
+          welcome: (welcome) => {
+            void this.#welcomed(link, hello, welcome, over);
+          },
+          refuse: (refuse) => {
+            refusal.retryMs = this.#refusedBy(refuse);
+          },
+          beat: (beat) => {
+            this.#echoMs = beat.sentMs;
+          },
+          closed: over,
+        },
+      });
+      this.#link = link;
+      this.#connectedTo = url;
+      link.sendControl(FrameType.Hello, hello);
+    });
+    return this.#refused ? (refusal.retryMs ?? REFUSED_RETRY_MS) : refusal.retryMs;
+  }
+
+  #closed(link: FrameLink, fault: Fault | null): void {
+    if (this.#link !== link) return;
+    this.#link = null;
+    this.#connectedTo = null;
+    this.#stalled = null;
+    this.#parts.mirror.linkDown();
+    if (!this.#refused) this.#reason = fault === null ? 'the hub ended the session' : fault.message;
+    if (this.#paused) this.#reason = 'paused';
+  }
+
+  #refusedBy(refuse: Refuse): number | null {
+    this.#reason = `refused by the hub: ${refuse.message}`;
+    this.#refused = refuse.retryAfterMs === null;
+    this.#parts.log.warn('refused-by-hub', { code: refuse.code, reason: refuse.message });
+    return refuse.retryAfterMs;
+  }
+
+  // Handshake ---------------------------------------------------------------------------------------
+
+  #hello(): Hello {
+    const { tracker, mirror, volumes, config } = this.#parts;
+    const { identity } = tracker;
+    const { window } = mirror;
+    const lastNumber = this.#numbersKnown ? mirror.lastNumber : identity.lastNumber;
+    return {
+      protocol: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
+      features: [],
+      software: SOFTWARE,
+      group: config.group,
+      agentId: identity.agentId,
+      session: identity.session,
+      nonce: this.#nonce,
+      line: { id: identity.line.id, parent: identity.line.parent === null ? null : { ...identity.line.parent } },
+      lastNumber,
+      restsOn: identity.restsOn,
+      durableNumber: Math.max(identity.durableNumber, mirror.durableNumber),
+      window: this.#numbersKnown
+        ? {
+            first: window.count > 0 ? window.firstNumber : lastNumber + 1,
+            last: lastNumber,
+            previousChecksum: window.count > 0 ? window.previousChecksum : mirror.lastChecksum,
+          }
+        : null,
+      tracking: this.#tracking(),
+      volumes: volumes.map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
+      mode: config.mode,
+    };
+  }
+
+  #tracking(): Hello['tracking'] {
+    const { tracker } = this.#parts;
+    const believed = this.#everythingMarked || tracker.found === 'clean' || tracker.found === 'marked';
+    if (!believed) return tracker.found;
+    if (this.#numbersKnown || tracker.found === 'clean') return tracker.anyDirty() ? 'marked' : 'clean';
+    return 'marked';
+  }
+
+  async #welcomed(
+    link: FrameLink,
+    hello: Hello,
+    welcome: Welcome,
+    closed: (fault: Fault | null) => void,
+  ): Promise<void> {
+    const { log, mirror } = this.#parts;
+    const verdict = decideLineage(hello, welcome.group);
+    this.#hub = { id: welcome.hubId, epoch: welcome.epoch };
+    this.#lastVerdict = verdict.row;
+    this.#everConsistent = welcome.group !== null && welcome.group.consistentNumber !== null;
+    log.info('verdict', { verdict: verdict.kind, row: verdict.row, reason: verdict.reason });
+    link.setHeartbeat(welcome.heartbeatMs, welcome.timeoutMs);
+    if (verdict.kind === 'refuse' || verdict.kind === 'superseded' || verdict.kind === 'split-brain') {
+      this.#refused = true;
+      this.#reason = `${verdict.kind}: ${verdict.reason}`;
+      mirror.leaveStep();
+      link.refuse(new LinkFault('lineage', this.#reason), null);
+      return;
+    }
+    this.#refused = false;
+    try {
+      await this.#carryOut(verdict, welcome);
+    } catch (thrown) {
+      link.refuse(new LinkFault('marks-not-durable', asError(thrown).message), null);
+      return;
+    }
+    if (this.#link !== link || !link.isOpen) return;
+    link.use({
+      ack: (ack) => {
+        this.#up(link);
+        this.#acknowledged(ack.received, ack.durable, ack.stalled);
+      },
+      readRegion: (request) => {
+        void this.#readRegion(link, request);
+      },
+      request: (request) => {
+        void this.#requested(request);
+      },
+      refuse: (refuse) => {
+        this.#refusedBy(refuse);
+      },
+      beat: (beat) => {
+        this.#echoMs = beat.sentMs;
+      },
+      drained: () => {
+        mirror.pump();
+      },
+      closed,
+    });
+    link.sendControl(FrameType.Start, {
+      verdict: verdict.kind,
+      row: verdict.row,
+      firstNumber: firstNumberOf(verdict),
+    });
+  }
+
+  /** Brings the mirror to where the verdict wants it. */
+  async #carryOut(verdict: Verdict, welcome: Welcome): Promise<void> {
+    const { mirror } = this.#parts;
+    const hub = welcome.group;
+    const inStep = verdict.kind === 'resume' || verdict.kind === 'nothing-to-do';
+    if (inStep && hub !== null) {
+      for (const volume of hub.volumes) this.#announced.add(volume.name);
+      if (this.#numbersKnown) mirror.resume(hub.lastNumber);
+      else mirror.inStep(hub.lastNumber, hub.lastChecksum);
+      this.#numbersKnown = true;
+      return;
+    }
+    mirror.restartAfter(verdict.previousChecksum, Math.max(verdict.nextNumber, mirror.lastNumber + 1));
+    this.#numbersKnown = true;
+    this.#announced.clear();
+    for (const volume of hub?.volumes ?? []) this.#announced.add(volume.name);
+    this.#spanCause = verdict.kind === 'first-sync' ? 'first sync' : `${verdict.kind}: ${verdict.reason}`;
+    if (verdict.kind === 'resync-by-bitmap') return;
+    await mirror.copyEverything(verdict.reason);
+    this.#everythingMarked = true;
+  }
+
+  /** The hub has accepted Start: records flow. */
+  #up(link: FrameLink): void {
+    const { mirror, log } = this.#parts;
+    if (mirror.linked) return;
+    this.#reason = null;
+    this.#sessions++;
+    log.info('link-up', { hub: this.#hub?.id ?? '', url: this.#connectedTo ?? '' });
+    mirror.linkUp({
+      send: (buffers) => {
+        link.send(buffers);
+      },
+      get congested() {
+        return link.congested;
+      },
+    });
+  }
+
+  // While it is up ------------------------------------------------------------------------------------
+
+  #acknowledged(received: number, durable: number, stalled: string | null): void {
+    const { mirror, tracker } = this.#parts;
+    this.#stalled = stalled;
+    mirror.acknowledged(received, durable);
+    const now = this.#clock.monotonicMs();
+    if (now - this.#savedDurableAtMs < SAVE_DURABLE_MS) return;
+    this.#savedDurableAtMs = now;
+    tracker.saveIdentity({ durableNumber: durable }).catch((fault: unknown) => {
+      this.#parts.log.warn('identity-not-saved', { fault: String(fault) });
+    });
+  }
+
+  #beat(): Beat {
+    return {
+      sentMs: this.#clock.monotonicMs(),
+      echoMs: this.#echoMs,
+      unixMs: this.#clock.unixMs(),
+      report: this.#parts.report(),
+    };
+  }
+
+  async #readRegion(link: FrameLink, request: ReadRegion): Promise<void> {
+    const refusal = await readRegion(this.#parts.volumes, this.#parts.mirror, request);
+    if (refusal !== null) link.sendControl(FrameType.RegionRefused, { tag: request.tag, ...refusal });
+  }
+
+  async #requested(request: Request): Promise<void> {
+    const { log, mirror } = this.#parts;
+    log.info('request-from-hub', { kind: request.kind });
+    if (request.kind === 'resync-full') await mirror.copyEverything('asked for at the hub');
+    mirror.wantSpan();
+  }
+}

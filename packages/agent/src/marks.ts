@@ -1,0 +1,69 @@
+/**
+ * Marking as the write path sees it, with promise FAIL-OPEN around the tracker: when a mark cannot be made
+ * durable, tracking is first made untrusted in a way that survives, then writes pass unmarked and mirroring stops; while not even that
+ * works, writes wait.
+ *
+ * Always holds: a write goes upstream only when its range is marked on the disk, or the disk says that
+ * nothing there is to be believed.
+ */
+import { type Tracker } from '@rephub/bitmap';
+import { type Clock, type Logger, sleep } from '@rephub/platform';
+
+const DISTRUST_RETRY_MS = 1000;
+
+export class Marks {
+  readonly #tracker: Tracker;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #lost: (fault: unknown) => void;
+  #unmarked = false;
+  #distrusting: Promise<void> | null = null;
+
+  /** `lost` is called once, when tracking has become untrusted: mirroring must stop. */
+  constructor(tracker: Tracker, clock: Clock, log: Logger, lost: (fault: unknown) => void) {
+    this.#tracker = tracker;
+    this.#clock = clock;
+    this.#log = log;
+    this.#lost = lost;
+  }
+
+  /** Writes pass without marks: the next start compares everything. */
+  get unmarked(): boolean {
+    return this.#unmarked;
+  }
+
+  /** True: marked, go on. False: `activate` first. */
+  begin(volume: number, offset: number, length: number): boolean {
+    return this.#unmarked || this.#tracker.begin(volume, offset, length);
+  }
+
+  /** Resolves when the write may go upstream. Never rejects. */
+  async activate(volume: number, offset: number, length: number): Promise<void> {
+    if (this.#unmarked) return;
+    try {
+      await this.#tracker.activate(volume, offset, length);
+    } catch (fault) {
+      this.#distrusting ??= this.#distrust(fault);
+      await this.#distrusting;
+    }
+  }
+
+  end(volume: number, offset: number, length: number, ticket: number, number: number): void {
+    if (!this.#unmarked) this.#tracker.end(volume, offset, length, ticket, number);
+  }
+
+  async #distrust(fault: unknown): Promise<void> {
+    this.#log.error('marks-not-durable', { fault: String(fault) });
+    for (;;) {
+      try {
+        await this.#tracker.distrust(`a mark could not be made durable: ${String(fault)}`);
+        this.#unmarked = true;
+        this.#lost(fault);
+        return;
+      } catch (again) {
+        this.#log.error('writes-wait', { why: 'tracking can be neither kept nor disowned', fault: String(again) });
+        await sleep(this.#clock, DISTRUST_RETRY_MS);
+      }
+    }
+  }
+}

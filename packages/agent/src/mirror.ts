@@ -1,0 +1,359 @@
+/**
+ * The mirror of one group: turns completed writes into numbered records, keeps them in the window until
+ * the hub has them durably, and hands them to the link. Where a write cannot become a record, its range
+ * is set dirty instead: nothing is ever in neither place (promises ORD, BOUND, SUPERSET).
+ *
+ * Always holds: only this file numbers records; numbers rise by one, but for a SpanBegin after a window
+ * that was given up; `tracker` knows every range that the hub may lack.
+ *
+ * Must not know: NBD, sockets' addresses, how a handshake goes (hub-link.ts tells the outcome).
+ */
+import { type Tracker } from '@rephub/bitmap';
+import { type Clock, type Logger } from '@rephub/platform';
+import { encodeBody, FRAME_OVERHEAD_BYTES, FrameFlag, FrameType, RecordEncoder } from '@rephub/protocol';
+import { type FrameTarget, RecordWindow } from './record-window.js';
+import { isStreamed, stepStream, type StreamEvent, type StreamState } from './stream-state.js';
+
+/** Where records go while the link is up. */
+export interface RecordTarget extends FrameTarget {
+  readonly congested: boolean;
+}
+
+export interface MirrorEvents {
+  /** A span may begin now: the link is up, there is room, and something is dirty or was lost. */
+  spanWanted(): void;
+  /** Room was made in the window. */
+  roomMade(): void;
+  /** The span's end is durable at the hub. */
+  spanDurable(): void;
+  /** Mirroring has stopped for good (promise FAIL-OPEN). */
+  failed(fault: unknown): void;
+}
+
+export interface Counters {
+  records: number;
+  streamedBytes: number;
+  /** Bytes of writes that were only marked because the window was full. */
+  pulledAheadBytes: number;
+  copiedBytes: number;
+}
+
+const NO_DATA: readonly Buffer[] = [];
+
+export class Mirror {
+  readonly window: RecordWindow;
+  readonly counters: Counters = { records: 0, streamedBytes: 0, pulledAheadBytes: 0, copiedBytes: 0 };
+  readonly #clock: Clock;
+  readonly #tracker: Tracker;
+  readonly #events: MirrorEvents;
+  readonly #log: Logger;
+  readonly #encoder: RecordEncoder;
+  #state: StreamState;
+  #target: RecordTarget | null = null;
+  /** Added to the monotonic clock gives the agent time, in ms; moved only forward. */
+  #unixOffsetMs: number;
+  #receivedNumber = 0;
+  #durableNumber = 0;
+  #gapSinceMs: number | null = null;
+  #spanEndNumber = 0;
+
+  constructor(parts: {
+    clock: Clock;
+    tracker: Tracker;
+    events: MirrorEvents;
+    log: Logger;
+    windowBytes: number;
+    hasHub: boolean;
+    /** 16 bytes: the line that records belong to. */
+    line: Uint8Array;
+  }) {
+    this.#clock = parts.clock;
+    this.#tracker = parts.tracker;
+    this.#events = parts.events;
+    this.#log = parts.log;
+    this.#encoder = new RecordEncoder(parts.line, 1, 0);
+    this.window = new RecordWindow(parts.windowBytes);
+    this.#state = parts.hasHub ? 'gap' : 'off';
+    this.#unixOffsetMs = parts.clock.unixMs() - parts.clock.monotonicMs();
+  }
+
+  get state(): StreamState {
+    return this.#state;
+  }
+
+  /** The highest number given on this line, as far as this process knows. */
+  get lastNumber(): number {
+    return this.#encoder.nextNumber - 1;
+  }
+
+  /** Header checksum of that record. */
+  get lastChecksum(): number {
+    return this.#encoder.lastChecksum;
+  }
+
+  get receivedNumber(): number {
+    return this.#receivedNumber;
+  }
+
+  get durableNumber(): number {
+    return this.#durableNumber;
+  }
+
+  /** Age in ms of the oldest write that is not in a consistent durable point at the hub; 0 when there is none. */
+  exposedMs(): number {
+    const now = this.#clock.monotonicMs();
+    const oldest = this.window.oldestBornMs;
+    const since = Math.min(oldest ?? Infinity, this.#gapSinceMs ?? Infinity);
+    return since === Infinity ? 0 : Math.max(0, now - since);
+  }
+
+  /**
+   * A write, zeroing or discard that upstream has taken, under its range lock: becomes a record, or its
+   * range is set dirty. Returns the record's number, 0 when there is none.
+   */
+  written(type: FrameType, volume: number, offset: number, length: number, data: readonly Buffer[]): number {
+    if (!isStreamed(this.#state)) {
+      this.#markOnly(volume, offset, length);
+      return 0;
+    }
+    const payloadBytes = type === FrameType.Write ? length : 0;
+    if (!this.window.hasRoomFor(payloadBytes)) {
+      this.#move('lost-a-write');
+      this.#log.warn('pulled-ahead', { windowBytes: this.window.bytes });
+      this.#markOnly(volume, offset, length);
+      return 0;
+    }
+    return this.#append(type, 0, 0, volume, offset, length, data, payloadBytes);
+  }
+
+  /** Content that was read from upstream, under its range lock. Returns 0, and does nothing, when it cannot be sent now. */
+  copied(
+    type: FrameType,
+    tag: number,
+    volume: number,
+    offset: number,
+    length: number,
+    data: readonly Buffer[],
+  ): number {
+    const payloadBytes = type === FrameType.Write ? length : 0;
+    if (!isStreamed(this.#state) || !this.window.hasRoomFor(payloadBytes)) return 0;
+    this.counters.copiedBytes += payloadBytes;
+    const flags = type === FrameType.Unreadable ? 0 : FrameFlag.Copied | (tag === 0 ? 0 : FrameFlag.Answer);
+    return this.#append(type, flags, tag, volume, offset, length, data, payloadBytes);
+  }
+
+  /** The guest's flush was completed here. */
+  flushMarker(): void {
+    if (isStreamed(this.#state) && this.window.count > 0 && this.window.hasRoomFor(0)) {
+      this.#append(FrameType.Flush, 0, 0, 0, 0, 0, NO_DATA, 0);
+    }
+  }
+
+  /** A write whose fate upstream is not known, or that is not to be streamed: dirty, and a span will copy it (FAILWR). */
+  unknown(volume: number, offset: number, length: number): void {
+    this.#tracker.setDirty(volume, offset, length);
+    this.#gapSinceMs ??= this.#clock.monotonicMs();
+    if (this.#state === 'streaming') this.#move('lost-a-write');
+    this.wantSpan();
+  }
+
+  /** Makes every block dirty, durably, to be sent again in a span; `cause` is for the log. */
+  async copyEverything(cause: string): Promise<void> {
+    this.#log.info('copy-everything', { cause });
+    this.#gapSinceMs ??= this.#clock.monotonicMs();
+    if (isStreamed(this.#state)) this.#move('lost-a-write');
+    await this.#tracker.markAll();
+  }
+
+  // Spans ---------------------------------------------------------------------------------------
+
+  /** Begins or continues a span. */
+  beginSpan(cause: string): void {
+    const payload = encodeBody({ cause, continues: this.#spanEndNumber === -1 });
+    this.#append(FrameType.SpanBegin, 0, 0, 0, 0, 0, [payload], payload.length);
+    this.#spanEndNumber = -1;
+    this.#move('span-begun');
+  }
+
+  /** Nothing is dirty any more: the replica is consistent from this record on. */
+  endSpan(): void {
+    this.#spanEndNumber = this.#append(FrameType.SpanEnd, 0, 0, 0, 0, 0, NO_DATA, 0);
+    this.#move('span-ended');
+  }
+
+  announceVolume(index: number, name: string, sizeBytes: number): void {
+    const payload = encodeBody({ name });
+    this.#append(FrameType.VolumeAdded, 0, 0, index, 0, sizeBytes, [payload], payload.length);
+  }
+
+  // The link ------------------------------------------------------------------------------------
+
+  /** The hub holds exactly what the window's records before its last number say: the rest is sent again. */
+  resume(hubLastNumber: number): void {
+    this.acknowledged(hubLastNumber, hubLastNumber);
+  }
+
+  /** Hub and upstream are equal and the hub's last record is this one. */
+  inStep(hubLastNumber: number, hubLastChecksum: number): void {
+    this.#continueAfter(hubLastNumber, hubLastChecksum);
+    this.#move(this.#tracker.anyDirty() ? 'lost-a-write' : 'in-step');
+  }
+
+  /**
+   * The window is of no use to this hub: what it held is dirty. The next record is a SpanBegin with a
+   * number above all that was ever given, chained to the hub's last record.
+   */
+  restartAfter(hubLastChecksum: number, nextNumber: number): void {
+    if (this.window.count > 0) this.#gapSinceMs ??= this.window.oldestBornMs;
+    this.window.abandon((volume, offset, length) => {
+      this.#tracker.setDirty(volume, offset, length);
+    });
+    this.#tracker.putBackAbove(0);
+    this.#spanEndNumber = 0;
+    this.#move('window-abandoned');
+    this.#continueAfter(nextNumber - 1, hubLastChecksum);
+  }
+
+  #continueAfter(number: number, checksum: number): void {
+    this.#encoder.skipTo(number + 1, checksum);
+    this.#receivedNumber = 0;
+    this.#durableNumber = 0;
+  }
+
+  /** Records flow to `target` from now on, from the oldest in the window. */
+  linkUp(target: RecordTarget): void {
+    this.window.rewind();
+    this.#target = target;
+    this.pump();
+    this.wantSpan();
+  }
+
+  linkDown(): void {
+    this.#target = null;
+    this.window.rewind();
+  }
+
+  get linked(): boolean {
+    return this.#target !== null;
+  }
+
+  /** Sends what is unsent, as far as the connection takes it. */
+  pump(): void {
+    const target = this.#target;
+    if (target === null) return;
+    while (this.window.unsentCount > 0 && !target.congested) this.window.sendNext(target);
+  }
+
+  /** The hub has received and made durable up to these numbers. */
+  acknowledged(received: number, durable: number): void {
+    if (received > this.#receivedNumber) this.#receivedNumber = received;
+    if (durable <= this.#durableNumber) return;
+    this.#durableNumber = durable;
+    this.window.dropThrough(durable);
+    this.#tracker.hubDurable(durable);
+    if (this.#spanEndNumber > 0 && durable >= this.#spanEndNumber) {
+      this.#spanEndNumber = 0;
+      if (this.#state === 'streaming') this.#gapSinceMs = null;
+      this.#events.spanDurable();
+    }
+    this.#events.roomMade();
+    this.wantSpan();
+  }
+
+  /** True when a write of this size had better wait for room (on-congestion `block`). */
+  get full(): boolean {
+    return !this.window.hasRoomFor(0);
+  }
+
+  /** Asks for a span when one is due and possible. */
+  wantSpan(): void {
+    const wanted = this.#state === 'gap' || (this.#state === 'streaming' && this.#tracker.anyDirty());
+    if (wanted && this.#target !== null && this.window.bytes <= this.window.limitBytes / 2) this.#events.spanWanted();
+  }
+
+  /** Streaming ends here, by the operator's or the lineage table's word: writes are only marked from now on. */
+  leaveStep(): void {
+    if (isStreamed(this.#state)) this.#move('lost-a-write');
+  }
+
+  /** At the orderly end: what the hub has not acknowledged is dirty. */
+  setAside(): void {
+    this.#target = null;
+    this.window.abandon((volume, offset, length) => {
+      this.#tracker.setDirty(volume, offset, length);
+    });
+    this.#tracker.putBackAbove(this.#durableNumber);
+  }
+
+  /** Mirroring is broken: no more records; marks go on (promise FAIL-OPEN). */
+  fail(fault: unknown): void {
+    if (this.#state === 'stopped' || this.#state === 'off') return;
+    this.#gapSinceMs ??= this.window.oldestBornMs ?? this.#clock.monotonicMs();
+    this.#move('failed');
+    this.#events.failed(fault);
+  }
+
+  // Inside --------------------------------------------------------------------------------------
+
+  #markOnly(volume: number, offset: number, length: number): void {
+    this.#tracker.setDirty(volume, offset, length);
+    if (this.#state === 'off') return;
+    this.counters.pulledAheadBytes += length;
+    this.#gapSinceMs ??= this.#clock.monotonicMs();
+  }
+
+  #append(
+    type: FrameType,
+    flags: number,
+    tag: number,
+    volume: number,
+    offset: number,
+    length: number,
+    data: readonly Buffer[],
+    payloadBytes: number,
+  ): number {
+    const nowMs = this.#clock.monotonicMs();
+    const encoder = this.#encoder;
+    const previousChecksum = encoder.lastChecksum;
+    const payload = payloadBytes > 0 ? data : NO_DATA;
+    const timeUs = Math.floor((nowMs + this.#unixOffsetMs) * 1000);
+    const number = encoder.encode(type, flags, volume, offset, length, timeUs, tag, payload);
+    const ranged = carriesRange(type) ? length : 0;
+    this.window.push(
+      number,
+      volume,
+      offset,
+      ranged,
+      previousChecksum,
+      nowMs,
+      encoder.head,
+      payload,
+      encoder.tail,
+      payloadBytes,
+    );
+    this.counters.records++;
+    this.counters.streamedBytes += payloadBytes + FRAME_OVERHEAD_BYTES;
+    const target = this.#target;
+    // Only when nothing older waits: records leave in their order.
+    if (target !== null && this.window.unsentCount === 1 && !target.congested) this.window.sendNext(target);
+    return number;
+  }
+
+  /** Follows the wall clock; agent time still never goes back. */
+  adjustTime(): void {
+    this.#unixOffsetMs = this.#clock.unixMs() - this.#clock.monotonicMs();
+  }
+
+  #move(event: StreamEvent): void {
+    const next = stepStream(this.#state, event);
+    if (next === this.#state) return;
+    this.#log.info('stream-state', { from: this.#state, to: next, why: event });
+    this.#state = next;
+  }
+}
+
+function carriesRange(type: FrameType): boolean {
+  return (
+    type === FrameType.Write || type === FrameType.Zero || type === FrameType.Discard || type === FrameType.Unreadable
+  );
+}

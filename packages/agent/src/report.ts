@@ -1,0 +1,62 @@
+/** The shape of `repagent status --json`: the contract's group object, and what only the agent knows. */
+import { type AgentReport } from '@rephub/protocol';
+import { type LinkStatus } from './hub-link.js';
+import { type GroupState } from './status.js';
+
+export interface GroupStatus {
+  readonly name: string;
+  readonly state: GroupState;
+  readonly reason: string;
+  readonly mode: string;
+  readonly effectiveMode: string;
+  readonly rpoSeconds: number | null;
+  readonly lagBytes: number | null;
+  readonly seq: number;
+  readonly durableSeq: number;
+  readonly generation: string;
+  readonly agentConnected: boolean;
+  readonly lastResync: AgentReport['lastResync'];
+  readonly resync: AgentReport['resync'];
+  readonly failover: null;
+  readonly tests: readonly never[];
+  readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];
+  readonly upstream: readonly {
+    readonly volume: string;
+    readonly uri: string;
+    readonly up: boolean;
+    readonly reason: string | null;
+    readonly reconnects: number;
+  }[];
+  readonly hub: LinkStatus | null;
+  readonly clients: readonly {
+    readonly peer: string;
+    readonly exportName: string | null;
+    readonly requestsInFlight: number;
+    readonly requestsDone: number;
+  }[];
+  readonly dirtyBytes: number;
+  readonly hotExtents: number;
+  readonly windowBytes: number;
+  readonly counters: Readonly<Record<string, number>>;
+  readonly tracking: { readonly found: string; readonly reason: string; readonly session: number };
+}
+
+type Told = Pick<
+  GroupStatus,
+  'state' | 'reason' | 'mode' | 'effectiveMode' | 'rpoSeconds' | 'lagBytes' | 'lastResync' | 'resync'
+>;
+
+/** The part of the status that is told to the hub too. Without a hub, or before its first point, there is no RPO. */
+export function reportOf(report: AgentReport, hasHub: boolean): Told {
+  const known = hasHub && report.state !== 'unprotected' && report.state !== 'unknown';
+  return {
+    state: report.state,
+    reason: report.reason,
+    mode: report.mode,
+    effectiveMode: report.effectiveMode,
+    rpoSeconds: known ? report.rpoMs / 1000 : null,
+    lagBytes: hasHub ? report.lagBytes : null,
+    lastResync: report.lastResync,
+    resync: report.resync,
+  };
+}

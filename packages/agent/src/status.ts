@@ -1,0 +1,46 @@
+/** The group's state in one word and one sentence, from the agent's side. Pure. */
+import { type StreamState } from './stream-state.js';
+
+export type GroupState = 'protected' | 'catching-up' | 'degraded' | 'unprotected' | 'unknown';
+
+export interface StateFacts {
+  readonly hasHub: boolean;
+  readonly paused: boolean;
+  readonly stream: StreamState;
+  readonly linked: boolean;
+  /** Why the link is down, or was refused. */
+  readonly linkReason: string | null;
+  /** The hub will not have us until somebody acts. */
+  readonly refused: boolean;
+  /** The hub has at least one point that can be opened. */
+  readonly everConsistent: boolean;
+  readonly unreadableRanges: number;
+  readonly upstreamReason: string | null;
+  readonly stoppedReason: string | null;
+  readonly resyncCause: string | null;
+  readonly stalled: string | null;
+}
+
+/** Rows are tried in order; the first that fits is the answer. */
+export function describeState(facts: StateFacts): { readonly state: GroupState; readonly reason: string } {
+  if (!facts.hasHub) return { state: 'unprotected', reason: 'no hub is configured' };
+  if (facts.stoppedReason !== null)
+    return { state: 'degraded', reason: `mirroring has stopped: ${facts.stoppedReason}` };
+  if (facts.refused) return { state: 'degraded', reason: facts.linkReason ?? 'refused by the hub' };
+  if (facts.paused) return { state: 'degraded', reason: 'paused' };
+  if (!facts.everConsistent) {
+    const where = facts.linked
+      ? 'first sync under way'
+      : `first sync not done, ${facts.linkReason ?? 'hub not connected'}`;
+    return { state: 'unprotected', reason: where };
+  }
+  if (!facts.linked) return { state: 'degraded', reason: facts.linkReason ?? 'hub not connected' };
+  if (facts.stalled !== null) return { state: 'degraded', reason: `hub takes nothing: ${facts.stalled}` };
+  if (facts.stream === 'gap') return { state: 'catching-up', reason: 'pulled ahead: waiting for room to resync' };
+  if (facts.stream === 'span') return { state: 'catching-up', reason: `resync: ${facts.resyncCause ?? 'under way'}` };
+  if (facts.unreadableRanges > 0) {
+    return { state: 'degraded', reason: `upstream cannot read ${facts.unreadableRanges} range(s)` };
+  }
+  if (facts.upstreamReason !== null) return { state: 'degraded', reason: `upstream: ${facts.upstreamReason}` };
+  return { state: 'protected', reason: 'in step' };
+}
