@@ -1,0 +1,52 @@
+/**
+ * The catalogue as the hub sees it: an index of what the data directory holds, for people and tools. No
+ * promise rests on it; it is rebuilt from the groups' own files at each start, and lost without harm.
+ *
+ * Always holds: nothing here is waited for; an implementation keeps what it is told and writes it later,
+ * in batches. A failure to write is told once and harms nothing.
+ */
+import type { HubEvent } from '../hub/events.js';
+import type { GroupState } from '../storage/index.js';
+
+/** A journal file, as found in the directory. */
+export interface SegmentEntry {
+  readonly line: string;
+  readonly file: string;
+  readonly sizeBytes: number;
+}
+
+export interface TestEntry {
+  readonly group: string;
+  readonly name: string;
+  readonly openedUnixMs: number;
+  readonly seq: number;
+  /** Null while it is open. */
+  readonly endedUnixMs: number | null;
+  readonly end: string | null;
+}
+
+export interface Catalogue {
+  /** The newest event's id that it knows; 0 when none. */
+  readonly lastEventId: number;
+  /** What is there of one group; replaces what was known. */
+  group(state: GroupState, segments: readonly SegmentEntry[]): void;
+  forgotten(group: string): void;
+  event(event: HubEvent): void;
+  test(entry: TestEntry): void;
+  /** Writes what is kept back. */
+  flush(): void;
+  close(): void;
+}
+
+/** Keeps nothing: for tests, simulation, and when the file cannot be opened. */
+export function noCatalogue(): Catalogue {
+  return {
+    lastEventId: 0,
+    group: () => undefined,
+    forgotten: () => undefined,
+    event: () => undefined,
+    test: () => undefined,
+    flush: () => undefined,
+    close: () => undefined,
+  };
+}

@@ -1,0 +1,232 @@
+/**
+ * The catalogue in DATA/catalogue.sqlite. Writes are kept back and go out together, one transaction per
+ * flush; `synchronous = NORMAL`, since nothing here is ever acknowledged to anybody.
+ *
+ * Always holds: a file that is damaged, foreign or of another version is set aside (renamed) and a new one
+ * begun; a failure later on closes the catalogue for good and is told once; the hub goes on.
+ */
+import { asError, type Clock, type FileSystem, type Timer } from '@rephub/platform';
+import Database from 'better-sqlite3';
+import type { HubEvent } from '../hub/events.js';
+import type { GroupState } from '../storage/index.js';
+import { type Catalogue, noCatalogue, type SegmentEntry, type TestEntry } from './catalogue.js';
+
+const SCHEMA_VERSION = 1;
+const FLUSH_AFTER_MS = 1000;
+/** Older events go; the log keeps them as long as the operator wants. */
+const EVENTS_KEPT = 100_000;
+
+const SCHEMA = `
+  CREATE TABLE groups (
+    name TEXT PRIMARY KEY, line TEXT, owner TEXT, last_number INTEGER NOT NULL, durable_number INTEGER NOT NULL,
+    consistent_number INTEGER, applied_number INTEGER NOT NULL, journal_bytes INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE volumes (
+    group_name TEXT NOT NULL, name TEXT NOT NULL, number INTEGER NOT NULL, size_bytes INTEGER NOT NULL,
+    PRIMARY KEY (group_name, name)
+  ) STRICT;
+  CREATE TABLE generations (
+    group_name TEXT NOT NULL, line TEXT NOT NULL, parent TEXT, parent_number INTEGER, active INTEGER NOT NULL,
+    PRIMARY KEY (group_name, line)
+  ) STRICT;
+  CREATE TABLE segments (
+    group_name TEXT NOT NULL, line TEXT NOT NULL, file TEXT NOT NULL, size_bytes INTEGER NOT NULL,
+    PRIMARY KEY (group_name, line, file)
+  ) STRICT;
+  CREATE TABLE tests (
+    group_name TEXT NOT NULL, name TEXT NOT NULL, opened_ms INTEGER NOT NULL, number INTEGER NOT NULL,
+    ended_ms INTEGER, how TEXT, PRIMARY KEY (group_name, name, opened_ms)
+  ) STRICT;
+  CREATE TABLE events (
+    id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, level TEXT NOT NULL, group_name TEXT, event TEXT NOT NULL,
+    message TEXT NOT NULL, fields TEXT NOT NULL
+  ) STRICT;
+`;
+
+export interface SqliteCatalogueOptions {
+  readonly clock: Clock;
+  readonly files: FileSystem;
+  readonly path: string;
+  /** Tells that the file was set aside, or that the catalogue is given up, and why. */
+  readonly trouble: (event: 'catalogue-set-aside' | 'catalogue-failed', message: string) => void;
+}
+
+/** Opens the catalogue, or begins a new one; without a usable file the hub runs without. Never throws. */
+export async function openSqliteCatalogue(options: SqliteCatalogueOptions): Promise<Catalogue> {
+  try {
+    return new SqliteCatalogue(openChecked(options.path), options);
+  } catch (cause) {
+    const aside = `${options.path}.damaged-${new Date(options.clock.unixMs()).toISOString().replace(/[:.]/g, '-')}`;
+    options.trouble(
+      'catalogue-set-aside',
+      `${options.path}: ${asError(cause).message}; kept as ${aside}, a new one is made`,
+    );
+    try {
+      if ((await options.files.status(options.path)) !== null) await options.files.rename(options.path, aside);
+      // A log of the old file would be played into the new one.
+      await options.files.remove(`${options.path}-wal`);
+      await options.files.remove(`${options.path}-shm`);
+      return new SqliteCatalogue(openChecked(options.path), options);
+    } catch (again) {
+      options.trouble('catalogue-failed', `${options.path}: ${asError(again).message}; the hub runs without it`);
+      return noCatalogue();
+    }
+  }
+}
+
+function openChecked(path: string): Database.Database {
+  const database = new Database(path, { timeout: 1000 });
+  try {
+    database.pragma('journal_mode = WAL');
+    database.pragma('synchronous = NORMAL');
+    const version = Number(database.pragma('user_version', { simple: true }));
+    const tables = database.prepare('SELECT count(*) AS n FROM sqlite_master').get() as { n: number };
+    if (version === 0 && tables.n === 0) {
+      database.exec(SCHEMA);
+      database.pragma(`user_version = ${SCHEMA_VERSION}`);
+    } else if (version !== SCHEMA_VERSION) {
+      throw new Error(`it has version ${version}, expected ${SCHEMA_VERSION}`);
+    }
+    const sound: unknown = database.pragma('quick_check', { simple: true });
+    if (sound !== 'ok') throw new Error(`it is damaged: ${String(sound)}`);
+    return database;
+  } catch (cause) {
+    database.close();
+    throw cause;
+  }
+}
+
+type Write = (database: Database.Database) => void;
+
+class SqliteCatalogue implements Catalogue {
+  readonly lastEventId: number;
+  readonly #options: SqliteCatalogueOptions;
+  #database: Database.Database | null;
+  #waiting: Write[] = [];
+  #timer: Timer | null = null;
+
+  constructor(database: Database.Database, options: SqliteCatalogueOptions) {
+    this.#options = options;
+    this.#database = database;
+    const newest = database.prepare('SELECT coalesce(max(id), 0) AS id FROM events').get() as { id: number };
+    this.lastEventId = newest.id;
+  }
+
+  group(state: GroupState, segments: readonly SegmentEntry[]): void {
+    this.#later((database) => {
+      writeGroup(database, state);
+      writeGenerations(database, state, segments);
+      writeSegments(database, state.group, segments);
+    });
+  }
+
+  forgotten(group: string): void {
+    this.#later((database) => {
+      for (const table of ['volumes', 'generations', 'segments', 'tests']) {
+        database.prepare(`DELETE FROM ${table} WHERE group_name = ?`).run(group);
+      }
+      database.prepare('DELETE FROM groups WHERE name = ?').run(group);
+    });
+  }
+
+  event(event: HubEvent): void {
+    this.#later((database) => {
+      database
+        .prepare('INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)')
+        .run(
+          event.id,
+          Math.floor(event.unixMs),
+          event.level,
+          event.group,
+          event.event,
+          event.message,
+          JSON.stringify(event.fields),
+        );
+    });
+  }
+
+  test(entry: TestEntry): void {
+    this.#later((database) => {
+      database
+        .prepare('INSERT OR REPLACE INTO tests VALUES (?, ?, ?, ?, ?, ?)')
+        .run(
+          entry.group,
+          entry.name,
+          Math.floor(entry.openedUnixMs),
+          entry.seq,
+          entry.endedUnixMs === null ? null : Math.floor(entry.endedUnixMs),
+          entry.end,
+        );
+    });
+  }
+
+  flush(): void {
+    this.#timer?.cancel();
+    this.#timer = null;
+    const database = this.#database;
+    const writes = this.#waiting;
+    this.#waiting = [];
+    if (database === null || writes.length === 0) return;
+    try {
+      database.transaction(() => {
+        for (const write of writes) write(database);
+        database
+          .prepare('DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?)')
+          .run(EVENTS_KEPT);
+      })();
+    } catch (cause) {
+      this.#database = null;
+      database.close();
+      this.#options.trouble(
+        'catalogue-failed',
+        `${this.#options.path}: ${asError(cause).message}; rebuilt at the next start`,
+      );
+    }
+  }
+
+  close(): void {
+    this.flush();
+    this.#database?.close();
+    this.#database = null;
+  }
+
+  #later(write: Write): void {
+    if (this.#database === null) return;
+    this.#waiting.push(write);
+    this.#timer ??= this.#options.clock.after(FLUSH_AFTER_MS, () => this.flush());
+  }
+}
+
+function writeGroup(database: Database.Database, state: GroupState): void {
+  database
+    .prepare('INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?, ?, ?, ?)')
+    .run(
+      state.group,
+      state.line?.id ?? null,
+      state.owner?.agentId ?? null,
+      state.lastNumber,
+      state.durableNumber,
+      state.consistentNumber,
+      state.appliedNumber,
+      state.journalBytes,
+    );
+  database.prepare('DELETE FROM volumes WHERE group_name = ?').run(state.group);
+  const addVolume = database.prepare('INSERT INTO volumes VALUES (?, ?, ?, ?)');
+  for (const volume of state.volumes) addVolume.run(state.group, volume.name, volume.index, volume.sizeBytes);
+}
+
+/** The active line with its parent, and the lines that only the directory knows. */
+function writeGenerations(database: Database.Database, state: GroupState, segments: readonly SegmentEntry[]): void {
+  database.prepare('DELETE FROM generations WHERE group_name = ?').run(state.group);
+  const add = database.prepare('INSERT OR IGNORE INTO generations VALUES (?, ?, ?, ?, ?)');
+  if (state.line !== null) {
+    add.run(state.group, state.line.id, state.line.parent?.id ?? null, state.line.parent?.number ?? null, 1);
+  }
+  for (const segment of segments) add.run(state.group, segment.line, null, null, 0);
+}
+
+function writeSegments(database: Database.Database, group: string, segments: readonly SegmentEntry[]): void {
+  database.prepare('DELETE FROM segments WHERE group_name = ?').run(group);
+  const addSegment = database.prepare('INSERT INTO segments VALUES (?, ?, ?, ?)');
+  for (const segment of segments) addSegment.run(group, segment.line, segment.file, segment.sizeBytes);
+}

@@ -1,0 +1,175 @@
+/**
+ * What is said of a group: its state, its reason and its figures, as a pure function of what the hub knows.
+ * The shape is the contract's `status --json`.
+ *
+ * Always holds (RPO): the figure shown is never better than the agent's last word plus the time since then
+ * beyond one heartbeat interval; an agent that is silent past the timeout makes it unknown, with a lower
+ * bound, and the group is never shown as protected.
+ */
+import type { AgentReport } from '@rephub/protocol';
+import type { GroupState } from '../storage/index.js';
+
+export type ProtectionState = AgentReport['state'];
+
+/** What the hub knows at the moment of asking. */
+export interface GroupFacts {
+  readonly name: string;
+  /** Null when the storage could not be opened; `trouble` says why. */
+  readonly store: GroupState | null;
+  readonly trouble: string | null;
+  readonly connected: boolean;
+  /** The agent's mode as told in its last Hello; null when it has not been heard since the hub's start. */
+  readonly mode: AgentReport['mode'] | null;
+  readonly report: AgentReport | null;
+  /** Since the last beat; without one since the hub's start, since then. */
+  readonly silentMs: number;
+  readonly heartbeatMs: number;
+  readonly timeoutMs: number;
+  /** The hub does not read from the agent: its beats wait in the socket. */
+  readonly paused: boolean;
+  readonly tests: readonly TestStatus[];
+}
+
+export interface TestStatus {
+  readonly name: string;
+  /** The point it branched from. */
+  readonly seq: number;
+  readonly pointTime: string;
+  readonly openedAt: string;
+  /** Null: stays until it is dropped, or the hub stops. */
+  readonly leaseSeconds: number | null;
+  readonly scratchBytes: number;
+  readonly clients: number;
+  /** Why it takes no more writes; null while it does. */
+  readonly over: string | null;
+}
+
+export interface VolumeStatus {
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly unreadableBytes: number;
+}
+
+export interface GroupStatus {
+  readonly name: string;
+  readonly state: ProtectionState;
+  readonly reason: string;
+  readonly mode: AgentReport['mode'] | null;
+  readonly effectiveMode: AgentReport['mode'] | null;
+  /** Null when unknown; then `rpoAtLeastSeconds` is a lower bound. */
+  readonly rpoSeconds: number | null;
+  readonly rpoAtLeastSeconds: number;
+  readonly lagBytes: number | null;
+  readonly seq: number;
+  readonly durableSeq: number;
+  /** The newest point that can be opened, and its agent time; null before the first sync has ended. */
+  readonly consistentSeq: number | null;
+  readonly consistentTime: string | null;
+  readonly appliedSeq: number;
+  readonly generation: string | null;
+  readonly agentConnected: boolean;
+  readonly lastResync: AgentReport['lastResync'];
+  readonly resync: AgentReport['resync'];
+  readonly failover: null;
+  readonly tests: readonly TestStatus[];
+  readonly volumes: readonly VolumeStatus[];
+  readonly journalBytes: number;
+  readonly indexBytes: number;
+}
+
+/** The status of a group, from what is known of it now. */
+export function groupStatus(facts: GroupFacts): GroupStatus {
+  const { store, report } = facts;
+  const verdict = judge(facts);
+  const silent = isSilent(facts);
+  const knownRpoMs = report === null ? facts.silentMs : report.rpoMs + Math.max(0, facts.silentMs - facts.heartbeatMs);
+  return {
+    name: facts.name,
+    state: verdict.state,
+    reason: verdict.reason,
+    mode: report?.mode ?? facts.mode,
+    effectiveMode: report?.effectiveMode ?? null,
+    // Without a point that can be opened no write is safe, however young the oldest of them is.
+    rpoSeconds: silent || report === null || (store?.consistentNumber ?? null) === null ? null : seconds(knownRpoMs),
+    rpoAtLeastSeconds: seconds(silent && report !== null ? report.rpoMs + facts.silentMs : knownRpoMs),
+    lagBytes: silent || report === null ? null : report.lagBytes,
+    seq: store?.lastNumber ?? 0,
+    durableSeq: store?.durableNumber ?? 0,
+    consistentSeq: store?.consistentNumber ?? null,
+    consistentTime: store === null || store.consistentNumber === null ? null : agentTimeText(store.consistentTimeUs),
+    appliedSeq: store?.appliedNumber ?? 0,
+    generation: store?.line?.id ?? null,
+    agentConnected: facts.connected,
+    lastResync: report?.lastResync ?? null,
+    resync: report?.resync ?? null,
+    failover: null,
+    tests: facts.tests,
+    volumes: (store?.volumes ?? []).map(({ name, sizeBytes, unreadableBytes }) => ({
+      name,
+      sizeBytes,
+      unreadableBytes,
+    })),
+    journalBytes: store?.journalBytes ?? 0,
+    indexBytes: store?.indexBytes ?? 0,
+  };
+}
+
+/** An agent's time in records, as RFC 3339 with milliseconds. */
+export function agentTimeText(timeUs: number): string {
+  return new Date(timeUs / 1000).toISOString();
+}
+
+/** While the hub itself does not read, silence proves nothing about the agent; its figures age all the same. */
+function isSilent(facts: GroupFacts): boolean {
+  return facts.silentMs > facts.timeoutMs;
+}
+
+interface Verdict {
+  readonly state: ProtectionState;
+  readonly reason: string;
+}
+
+/** Rows are tried in order: what is worst and certain comes first. */
+function judge(facts: GroupFacts): Verdict {
+  const { store, report } = facts;
+  if (store === null) return { state: 'degraded', reason: facts.trouble ?? 'storage-closed' };
+  if (store.stalled === 'journal-failed') return { state: 'degraded', reason: 'journal-failed' };
+  if (store.corrupted !== null) return { state: 'degraded', reason: `corrupted: ${store.corrupted}` };
+  if (store.consistentNumber === null) {
+    return {
+      state: 'unprotected',
+      reason: facts.connected ? 'first-sync' : 'first-sync not finished, agent not connected',
+    };
+  }
+  if (store.stalled !== null) return { state: 'degraded', reason: store.stalled };
+  if (isSilent(facts) && !(facts.connected && facts.paused)) {
+    return { state: 'unknown', reason: report === null ? 'agent not heard since the hub started' : 'agent silent' };
+  }
+  if (report === null) return { state: 'unknown', reason: 'agent not heard yet' };
+  if (!facts.connected) return { state: worse(report.state, 'catching-up'), reason: 'agent not connected' };
+  if (isSilent(facts)) return { state: 'degraded', reason: 'journal is slow' };
+  const unreadable = store.volumes.filter((volume) => volume.unreadableBytes > 0);
+  if (unreadable.length > 0 && report.state !== 'unprotected') {
+    const named = unreadable.map((volume) => `${volume.name}: ${volume.unreadableBytes} bytes`).join(', ');
+    return { state: 'degraded', reason: `unreadable at the source: ${named}` };
+  }
+  if (store.spanOpen && report.state === 'protected') return { state: 'catching-up', reason: 'resync' };
+  return { state: report.state, reason: report.reason };
+}
+
+const BADNESS: Readonly<Record<ProtectionState, number>> = {
+  protected: 0,
+  'catching-up': 1,
+  degraded: 2,
+  unknown: 3,
+  unprotected: 4,
+};
+
+function worse(a: ProtectionState, b: ProtectionState): ProtectionState {
+  return BADNESS[a] >= BADNESS[b] ? a : b;
+}
+
+/** Milliseconds as seconds, rounded up to a hundredth: never better than it is. */
+function seconds(ms: number): number {
+  return Math.ceil(ms / 10) / 100;
+}

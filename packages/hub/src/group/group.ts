@@ -1,0 +1,389 @@
+/**
+ * One group: its storage, its one session, its tests and its open points, behind a face that takes and gives
+ * plain data, so that a group can move to a thread of its own.
+ *
+ * Always holds:
+ *  - one session at most writes to the storage: a newer one of the same agent ends the older one before it is
+ *    told what the storage holds; another agent changes nothing;
+ *  - handshakes and an operator's words take effect one after the other, never at once;
+ *  - what goes wrong here (a damaged journal, a full disk) shows in this group's status and nowhere else.
+ */
+import { asError, ConfigFault, Fault, LinkFault, type Platform, ProtocolFault, StorageFault } from '@rephub/platform';
+import type { AgentReport, Beat, Hello, HubGroup, Verdict, Welcome } from '@rephub/protocol';
+import { PROTOCOL_VERSION } from '@rephub/protocol';
+import { surveySegments } from '../catalogue/survey.js';
+import type { Catalogue } from '../catalogue/catalogue.js';
+import { GroupCounters } from '../hub/counters.js';
+import { loggerOf, type Tell } from '../hub/events.js';
+import type { HubIdentity } from '../hub/identity.js';
+import { admit, type Admission, type Enrolment, newerOwner } from '../session/admission.js';
+import type { RegionAnswer } from '../session/remote-reads.js';
+import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/session.js';
+import type { GroupStore, GroupStoreOptions, Owner } from '../storage/index.js';
+import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
+import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
+import { OpenTests, type OpenTestRequest } from './open-tests.js';
+import { SharedViews } from './shared-views.js';
+
+export type OpenStore = (
+  platform: Pick<Platform, 'clock' | 'randomness' | 'files'>,
+  options: GroupStoreOptions,
+) => Promise<GroupStore>;
+
+/** What all groups of a hub have in common. */
+export interface GroupSurroundings {
+  readonly platform: Platform;
+  readonly identity: HubIdentity;
+  readonly software: string;
+  readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
+  readonly storage: Pick<GroupStoreOptions, 'retentionMs' | 'indexBytes' | 'journalMaxBytes' | 'segmentBytes'>;
+  readonly openStore: OpenStore;
+  readonly catalogue: Catalogue;
+}
+
+/** A region of a volume, by name. */
+export interface RegionOrder {
+  readonly volume: string;
+  readonly offset: number;
+  readonly length: number;
+  readonly timeoutMs: number;
+}
+
+/** One request to the agent is at most so long: it reads that much under its range lock. */
+const REGION_STEP_BYTES = 1024 * 1024;
+export const MAX_REGION_BYTES = 32 * 1024 * 1024;
+
+export class Group implements SessionGroup {
+  readonly name: string;
+  readonly counters = new GroupCounters();
+  readonly tests: OpenTests;
+  readonly views: SharedViews;
+  readonly #around: GroupSurroundings;
+  readonly #directory: string;
+  readonly #tell: Tell;
+  #store: GroupStore | null = null;
+  /** Why there is no storage although there should be. */
+  #trouble: string | null = null;
+  #session: AgentSession | null = null;
+  /** Whose handshake is under way, or who is in session. */
+  #candidate: Owner | null = null;
+  #enrolment: Enrolment | null = null;
+  #mode: AgentReport['mode'] | null = null;
+  #report: AgentReport | null = null;
+  #reportedAtMs: number;
+  #closing = false;
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(name: string, directory: string, around: GroupSurroundings, tell: Tell) {
+    this.name = name;
+    this.#directory = directory;
+    this.#around = around;
+    this.#tell = tell;
+    this.#reportedAtMs = around.platform.clock.monotonicMs();
+    this.tests = new OpenTests({
+      group: name,
+      clock: around.platform.clock,
+      tell,
+      note: (entry) => around.catalogue.test(entry),
+    });
+    this.views = new SharedViews((cause) => tell('error', 'view-close-failed', String(cause)));
+  }
+
+  /** Opens and recovers what an earlier run left. Never throws: a group that cannot be opened says so in its status. */
+  async recover(): Promise<void> {
+    try {
+      const store = await this.#openStore();
+      this.#enrolment = await readEnrolment(this.#around.platform.files, enrolmentPath(this.#directory));
+      const { lastNumber, durableNumber, consistentNumber, corrupted } = store.state;
+      this.#tell(corrupted === null ? 'info' : 'error', 'group-recovered', corrupted ?? `group ${this.name} is open`, {
+        seq: lastNumber,
+        durableSeq: durableNumber,
+        consistentSeq: consistentNumber,
+      });
+    } catch (thrown) {
+      const error = asError(thrown);
+      this.#trouble = `${thrown instanceof Fault ? thrown.code : 'internal-error'}: ${error.message}`;
+      this.#tell('error', 'group-failed', `group ${this.name} cannot be opened: ${error.message}`);
+    }
+  }
+
+  /** Nothing is known of it but its name: an agent has asked, and has not begun. */
+  get isVacant(): boolean {
+    return this.#store === null && this.#trouble === null;
+  }
+
+  /** Vacant, and nobody is about to change that. */
+  get isIdleVacant(): boolean {
+    return this.isVacant && this.#session === null;
+  }
+
+  get store(): GroupStore | null {
+    return this.#store;
+  }
+
+  get trouble(): string | null {
+    return this.#trouble;
+  }
+
+  status(): GroupStatus {
+    const { clock } = this.#around.platform;
+    return groupStatus({
+      name: this.name,
+      store: this.#store?.state ?? null,
+      trouble: this.#trouble,
+      connected: this.#session?.isRunning ?? false,
+      mode: this.#mode,
+      report: this.#report,
+      silentMs: clock.monotonicMs() - this.#reportedAtMs,
+      heartbeatMs: this.#around.times.heartbeatMs,
+      timeoutMs: this.#around.times.timeoutMs,
+      paused: this.#session?.isPaused ?? false,
+      tests: this.tests.statuses(),
+    });
+  }
+
+  // What a session asks.
+
+  meet(session: AgentSession, hello: Hello): Promise<Meeting | Refusal> {
+    return this.#serially(async () => {
+      if (this.#closing) return refusal(new LinkFault('hub-stopping', 'the hub stops'), 1000);
+      if (this.#trouble !== null) return refusal(new StorageFault('group-failed', this.#trouble), 60_000);
+      const admission = admit(hello, newerOwner(this.#store?.state.owner ?? null, this.#candidate), this.#enrolment);
+      if (admission.kind === 'refuse') {
+        return refusal(new ProtocolFault(admission.code, admission.message), admission.retryAfterMs);
+      }
+      this.#session?.end('a newer session of the same agent has taken over');
+      this.#session = session;
+      this.#candidate = { agentId: hello.agentId, session: hello.session, nonce: hello.nonce };
+      this.#mode = hello.mode;
+      await this.#store?.settled();
+      return { welcome: this.#welcome(hello, admission), group: this };
+    });
+  }
+
+  begin(session: AgentSession, hello: Hello, verdict: Verdict): Promise<GroupStore | Refusal> {
+    return this.#serially(async () => {
+      if (this.#session !== session || this.#closing) {
+        return refusal(new LinkFault('session-replaced', 'a newer session has taken over'), 1000);
+      }
+      const owner = this.#candidate;
+      if (owner === null) return refusal(new LinkFault('session-replaced', 'the session has ended'), 1000);
+      const before = this.#store?.state.owner ?? null;
+      const isNew = this.#store === null;
+      const store = this.#store ?? (await this.#openStore());
+      // The line first: dying between the two, the group is still the old owner's and the enrolment stands.
+      if (store.state.line?.id !== hello.line.id) await store.beginLine(hello.line);
+      if (before?.agentId !== owner.agentId || before.session !== owner.session || before.nonce !== owner.nonce) {
+        await store.setOwner(owner);
+      }
+      if (before !== null && before.agentId !== owner.agentId) await this.#tookOver(before, owner);
+      if (isNew) this.#tell('info', 'group-created', `group ${this.name} is new`, { agent: owner.agentId });
+      this.counters.sessions += 1;
+      this.#tell('info', 'session-began', `${verdict.kind} (${verdict.row}): ${verdict.reason}`, {
+        peer: session.peer,
+        verdict: verdict.kind,
+        row: verdict.row,
+        session: owner.session,
+      });
+      await this.note();
+      if (store.state.corrupted !== null && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
+        session.request('resync-full');
+      }
+      return store;
+    });
+  }
+
+  beat(session: AgentSession, beat: Beat): void {
+    if (session !== this.#session || beat.report === null) return;
+    this.#report = beat.report;
+    this.#reportedAtMs = this.#around.platform.clock.monotonicMs();
+  }
+
+  record(bytes: number): void {
+    this.counters.records += 1;
+    this.counters.recordBytes += bytes;
+  }
+
+  acknowledged(): void {
+    this.counters.acks += 1;
+  }
+
+  over(session: AgentSession, fault: Fault | null): void {
+    if (session !== this.#session) return;
+    this.#session = null;
+    this.#candidate = null;
+    // A handshake that came to nothing is counted and told by the hub, which sees how often it happens.
+    if (!session.hasBegun) return;
+    this.#tell(fault === null ? 'info' : 'warn', 'session-ended', fault?.message ?? 'the agent said goodbye', {
+      code: fault?.code ?? null,
+      peer: session.peer,
+    });
+  }
+
+  // What an operator asks.
+
+  async openTest(request: OpenTestRequest): Promise<TestStatus> {
+    const test = await this.tests.open(this.#openedStore(), request);
+    this.counters.testsOpened += 1;
+    return test;
+  }
+
+  /** Throws: `agent-not-connected`, `unknown-volume`, `bad-range`, and what RemoteReads throws. */
+  async readRegion(order: RegionOrder): Promise<RegionAnswer> {
+    const store = this.#openedStore();
+    const volume = store.state.volumes.find((known) => known.name === order.volume);
+    if (volume === undefined)
+      throw new ConfigFault('unknown-volume', `group ${this.name} has no volume ${order.volume}`);
+    const end = order.offset + order.length;
+    if (order.length < 1 || order.length > MAX_REGION_BYTES || end > volume.sizeBytes) {
+      throw new ConfigFault(
+        'bad-range',
+        `${order.length} bytes at ${order.offset}: 1 to ${MAX_REGION_BYTES} bytes within the volume's ${volume.sizeBytes} can be read`,
+      );
+    }
+    this.counters.remoteReads += 1;
+    const parts: Buffer[] = [];
+    let seq = 0;
+    for (let offset = order.offset; offset < end; offset += REGION_STEP_BYTES) {
+      const length = Math.min(REGION_STEP_BYTES, end - offset);
+      const answer = await this.#connected().readRegion({
+        volume: volume.index,
+        offset,
+        length,
+        timeoutMs: order.timeoutMs,
+      });
+      parts.push(answer.bytes);
+      seq = answer.seq;
+    }
+    return { bytes: Buffer.concat(parts), seq };
+  }
+
+  /** The agent is asked to send all marked blocks again, or with `full` all blocks. Throws `agent-not-connected`. */
+  requestResync(full: boolean): void {
+    this.#connected().request(full ? 'resync-full' : 'resync');
+    this.#tell(
+      'info',
+      'resync-requested',
+      full ? 'an operator asked for a full resync' : 'an operator asked for a resync',
+    );
+  }
+
+  /** The next unknown agent takes the group over. Durable when it resolves. Throws `not-owned`. */
+  enroll(): Promise<void> {
+    return this.#serially(async () => {
+      const owner = this.#store?.state.owner ?? null;
+      if (owner === null) {
+        throw new ConfigFault(
+          'not-owned',
+          `group ${this.name} belongs to no agent yet: the first one that comes takes it`,
+        );
+      }
+      const enrolment = { replaces: owner.agentId };
+      await writeEnrolment(this.#around.platform.files, enrolmentPath(this.#directory), enrolment);
+      this.#enrolment = enrolment;
+      this.#tell('warn', 'enrolled', `the next unknown agent takes group ${this.name} over`, { from: owner.agentId });
+    });
+  }
+
+  /** Tells the catalogue what is there now. */
+  async note(): Promise<void> {
+    if (this.#store === null) return;
+    const segments = await surveySegments(this.#around.platform.files, this.#directory);
+    this.#around.catalogue.group(this.#store.state, segments);
+  }
+
+  endSession(reason: string): void {
+    this.#closing = true;
+    this.#session?.end(reason);
+  }
+
+  /** Ends the session, drops the tests, closes the storage; with `drain` the base images hold the last point then. */
+  async close(drain: boolean): Promise<void> {
+    this.endSession('the hub stops');
+    await this.#serially(async () => {
+      await this.tests.close();
+      const store = this.#store;
+      if (store === null) return;
+      await this.note();
+      this.#store = null;
+      this.#trouble = 'closed';
+      await store.close({ drain });
+    });
+  }
+
+  #welcome(hello: Hello, admission: Admission): Welcome {
+    const { identity, software, times } = this.#around;
+    return {
+      protocol: PROTOCOL_VERSION,
+      features: [],
+      software,
+      hubId: identity.hubId,
+      epoch: identity.epoch,
+      heartbeatMs: times.heartbeatMs,
+      timeoutMs: times.timeoutMs,
+      group: presentedGroup(this.#store?.toHubGroup() ?? null, hello, admission),
+    };
+  }
+
+  async #openStore(): Promise<GroupStore> {
+    const { platform, identity, storage } = this.#around;
+    const store = await this.#around.openStore(platform, {
+      ...storage,
+      directory: this.#directory,
+      group: this.name,
+      hubId: identity.hubId,
+      log: loggerOf(this.#tell),
+    });
+    store.listener = {
+      progressed: () => this.#session?.progressed(),
+      stalled: () => this.#session?.progressed(),
+      congested: (now) => {
+        if (this.#session?.isRunning === true) this.#session.congested(now);
+      },
+      failed: () => this.#session?.progressed(),
+    };
+    this.#store = store;
+    return store;
+  }
+
+  async #tookOver(before: Owner, owner: Owner): Promise<void> {
+    this.#report = null;
+    this.#enrolment = null;
+    await removeEnrolment(this.#around.platform.files, enrolmentPath(this.#directory));
+    this.#tell('warn', 'owner-changed', `agent ${owner.agentId} has taken group ${this.name} over`, {
+      from: before.agentId,
+      to: owner.agentId,
+    });
+  }
+
+  #openedStore(): GroupStore {
+    if (this.#store !== null) return this.#store;
+    throw new StorageFault('group-failed', `group ${this.name} is not open: ${this.#trouble ?? 'it is new'}`);
+  }
+
+  #connected(): AgentSession {
+    if (this.#session?.isRunning === true) return this.#session;
+    throw new LinkFault('agent-not-connected', `the agent of group ${this.name} is not connected`);
+  }
+
+  #serially<T>(task: () => Promise<T>): Promise<T> {
+    const run = this.#last.then(task, task);
+    this.#last = run.catch(() => undefined);
+    return run;
+  }
+}
+
+/**
+ * What the agent is told that the hub holds. An agent that takes the group over is its owner as far as the
+ * lineage is concerned; on a line of its own it finds the group unknown, and begins with a first sync, while
+ * what was there is kept aside.
+ */
+function presentedGroup(known: HubGroup | null, hello: Hello, admission: Admission): HubGroup | null {
+  if (known === null) return null;
+  if (admission.kind === 'take-over' && known.line.id !== hello.line.id) return null;
+  return { ...known, owner: hello.agentId, ownerSession: hello.session, ownerNonce: hello.nonce };
+}
+
+function refusal(refused: Fault, retryAfterMs: number | null): Refusal {
+  return { refused, retryAfterMs };
+}

@@ -1,0 +1,207 @@
+/**
+ * The failover tests of one group that are open: branches of its log, each with a lease that its owner
+ * renews. A test whose owner has died goes when the lease runs out.
+ *
+ * Always holds: a test's end, for whatever reason, touches nothing but its branch (ISOLATE); what is
+ * dropped is dropped once, and a name is free again only when its branch is gone.
+ */
+import { type Clock, ConfigFault, type Timer } from '@rephub/platform';
+import { NAME_PATTERN } from '@rephub/protocol';
+import type { TestEntry } from '../catalogue/catalogue.js';
+import type { Tell } from '../hub/events.js';
+import type { Branch, GroupStore } from '../storage/index.js';
+import { agentTimeText, type TestStatus } from './group-status.js';
+
+export interface OpenTestRequest {
+  /** Made up when left out. */
+  readonly name?: string | undefined;
+  /** A consistent number; the newest when left out. */
+  readonly at?: number | undefined;
+  /** Null: stays until it is dropped, or the hub stops. */
+  readonly leaseMs: number | null;
+  readonly scratchBytes: number;
+}
+
+interface OpenTest {
+  readonly branch: Branch;
+  readonly openedUnixMs: number;
+  leaseMs: number | null;
+  lease: Timer | null;
+  clients: number;
+  over: string | null;
+  dropping: Promise<void> | null;
+}
+
+export interface OpenTestsOptions {
+  readonly group: string;
+  readonly clock: Clock;
+  readonly tell: Tell;
+  /** For the catalogue. */
+  readonly note: (entry: TestEntry) => void;
+}
+
+export class OpenTests {
+  readonly #options: OpenTestsOptions;
+  readonly #tests = new Map<string, OpenTest>();
+  /** Names whose branch is being made: they are taken, and not there yet. */
+  readonly #making = new Set<string>();
+  #closed = false;
+
+  constructor(options: OpenTestsOptions) {
+    this.#options = options;
+  }
+
+  get names(): string[] {
+    return [...this.#tests.keys()];
+  }
+
+  statuses(): TestStatus[] {
+    return [...this.#tests.entries()].map(([name, test]) => statusOf(name, test));
+  }
+
+  /** Throws a ConfigFault: `bad-name`, `test-exists`, `no-consistent-point`, `unknown-point`; a StorageFault `disk-full`. */
+  async open(store: GroupStore, request: OpenTestRequest): Promise<TestStatus> {
+    const { clock, group } = this.#options;
+    const name = request.name ?? this.#freeName();
+    if (!NAME_PATTERN.test(name) || name === 'latest')
+      throw new ConfigFault('bad-name', `'${name}' is not a test's name`);
+    if (this.#tests.has(name) || this.#making.has(name)) {
+      throw new ConfigFault('test-exists', `group ${group} has an open test called ${name}`);
+    }
+    this.#making.add(name);
+    let branch: Branch;
+    try {
+      const at = request.at === undefined ? {} : { at: request.at };
+      branch = await store.openBranch(name, { ...at, scratchBytes: request.scratchBytes });
+    } finally {
+      this.#making.delete(name);
+    }
+    const test: OpenTest = {
+      branch,
+      openedUnixMs: clock.unixMs(),
+      leaseMs: request.leaseMs,
+      lease: null,
+      clients: 0,
+      over: null,
+      dropping: null,
+    };
+    this.#tests.set(name, test);
+    if (this.#closed) {
+      await this.drop(name, 'the hub stops');
+      throw new ConfigFault('hub-stopping', 'the hub stops');
+    }
+    this.#arm(name, test);
+    this.#options.note({
+      group,
+      name,
+      openedUnixMs: test.openedUnixMs,
+      seq: branch.number,
+      endedUnixMs: null,
+      end: null,
+    });
+    this.#options.tell('info', 'test-opened', `test ${name} opened at number ${branch.number}`, {
+      test: name,
+      seq: branch.number,
+    });
+    branch.onOver((why) => {
+      test.over = why;
+      this.#options.tell('warn', 'test-over', `test ${name} takes no more writes: ${why}`, { test: name });
+    });
+    return statusOf(name, test);
+  }
+
+  /** The lease begins anew. Throws a ConfigFault `unknown-test`. */
+  renew(name: string): TestStatus {
+    const test = this.#get(name);
+    this.#arm(name, test);
+    return statusOf(name, test);
+  }
+
+  /** Null: stays open without its owner. Throws a ConfigFault `unknown-test`. */
+  keep(name: string): TestStatus {
+    const test = this.#get(name);
+    test.leaseMs = null;
+    this.#arm(name, test);
+    return statusOf(name, test);
+  }
+
+  /** Ends the test and removes all of it. Throws a ConfigFault `unknown-test`. */
+  async drop(name: string, why: string): Promise<void> {
+    const test = this.#tests.get(name);
+    if (test === undefined) throw this.#unknown(name);
+    test.lease?.cancel();
+    test.dropping ??= this.#drop(name, test, why);
+    await test.dropping;
+  }
+
+  /** The branch, for an export; null when no such test is open. */
+  branch(name: string): Branch | null {
+    const test = this.#tests.get(name);
+    return test === undefined || test.dropping !== null ? null : test.branch;
+  }
+
+  /** An NBD client has begun or ended using the test. */
+  client(name: string, change: 1 | -1): void {
+    const test = this.#tests.get(name);
+    if (test !== undefined) test.clients += change;
+  }
+
+  /** Drops all; none is opened afterwards. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    await Promise.all(this.names.map((name) => this.drop(name, 'the hub stops')));
+  }
+
+  async #drop(name: string, test: OpenTest, why: string): Promise<void> {
+    const { group, clock } = this.#options;
+    try {
+      await test.branch.drop();
+    } finally {
+      this.#tests.delete(name);
+      const { openedUnixMs, branch } = test;
+      this.#options.note({ group, name, openedUnixMs, seq: branch.number, endedUnixMs: clock.unixMs(), end: why });
+      this.#options.tell('info', 'test-dropped', `test ${name} dropped: ${why}`, { test: name });
+    }
+  }
+
+  #arm(name: string, test: OpenTest): void {
+    test.lease?.cancel();
+    test.lease = null;
+    if (test.leaseMs === null) return;
+    test.lease = this.#options.clock.after(test.leaseMs, () => {
+      this.drop(name, 'its owner has not renewed the lease').catch((cause: unknown) => {
+        this.#options.tell('error', 'test-drop-failed', `test ${name}: ${String(cause)}`, { test: name });
+      });
+    });
+  }
+
+  #get(name: string): OpenTest {
+    const test = this.#tests.get(name);
+    if (test === undefined || test.dropping !== null) throw this.#unknown(name);
+    return test;
+  }
+
+  #unknown(name: string): ConfigFault {
+    return new ConfigFault('unknown-test', `group ${this.#options.group} has no open test called ${name}`);
+  }
+
+  #freeName(): string {
+    const stem = `test-${new Date(this.#options.clock.unixMs()).toISOString().slice(0, 19).replace(/[-:]/g, '').replace('T', '-')}`;
+    let name = stem;
+    for (let count = 2; this.#tests.has(name) || this.#making.has(name); count += 1) name = `${stem}-${count}`;
+    return name;
+  }
+}
+
+function statusOf(name: string, test: OpenTest): TestStatus {
+  return {
+    name,
+    seq: test.branch.number,
+    pointTime: agentTimeText(test.branch.agentTimeUs),
+    openedAt: new Date(test.openedUnixMs).toISOString(),
+    leaseSeconds: test.leaseMs === null ? null : test.leaseMs / 1000,
+    scratchBytes: test.branch.scratchBytes,
+    clients: test.clients,
+    over: test.over,
+  };
+}

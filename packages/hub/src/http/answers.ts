@@ -1,0 +1,51 @@
+/** How faults become HTTP answers: the status by code, else by who is at fault. */
+import { Fault } from '@rephub/platform';
+
+export interface ErrorAnswer {
+  readonly error: { readonly code: string; readonly message: string; readonly retryable: boolean };
+}
+
+export type ErrorStatus = 400 | 404 | 409 | 500 | 502 | 503 | 504 | 507;
+
+const BY_CODE: Readonly<Record<string, ErrorStatus>> = {
+  'unknown-group': 404,
+  'unknown-volume': 404,
+  'unknown-test': 404,
+  'unknown-point': 404,
+  'test-exists': 409,
+  'branch-exists': 409,
+  'no-consistent-point': 409,
+  'not-owned': 409,
+  'no-nbd-listener': 409,
+  'agent-not-connected': 409,
+  'agent-gone': 502,
+  'read-timeout': 504,
+  'read-unreadable': 502,
+  'read-busy': 503,
+  'disk-full': 507,
+  'hub-stopping': 503,
+  'group-failed': 503,
+};
+
+export function statusOf(thrown: unknown): ErrorStatus {
+  if (!(thrown instanceof Fault)) return 500;
+  const known = BY_CODE[thrown.code];
+  if (known !== undefined) return known;
+  switch (thrown.kind) {
+    case 'config':
+      return 400;
+    case 'link':
+    case 'protocol':
+      return 502;
+    case 'storage':
+    case 'corruption':
+      return 500;
+  }
+}
+
+export function errorAnswer(thrown: unknown): ErrorAnswer {
+  if (thrown instanceof Fault) {
+    return { error: { code: thrown.code, message: thrown.message, retryable: thrown.retryable } };
+  }
+  return { error: { code: 'internal-error', message: 'an internal error; the log has it', retryable: false } };
+}

@@ -1,0 +1,206 @@
+/**
+ * The hub's HTTP face: health, metrics and the API that the command line uses. Each route checks what it
+ * was sent, asks the hub, and answers with JSON; decisions are the hub's.
+ *
+ * Must not know: sockets, and which addresses the hub listens on but for what it tells clients.
+ */
+import type { Clock } from '@rephub/platform';
+import { ConfigFault } from '@rephub/platform';
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import type { Registry } from 'prom-client';
+import type { z } from 'zod';
+import { exportName, parsePoint } from '../exports/export-names.js';
+import type { TestStatus } from '../group/group-status.js';
+import type { Group } from '../group/group.js';
+import type { Hub } from '../hub/hub.js';
+import { errorAnswer, statusOf } from './answers.js';
+import {
+  eventsQuerySchema,
+  forgetSchema,
+  nothingSchema,
+  openTestSchema,
+  readSchema,
+  renewSchema,
+  resyncSchema,
+} from './bodies.js';
+import { checkHost, checkToken, type Guard } from './guard.js';
+
+export interface AppOptions {
+  readonly hub: Hub;
+  readonly clock: Clock;
+  readonly software: string;
+  readonly metrics: Registry;
+  readonly guard: Guard;
+  /** The URIs under which an export can be reached, one for each NBD listener. */
+  readonly exportUris: (exportName: string) => readonly string[];
+  /** Where a bug of ours is told. */
+  readonly internalError: (path: string, thrown: unknown) => void;
+}
+
+const MAX_BODY_BYTES = 64 * 1024;
+
+export function httpApp(options: AppOptions): Hono {
+  const { hub } = options;
+  const app = new Hono();
+  app.onError((thrown, context) => {
+    const status = statusOf(thrown);
+    if (status === 500) options.internalError(context.req.path, thrown);
+    return context.json(errorAnswer(thrown), status);
+  });
+  app.notFound((context) =>
+    context.json(
+      { error: { code: 'not-found', message: `there is nothing at ${context.req.path}`, retryable: false } },
+      404,
+    ),
+  );
+  app.use(async (context, next) => {
+    const answer = checkHost(options.guard, context.req.header('host'));
+    if (!answer.pass) return forbidden(context, answer.status, answer.message);
+    if (context.req.path !== '/healthz') {
+      const known = checkToken(options.guard, context.req.header('authorization'));
+      if (!known.pass) return forbidden(context, known.status, known.message);
+    }
+    await next();
+    return undefined;
+  });
+  app.use(bodyLimit({ maxSize: MAX_BODY_BYTES }));
+
+  app.get('/healthz', (context) => context.json({ status: 'ok' }));
+  app.get('/metrics', async (context) =>
+    context.text(await options.metrics.metrics(), 200, { 'content-type': options.metrics.contentType }),
+  );
+
+  const api = new Hono();
+  api.get('/status', (context) =>
+    context.json({
+      hub: {
+        id: hub.identity.hubId,
+        epoch: hub.identity.epoch,
+        software: options.software,
+        startedAt: new Date(hub.startedUnixMs).toISOString(),
+        agentConnections: hub.agentConnections,
+      },
+      ...hub.status(),
+    }),
+  );
+  api.get('/groups', (context) => context.json(hub.status()));
+  api.get('/groups/:group', (context) => context.json(groupOf(hub, context).status()));
+  api.post('/groups/:group/tests', async (context) => {
+    const group = groupOf(hub, context);
+    const body = await bodyOf(context, openTestSchema);
+    return context.json(await openTest(options, group, body), 201);
+  });
+  api.post('/groups/:group/tests/:test/renew', async (context) => {
+    const { tests } = groupOf(hub, context);
+    const { keep } = await bodyOf(context, renewSchema);
+    const name = context.req.param('test');
+    return context.json({ test: keep ? tests.keep(name) : tests.renew(name) });
+  });
+  api.delete('/groups/:group/tests/:test', async (context) => {
+    await groupOf(hub, context).tests.drop(context.req.param('test'), 'dropped on request');
+    return context.body(null, 204);
+  });
+  api.post('/groups/:group/read', async (context) => {
+    const group = groupOf(hub, context);
+    const { volume, offset, length, timeoutSeconds } = await bodyOf(context, readSchema);
+    const answer = await group.readRegion({ volume, offset, length, timeoutMs: timeoutSeconds * 1000 });
+    return context.body(new Uint8Array(answer.bytes), 200, {
+      'content-type': 'application/octet-stream',
+      'x-rephub-seq': String(answer.seq),
+    });
+  });
+  api.post('/groups/:group/resync', async (context) => {
+    const group = groupOf(hub, context);
+    const { full } = await bodyOf(context, resyncSchema);
+    group.requestResync(full);
+    return context.json({ requested: full ? 'resync-full' : 'resync' }, 202);
+  });
+  api.post('/groups/:group/enroll', async (context) => {
+    const group = groupOf(hub, context);
+    await bodyOf(context, nothingSchema);
+    await group.enroll();
+    return context.json({ enrolled: group.name });
+  });
+  api.post('/groups/:group/forget', async (context) => {
+    const group = groupOf(hub, context);
+    const { confirm } = await bodyOf(context, forgetSchema);
+    if (confirm !== group.name)
+      throw new ConfigFault('not-confirmed', `confirm says ${confirm}, the group is ${group.name}`);
+    await hub.forget(group.name);
+    return context.json({ forgotten: group.name });
+  });
+  api.get('/events', (context) => {
+    const query = check(eventsQuerySchema, context.req.query());
+    return context.json({ events: hub.events.after(query.after ?? null, query.limit).map(eventAnswer) });
+  });
+  app.route('/api/v1', api);
+  return app;
+}
+
+async function openTest(options: AppOptions, group: Group, body: z.infer<typeof openTestSchema>): Promise<object> {
+  const point = parsePoint(body.at);
+  if (point.kind === 'wrong') throw new ConfigFault('unknown-point', point.message);
+  if (options.exportUris('').length === 0) {
+    throw new ConfigFault('no-nbd-listener', 'this hub exports nothing over NBD; start it with --nbd');
+  }
+  const test = await group.openTest({
+    name: body.name,
+    at: point.kind === 'number' ? point.number : undefined,
+    leaseMs: body.leaseSeconds === null ? null : body.leaseSeconds * 1000,
+    scratchBytes: body.scratchBytes,
+  });
+  return { test, ...testAnswer(options, group, test) };
+}
+
+/** The point's age is by two machines' clocks: the agent's in the record, the hub's now. */
+function testAnswer(options: AppOptions, group: Group, test: TestStatus): object {
+  const ageMs = options.clock.unixMs() - Date.parse(test.pointTime);
+  const status = group.status();
+  return {
+    pointAgeSeconds: Math.max(0, Math.round(ageMs) / 1000),
+    rpoSeconds: status.rpoSeconds,
+    rpoAtLeastSeconds: status.rpoAtLeastSeconds,
+    exports: status.volumes.map((volume) => {
+      const name = exportName(group.name, volume.name, test.name);
+      return { volume: volume.name, sizeBytes: volume.sizeBytes, name, uris: options.exportUris(name) };
+    }),
+  };
+}
+
+function eventAnswer(event: ReturnType<Hub['events']['after']>[number]): object {
+  const { id, unixMs, level, group, event: name, message, fields } = event;
+  return { id, at: new Date(unixMs).toISOString(), level, group, event: name, message, fields };
+}
+
+function groupOf(hub: Hub, context: Context): Group {
+  return hub.group(context.req.param('group') ?? '');
+}
+
+/** The body as JSON of this shape. An empty one counts as `{}`; another media type is refused, so that no web form passes. */
+async function bodyOf<T>(context: Context, schema: z.ZodType<T>): Promise<T> {
+  const type = context.req.header('content-type')?.split(';')[0]?.trim().toLowerCase();
+  if (type !== 'application/json') throw new ConfigFault('bad-body', 'the content-type must be application/json');
+  const text = await context.req.text();
+  let parsed: unknown;
+  try {
+    parsed = text === '' ? {} : JSON.parse(text);
+  } catch {
+    throw new ConfigFault('bad-body', 'the body is not JSON');
+  }
+  return check(schema, parsed);
+}
+
+function check<T>(schema: z.ZodType<T>, value: unknown): T {
+  const checked = schema.safeParse(value);
+  if (checked.success) return checked.data;
+  const said = checked.error.issues.map((issue) => `${issue.path.join('.') || 'body'}: ${issue.message}`);
+  throw new ConfigFault('bad-body', said.join('; '));
+}
+
+function forbidden(context: Context, status: 401 | 403, message: string): Response {
+  return context.json(
+    { error: { code: status === 401 ? 'unauthorized' : 'forbidden', message, retryable: false } },
+    status,
+  );
+}

@@ -1,0 +1,44 @@
+/** What requests to the API carry, checked before anything is done. Unknown keys are refused by name. */
+import { NAME_PATTERN } from '@rephub/protocol';
+import { z } from 'zod';
+
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const name = z
+  .string()
+  .regex(NAME_PATTERN, 'a name is a letter or digit, then up to 63 of letters, digits, dot, underscore, dash');
+
+export const DEFAULT_LEASE_SECONDS = 60;
+export const DEFAULT_SCRATCH_BYTES = 16 * 1024 ** 3;
+
+export const openTestSchema = z.strictObject({
+  name: name.optional(),
+  /** A POINT; today `latest`, or `seq:N` when that is the latest. */
+  at: z.string().max(200).default('latest'),
+  /** The test goes when it is not renewed for so long; null: stays. */
+  leaseSeconds: z.number().min(1).max(86_400).nullable().default(DEFAULT_LEASE_SECONDS),
+  scratchBytes: count.min(1).default(DEFAULT_SCRATCH_BYTES),
+});
+
+export const renewSchema = z.strictObject({
+  /** Stays open without its owner from now on. */
+  keep: z.boolean().default(false),
+});
+
+export const readSchema = z.strictObject({
+  volume: name,
+  offset: count,
+  length: count.min(1),
+  timeoutSeconds: z.number().min(0.1).max(600).default(30),
+});
+
+export const resyncSchema = z.strictObject({ full: z.boolean().default(false) });
+
+export const nothingSchema = z.strictObject({});
+
+/** What destroys is said twice: the group's name, again. */
+export const forgetSchema = z.strictObject({ confirm: name });
+
+export const eventsQuerySchema = z.strictObject({
+  after: z.coerce.number().int().min(0).optional(),
+  limit: z.coerce.number().int().min(1).max(1000).default(200),
+});

@@ -1,0 +1,282 @@
+/**
+ * The hub: one data directory, its identity, its groups, and the agents that come and go. It knows the
+ * groups by name and hands each session to its group; between groups nothing is shared but what is given
+ * to all of them at the start.
+ *
+ * Always holds: the directory is locked against a second hub before anything in it is read; an agent can do
+ * nothing to the hub but end its own session.
+ *
+ * Must not know: HTTP, NBD, the command line.
+ */
+import {
+  asError,
+  ConfigFault,
+  type Connection,
+  type Fault,
+  type FileLock,
+  LinkFault,
+  type Platform,
+  StorageFault,
+  type Timer,
+} from '@rephub/platform';
+import { DEFAULT_HEARTBEAT_MS, DEFAULT_TIMEOUT_MS, type Hello, NAME_PATTERN } from '@rephub/protocol';
+import type { Catalogue } from '../catalogue/catalogue.js';
+import type { GroupStatus, ProtectionState } from '../group/group-status.js';
+import { Group, type GroupSurroundings, type OpenStore } from '../group/group.js';
+import { AgentSession, type Meeting, type Refusal, type SessionHost } from '../session/session.js';
+import { HubCounters } from './counters.js';
+import { EventLog } from './events.js';
+import { type HubIdentity, openIdentity } from './identity.js';
+
+export interface HubOptions {
+  readonly directory: string;
+  readonly software: string;
+  readonly heartbeatMs?: number;
+  readonly timeoutMs?: number;
+  readonly storage: GroupSurroundings['storage'];
+  readonly openStore: OpenStore;
+  /** Given once the directory is ours; may tell its troubles to the events. */
+  readonly openCatalogue: (directory: string, trouble: (event: string, message: string) => void) => Promise<Catalogue>;
+}
+
+const MAX_GROUPS = 1000;
+const MAX_AGENT_CONNECTIONS = 2000;
+const WATCH_MS = 1000;
+const NOTE_EVERY_MS = 60_000;
+/** The same refusal is told again after this long: agents come back every few seconds, for ever. */
+const TELL_AGAIN_MS = 60_000;
+
+export class Hub implements SessionHost {
+  readonly identity: HubIdentity;
+  readonly events: EventLog;
+  readonly counters = new HubCounters();
+  readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
+  readonly startedUnixMs: number;
+  readonly #platform: Platform;
+  readonly #directory: string;
+  readonly #lock: FileLock;
+  readonly #catalogue: Catalogue;
+  readonly #around: GroupSurroundings;
+  readonly #groups = new Map<string, Group>();
+  readonly #sessions = new Set<AgentSession>();
+  readonly #states = new Map<string, ProtectionState>();
+  readonly #toldAt = new Map<string, number>();
+  #watch: Timer | null = null;
+  #notedAtMs = 0;
+  #closing = false;
+
+  /**
+   * Takes the directory, and recovers every group in it.
+   * Throws a ConfigFault `data-locked`, and what openIdentity throws.
+   */
+  static async open(platform: Platform, options: HubOptions): Promise<Hub> {
+    const { directory } = options;
+    await platform.files.makeDirectory(directory);
+    const lock = await platform.files.lock(`${directory}/lock`);
+    if (lock === null) {
+      throw new ConfigFault('data-locked', `${directory} is in use by another rephub; one hub serves a data directory`);
+    }
+    try {
+      const identity = await openIdentity(platform.files, platform.randomness, directory);
+      await platform.files.makeDirectory(`${directory}/groups`);
+      await platform.files.removeTree(`${directory}/forgotten`);
+      const told: (readonly [string, string])[] = [];
+      let events: EventLog | null = null;
+      const catalogue = await options.openCatalogue(directory, (event, message) => {
+        if (events === null) told.push([event, message]);
+        else events.tell(null, 'warn', event, message);
+      });
+      events = new EventLog(platform.clock, catalogue.lastEventId);
+      events.listen((event) => catalogue.event(event));
+      for (const [event, message] of told) events.tell(null, 'warn', event, message);
+      const hub = new Hub(platform, options, { identity, lock, catalogue, events });
+      await hub.#recover();
+      return hub;
+    } catch (thrown) {
+      await lock.release();
+      throw thrown;
+    }
+  }
+
+  private constructor(
+    platform: Platform,
+    options: HubOptions,
+    own: {
+      readonly identity: HubIdentity;
+      readonly lock: FileLock;
+      readonly catalogue: Catalogue;
+      readonly events: EventLog;
+    },
+  ) {
+    this.#platform = platform;
+    this.#directory = options.directory;
+    this.#lock = own.lock;
+    this.#catalogue = own.catalogue;
+    this.identity = own.identity;
+    this.events = own.events;
+    this.startedUnixMs = platform.clock.unixMs();
+    this.times = {
+      heartbeatMs: options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS,
+      timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+    };
+    this.#around = {
+      platform,
+      identity: own.identity,
+      software: options.software,
+      times: this.times,
+      storage: options.storage,
+      openStore: options.openStore,
+      catalogue: own.catalogue,
+    };
+  }
+
+  /** Groups that there is something to say of, by name. */
+  get groups(): Group[] {
+    return [...this.#groups.values()].filter((group) => !group.isVacant).sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** Throws a ConfigFault `unknown-group`. */
+  group(name: string): Group {
+    const group = this.#groups.get(name);
+    if (group === undefined || group.isVacant)
+      throw new ConfigFault('unknown-group', `there is no group called ${name}`);
+    return group;
+  }
+
+  status(): { readonly groups: readonly GroupStatus[] } {
+    return { groups: this.groups.map((group) => group.status()) };
+  }
+
+  get agentConnections(): number {
+    return this.#sessions.size;
+  }
+
+  /** A connection on an agents' listener. */
+  accept(connection: Connection): void {
+    this.counters.agentConnections += 1;
+    if (this.#closing || this.#sessions.size >= MAX_AGENT_CONNECTIONS) {
+      this.counters.sessionEnds.add(this.#closing ? 'hub-stopping' : 'too-many-connections');
+      connection.destroy();
+      return;
+    }
+    this.#sessions.add(new AgentSession(this, this.#platform.clock, connection));
+  }
+
+  async meet(session: AgentSession, hello: Hello): Promise<Meeting | Refusal> {
+    if (this.#closing) return { refused: new LinkFault('hub-stopping', 'the hub stops'), retryAfterMs: 1000 };
+    let group = this.#groups.get(hello.group);
+    if (group === undefined) {
+      if (this.#groups.size >= MAX_GROUPS) {
+        const message = `this hub has ${MAX_GROUPS} groups, no more are taken`;
+        return { refused: new StorageFault('too-many-groups', message), retryAfterMs: 60_000 };
+      }
+      group = this.#makeGroup(hello.group);
+    }
+    return await group.meet(session, hello);
+  }
+
+  over(session: AgentSession, fault: Fault | null): void {
+    this.#sessions.delete(session);
+    this.counters.sessionEnds.add(fault?.code ?? 'bye');
+    const { groupName } = session;
+    if (fault !== null && !session.hasBegun) this.#tellRefused(session, fault);
+    if (groupName !== null && this.#groups.get(groupName)?.isIdleVacant === true) this.#groups.delete(groupName);
+  }
+
+  /** All of the group's data is removed; its agent, if it comes back, begins anew. Throws `unknown-group`. */
+  async forget(name: string): Promise<void> {
+    const group = this.group(name);
+    const { files, clock } = this.#platform;
+    await group.close(false);
+    // Renamed first: from here on nothing of it is a group, whatever happens while the files go.
+    await files.makeDirectory(`${this.#directory}/forgotten`);
+    const aside = `${this.#directory}/forgotten/${name}.${Math.floor(clock.unixMs())}`;
+    await files.rename(`${this.#directory}/groups/${name}`, aside);
+    await files.syncDirectory(`${this.#directory}/groups`);
+    this.#groups.delete(name);
+    this.#states.delete(name);
+    this.#catalogue.forgotten(name);
+    this.events.tell(name, 'warn', 'forgotten', `group ${name} was forgotten on an operator's word, with all its data`);
+    await files.removeTree(aside);
+  }
+
+  /** Agents are told goodbye and no more are taken. */
+  endSessions(reason: string): void {
+    this.#closing = true;
+    this.#watch?.cancel();
+    for (const group of this.#groups.values()) group.endSession(reason);
+    for (const session of this.#sessions) session.end(reason);
+  }
+
+  /** Closes everything: sessions, tests, storage, catalogue, lock. Throws the first failure, having done the rest. */
+  async close(drain: boolean): Promise<void> {
+    this.endSessions('the hub stops');
+    const failures: Error[] = [];
+    for (const group of this.#groups.values()) {
+      await group.close(drain).catch((thrown: unknown) => {
+        const error = asError(thrown);
+        failures.push(error);
+        this.events.tell(group.name, 'error', 'close-failed', error.message);
+      });
+    }
+    this.#catalogue.close();
+    await this.#lock.release();
+    const [first] = failures;
+    if (first !== undefined) throw first;
+  }
+
+  async #recover(): Promise<void> {
+    const { files } = this.#platform;
+    for (const name of await files.list(`${this.#directory}/groups`)) {
+      if (!NAME_PATTERN.test(name)) continue;
+      const group = this.#makeGroup(name);
+      await group.recover();
+      await group.note();
+    }
+    this.#watchStates();
+  }
+
+  #makeGroup(name: string): Group {
+    const group = new Group(name, `${this.#directory}/groups/${name}`, this.#around, this.events.teller(name));
+    this.#groups.set(name, group);
+    return group;
+  }
+
+  /** Changes of state become events, and now and then the catalogue is told what has grown. */
+  #watchStates(): void {
+    const now = this.#platform.clock.monotonicMs();
+    const noteNow = now - this.#notedAtMs >= NOTE_EVERY_MS;
+    if (noteNow) this.#notedAtMs = now;
+    for (const group of this.groups) {
+      const { state, reason } = group.status();
+      const before = this.#states.get(group.name);
+      if (before !== state) {
+        this.#states.set(group.name, state);
+        const level = state === 'protected' || state === 'catching-up' ? 'info' : 'warn';
+        this.events.tell(group.name, level, 'state-changed', `${before ?? 'new'} → ${state}: ${reason}`, {
+          state,
+          reason,
+        });
+      }
+      if (noteNow) {
+        group.note().catch((thrown: unknown) => {
+          this.events.tell(group.name, 'warn', 'survey-failed', asError(thrown).message);
+        });
+      }
+    }
+    this.#watch = this.#platform.clock.after(WATCH_MS, () => this.#watchStates());
+  }
+
+  #tellRefused(session: AgentSession, fault: Fault): void {
+    const key = `${session.groupName ?? ''} ${fault.code}`;
+    const now = this.#platform.clock.monotonicMs();
+    const before = this.#toldAt.get(key);
+    if (before !== undefined && now - before < TELL_AGAIN_MS) return;
+    if (this.#toldAt.size > MAX_GROUPS) this.#toldAt.clear();
+    this.#toldAt.set(key, now);
+    this.events.tell(session.groupName, 'warn', 'session-refused', `${session.peer}: ${fault.message}`, {
+      code: fault.code,
+      peer: session.peer,
+    });
+  }
+}

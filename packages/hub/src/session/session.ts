@@ -1,0 +1,288 @@
+/**
+ * One agent's conversation with the hub, on one link: Hello, Welcome, Start, then records in and
+ * acknowledgements out, until either side ends it (docs/design.md, "A session").
+ *
+ * Always holds:
+ *  - a record reaches the store only after both sides came to the same verdict and the owner is durable;
+ *  - acknowledgements say what the store says, at most one per turn; while the store is congested nothing is read;
+ *  - whatever the agent sends wrongly ends this session, with a reason, and nothing else.
+ *
+ * Must not know: other groups, other sessions, files.
+ */
+import { type Clock, type Connection, Fault, LinkFault, ProtocolFault, type Timer } from '@rephub/platform';
+import {
+  type Beat,
+  decideLineage,
+  firstNumberOf,
+  FrameLink,
+  type FrameHeader,
+  FrameType,
+  type Hello,
+  type Request,
+  type Start,
+  type Verdict,
+  type Welcome,
+} from '@rephub/protocol';
+import type { GroupStore } from '../storage/index.js';
+import { type RegionAnswer, type RegionRequest, RemoteReads } from './remote-reads.js';
+
+/** Why a session is not let in, and when it makes sense to come back; null: not before somebody acts. */
+export interface Refusal {
+  readonly refused: Fault;
+  readonly retryAfterMs: number | null;
+}
+
+export function isRefusal(answer: object): answer is Refusal {
+  return 'refused' in answer;
+}
+
+/** The hub, as a session sees it. */
+export interface SessionHost {
+  readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
+  /** Finds the agent's group and lets the session in, ending an older one of the same agent. */
+  meet(session: AgentSession, hello: Hello): Promise<Meeting | Refusal>;
+  /** The session is over, in whatever phase. Called once. */
+  over(session: AgentSession, fault: Fault | null): void;
+}
+
+export interface Meeting {
+  readonly welcome: Welcome;
+  readonly group: SessionGroup;
+}
+
+/** The group, as its session sees it. */
+export interface SessionGroup {
+  /** Both sides agree: makes the agent the group's durable owner, and the line the group's line. */
+  begin(session: AgentSession, hello: Hello, verdict: Verdict): Promise<GroupStore | Refusal>;
+  beat(session: AgentSession, beat: Beat): void;
+  record(bytes: number): void;
+  acknowledged(): void;
+  over(session: AgentSession, fault: Fault | null): void;
+}
+
+type Phase =
+  | { readonly name: 'hello' }
+  /** The hub is at work; the agent has nothing to say. */
+  | { readonly name: 'busy' }
+  | { readonly name: 'start' }
+  | { readonly name: 'running'; readonly store: GroupStore }
+  | { readonly name: 'over' };
+
+/** Frames that speak of what cannot be: the same agent comes back only after a while. */
+const RETRY_MS = 1000;
+
+export class AgentSession {
+  readonly #clock: Clock;
+  readonly #host: SessionHost;
+  readonly #link: FrameLink;
+  readonly #reads: RemoteReads;
+  #phase: Phase = { name: 'hello' };
+  #group: SessionGroup | null = null;
+  #startLimit: Timer | null = null;
+  #ackQueued = false;
+  #lastReceived = -1;
+  #lastDurable = -1;
+  #lastStalled: string | null = null;
+  #paused = false;
+  #peerSentMs: number | null = null;
+  #groupName: string | null = null;
+  #hasBegun = false;
+  #volumes = new Map<number, { readonly name: string; readonly sizeBytes: number }>();
+
+  /** Starts at once. */
+  constructor(host: SessionHost, clock: Clock, connection: Connection) {
+    this.#host = host;
+    this.#clock = clock;
+    this.#reads = new RemoteReads(clock, (region) => this.#link.sendControl(FrameType.ReadRegion, region));
+    this.#link = new FrameLink({
+      connection,
+      clock,
+      heartbeatMs: host.times.heartbeatMs,
+      timeoutMs: host.times.timeoutMs,
+      beat: () => this.#beat(),
+      handlers: { hello: (hello) => this.#hello(hello), closed: this.#closed },
+    });
+  }
+
+  get peer(): string {
+    return this.#link.peer;
+  }
+
+  get isOpen(): boolean {
+    return this.#link.isOpen;
+  }
+
+  get isRunning(): boolean {
+    return this.#phase.name === 'running' && this.#link.isOpen;
+  }
+
+  /** As Hello named it; null before. */
+  get groupName(): string | null {
+    return this.#groupName;
+  }
+
+  /** It got beyond the handshake. */
+  get hasBegun(): boolean {
+    return this.#hasBegun;
+  }
+
+  /** The hub does not read: beats wait in the socket. */
+  get isPaused(): boolean {
+    return this.#paused;
+  }
+
+  /** An orderly end: the agent will come back. */
+  end(reason: string): void {
+    this.#link.end(reason);
+    this.#reads.end(reason);
+  }
+
+  /** Asks the agent for a region; see RemoteReads for how it can fail. */
+  readRegion(request: RegionRequest): Promise<RegionAnswer> {
+    return this.#reads.read(request);
+  }
+
+  request(kind: Request['kind']): void {
+    this.#link.sendControl(FrameType.Request, { kind });
+  }
+
+  /** The store's figures have changed; told to the agent at the end of this turn. */
+  progressed(): void {
+    if (this.#ackQueued || this.#phase.name !== 'running') return;
+    this.#ackQueued = true;
+    queueMicrotask(() => this.#sendAck());
+  }
+
+  /** Stops reading, or goes on. */
+  congested(now: boolean): void {
+    if (this.#paused === now) return;
+    this.#paused = now;
+    if (now) this.#link.pause();
+    else this.#link.resume();
+  }
+
+  #hello(hello: Hello): void {
+    this.#phase = { name: 'busy' };
+    this.#groupName = hello.group;
+    this.#link.use({ closed: this.#closed });
+    this.#meet(hello).catch((thrown: unknown) => this.#failed(thrown));
+  }
+
+  async #meet(hello: Hello): Promise<void> {
+    const meeting = await this.#host.meet(this, hello);
+    if (isRefusal(meeting)) {
+      this.#link.refuse(meeting.refused, meeting.retryAfterMs);
+      return;
+    }
+    if (!this.#link.isOpen) {
+      meeting.group.over(this, null);
+      return;
+    }
+    this.#group = meeting.group;
+    this.#volumes = new Map(hello.volumes.map(({ index, name, sizeBytes }) => [index, { name, sizeBytes }]));
+    const verdict = decideLineage(hello, meeting.welcome.group);
+    this.#phase = { name: 'start' };
+    this.#link.use({ start: (start) => this.#start(hello, verdict, start), closed: this.#closed });
+    this.#startLimit = this.#clock.after(2 * this.#host.times.timeoutMs, () => {
+      this.#link.refuse(new ProtocolFault('no-start', 'agent has not answered Welcome in time'), RETRY_MS);
+    });
+    this.#link.sendControl(FrameType.Welcome, meeting.welcome);
+  }
+
+  #start(hello: Hello, verdict: Verdict, start: Start): void {
+    this.#startLimit?.cancel();
+    const first = firstNumberOf(verdict);
+    // The guest goes on writing between Hello and Start: a new record's number may have risen, a repeated one's not.
+    const fits = verdict.kind === 'resume' ? start.firstNumber === first : start.firstNumber >= first;
+    if (start.verdict !== verdict.kind || start.row !== verdict.row || !fits) {
+      throw new ProtocolFault(
+        'verdict-differs',
+        `agent concludes ${start.verdict} by ${start.row} from number ${start.firstNumber}, the hub ${verdict.kind} by ${verdict.row} from ${first}`,
+      );
+    }
+    if (verdict.kind === 'refuse' || verdict.kind === 'split-brain' || verdict.kind === 'superseded') {
+      this.#link.refuse(new ProtocolFault(verdict.kind, `${verdict.row}: ${verdict.reason}`), null);
+      return;
+    }
+    this.#phase = { name: 'busy' };
+    this.#link.use({ closed: this.#closed });
+    this.#begin(hello, verdict).catch((thrown: unknown) => this.#failed(thrown));
+  }
+
+  async #begin(hello: Hello, verdict: Verdict): Promise<void> {
+    const group = this.#group;
+    if (group === null) return;
+    const store = await group.begin(this, hello, verdict);
+    if (isRefusal(store)) {
+      this.#link.refuse(store.refused, store.retryAfterMs);
+      return;
+    }
+    if (!this.#link.isOpen) return;
+    this.#phase = { name: 'running', store };
+    this.#hasBegun = true;
+    this.#link.use({
+      record: (header, raw) => this.#record(group, store, header, raw),
+      beat: (beat) => {
+        this.#peerSentMs = beat.sentMs;
+        group.beat(this, beat);
+      },
+      regionRefused: (refused) => this.#reads.refused(refused.tag, refused.code, refused.message),
+      closed: this.#closed,
+    });
+    this.#sendAck();
+    this.congested(store.progress.congested);
+  }
+
+  #record(group: SessionGroup, store: GroupStore, header: FrameHeader, raw: readonly Buffer[]): void {
+    // A dead journal takes nothing more; the agent keeps its records, and the beats go on.
+    if (store.progress.stalled === 'journal-failed') return;
+    if (header.type === FrameType.VolumeAdded) this.#checkVolume(header);
+    store.append(header, raw);
+    group.record(header.storedLength);
+    this.#reads.record(header, raw);
+  }
+
+  /** A volume comes with the size that Hello told, or not at all (SIZE). */
+  #checkVolume(header: FrameHeader): void {
+    const told = this.#volumes.get(header.volume);
+    if (told?.sizeBytes === header.length) return;
+    throw new ProtocolFault(
+      'wrong-size',
+      told === undefined
+        ? `record ${header.number} adds volume number ${header.volume}, which Hello did not name`
+        : `record ${header.number} adds volume ${told.name} with ${header.length} bytes, Hello said ${told.sizeBytes}`,
+    );
+  }
+
+  #sendAck(): void {
+    this.#ackQueued = false;
+    if (this.#phase.name !== 'running') return;
+    const { receivedNumber, durableNumber, stalled } = this.#phase.store.progress;
+    if (receivedNumber === this.#lastReceived && durableNumber === this.#lastDurable && stalled === this.#lastStalled) {
+      return;
+    }
+    this.#lastReceived = receivedNumber;
+    this.#lastDurable = durableNumber;
+    this.#lastStalled = stalled;
+    this.#group?.acknowledged();
+    this.#link.sendControl(FrameType.Ack, { received: receivedNumber, durable: durableNumber, stalled });
+  }
+
+  #beat(): Beat {
+    return { sentMs: this.#clock.monotonicMs(), echoMs: this.#peerSentMs, unixMs: this.#clock.unixMs(), report: null };
+  }
+
+  /** Our own failing, while the agent waits: the disk, or a bug. The agent comes back; the reason is told and counted. */
+  #failed(thrown: unknown): void {
+    const fault = thrown instanceof Fault ? thrown : new LinkFault('internal-error', String(thrown), { cause: thrown });
+    this.#link.refuse(fault, RETRY_MS);
+  }
+
+  readonly #closed = (fault: Fault | null): void => {
+    this.#phase = { name: 'over' };
+    this.#startLimit?.cancel();
+    this.#reads.end(fault?.message ?? 'the session with the agent has ended');
+    this.#group?.over(this, fault);
+    this.#host.over(this, fault);
+  };
+}
