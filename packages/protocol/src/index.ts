@@ -1,5 +1,5 @@
 export * from './backoff.js';
-export { type ControlBodies, type ControlHandlers, type ControlType } from './control.js';
+export { bodyBytes, type ControlBodies, type ControlHandlers, type ControlType } from './control.js';
 export * from './frame.js';
 export * from './frame-link.js';
 export * from './frame-reader.js';

@@ -17,6 +17,7 @@ import {
   HEADER_BYTES,
   MAX_CONTROL_BYTES,
 } from './frame.js';
+import { checkPlainMsgpack } from './plain-msgpack.js';
 
 /** Names of groups, volumes, checkpoints and tests. */
 export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
@@ -33,6 +34,13 @@ export type Line = z.infer<typeof lineSchema>;
 
 export const volumeSchema = z.object({ index: z.number().int().min(0).max(0xffff), name, sizeBytes: count });
 export type VolumeDescription = z.infer<typeof volumeSchema>;
+
+/** No name and no index may occur twice. */
+const volumesSchema = z
+  .array(volumeSchema)
+  .max(256)
+  .refine((volumes) => new Set(volumes.map((volume) => volume.name)).size === volumes.length, 'a name occurs twice')
+  .refine((volumes) => new Set(volumes.map((volume) => volume.index)).size === volumes.length, 'an index occurs twice');
 
 export const PROTOCOL_VERSION = 1;
 
@@ -57,7 +65,7 @@ export const helloSchema = z.object({
   /** Records that can be sent again: numbers `first` to `last`, and the header checksum of number `first - 1`. */
   window: z.object({ first: count, last: count, previousChecksum: checksum }).nullable(),
   tracking: z.enum(['new', 'clean', 'marked', 'untrusted']),
-  volumes: z.array(volumeSchema).min(1).max(256),
+  volumes: volumesSchema.min(1),
   mode: z.enum(['async', 'semi-sync', 'sync']),
 });
 export type Hello = z.infer<typeof helloSchema>;
@@ -76,23 +84,28 @@ export const hubGroupSchema = z.object({
   /** The newest number that can be opened; null before the first sync has ended. */
   consistentNumber: count.nullable(),
   failedOver: z.boolean(),
-  volumes: z.array(volumeSchema).max(256),
+  volumes: volumesSchema,
 });
 export type HubGroup = z.infer<typeof hubGroupSchema>;
 
 /** Hub to agent: the answer to Hello when the session is possible at all. */
-export const welcomeSchema = z.object({
-  protocol: z.number().int().min(1),
-  features: z.array(text).max(64),
-  software: text,
-  hubId: uuid,
-  /** Rises whenever the right to serve this data directory changes hands. */
-  epoch: count,
-  heartbeatMs: z.number().min(10).max(600_000),
-  timeoutMs: z.number().min(20).max(3_600_000),
-  /** Null when the hub does not know the group. */
-  group: hubGroupSchema.nullable(),
-});
+export const welcomeSchema = z
+  .object({
+    protocol: z.number().int().min(1),
+    features: z.array(text).max(64),
+    software: text,
+    hubId: uuid,
+    /** Rises whenever the right to serve this data directory changes hands. */
+    epoch: count,
+    heartbeatMs: z.number().min(10).max(600_000),
+    timeoutMs: z.number().min(20).max(3_600_000),
+    /** Null when the hub does not know the group. */
+    group: hubGroupSchema.nullable(),
+  })
+  .refine((welcome) => welcome.timeoutMs > welcome.heartbeatMs, {
+    path: ['timeoutMs'],
+    message: 'must be above heartbeatMs',
+  });
 export type Welcome = z.infer<typeof welcomeSchema>;
 
 export const VERDICTS = [
@@ -197,6 +210,7 @@ export function encodeBody(body: unknown): Buffer {
 
 /** Decodes and checks a msgpack body; throws a ProtocolFault `bad-body` that names what is wrong. */
 export function decodeBody<T>(schema: z.ZodType<T>, bytes: Buffer, what: string): T {
+  checkPlainMsgpack(bytes, what);
   let decoded: unknown;
   try {
     decoded = packr.unpack(bytes);
@@ -208,7 +222,7 @@ export function decodeBody<T>(schema: z.ZodType<T>, bytes: Buffer, what: string)
   const first = checked.error.issues[0];
   throw new ProtocolFault(
     'bad-body',
-    `${what}: ${first === undefined ? 'wrong shape' : `${first.path.join('.')}: ${first.message}`}`,
+    `${what}: ${first === undefined ? 'wrong shape' : `${first.path.join('.') || 'body'}: ${first.message}`}`,
   );
 }
 
