@@ -8,7 +8,8 @@
  *
  * Rules that both sides keep:
  *  - From `submit` to `completed` the request belongs to the device; before and after to its owner.
- *  - `completed` may be called from within `submit`.
+ *  - `completed` may be called from within `submit`. `submit` does not throw.
+ *  - The device changes nothing of a request but `data` (of a read), `extents` and `error`.
  *  - The bytes behind `data` are never changed by anybody, before or after completion: whoever has a
  *    slice may keep it (the agent keeps them in its window).
  *  - Offsets and lengths are byte counts, non-negative safe integers; the owner has checked that the

@@ -12,7 +12,7 @@ export {
   NbdError,
   type StatusExtents,
 } from './block-device.js';
-export { NbdClient } from './client/client.js';
+export { NbdClient, type NbdClientOptions } from './client/client.js';
 export { type ClientPlatform, connectNbd, type ConnectNbdOptions, listExports } from './client/connect.js';
 export { type FileDeviceOptions, openFileDevice } from './file-device.js';
 export { fitLimits } from './fit-limits.js';

@@ -1,7 +1,10 @@
-import type { Clock, Fault, Network } from '@rephub/platform';
-import type { NbdUri } from '../uri.js';
+/** From an NBD URI to a client that is ready, or to the list of what a server has: connecting, with a time limit. */
+import { asError, type Clock, ConfigFault, type Fault, LinkFault, type Network, ProtocolFault } from '@rephub/platform';
 import type { ExportEntry } from '../server/exports.js';
-import type { NbdClient } from './client.js';
+import { type NbdUri, parseNbdUri } from '../uri.js';
+import { isFault, StreamReader } from '../wire/stream-reader.js';
+import { NbdClient } from './client.js';
+import { ClientNegotiation } from './negotiation.js';
 
 export interface ConnectNbdOptions {
   /** For the whole of connecting and negotiating. Default 10 s. */
@@ -17,33 +20,89 @@ export interface ConnectNbdOptions {
    * takeUnfinished(); requests it leaves are completed with ESHUTDOWN right after it.
    */
   readonly lost?: (fault: Fault) => void;
+  /** Gives connecting up. */
+  readonly signal?: AbortSignal;
 }
 
-export type ClientPlatform = { readonly clock: Clock; readonly network: Network };
+export interface ClientPlatform {
+  readonly clock: Clock;
+  readonly network: Network;
+}
+
+const DEFAULT_TIMEOUT_MS = 10_000;
+const BASE_ALLOCATION = ['base:allocation'];
 
 /**
- * Connects and negotiates. Throws a LinkFault (`connect-…`, `negotiation-timeout`, `negotiation-cut`), a
- * ConfigFault (`export-unknown`, `export-refused`, `tls-not-yet`, `tls-required`) or a ProtocolFault.
+ * Connects and negotiates. Throws a LinkFault (`connect-…`, `negotiation-timeout`, `connection-ended`,
+ * `server-closing`), a ConfigFault (`uri-…`, `export-unknown`, `export-refused`, `tls-not-yet`,
+ * `tls-required`) or a ProtocolFault.
  */
-export function connectNbd(
+export async function connectNbd(
   platform: ClientPlatform,
   uri: string | NbdUri,
   options: ConnectNbdOptions = {},
 ): Promise<NbdClient> {
-  void platform;
-  void uri;
-  void options;
-  throw new Error('not built yet');
+  const parsed = typeof uri === 'string' ? parseNbdUri(uri) : uri;
+  const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
+  return await withReader(platform, parsed, timeoutMs, options.signal, async (reader) => {
+    const served = await new ClientNegotiation(reader).choose({
+      exportName: parsed.exportName,
+      contexts: options.contexts ?? BASE_ALLOCATION,
+      extendedHeaders: options.extendedHeaders ?? true,
+    });
+    const client = new NbdClient(reader.connection, platform.clock, served, {
+      requestTimeoutMs: options.requestTimeoutMs ?? null,
+      lost: options.lost ?? (() => undefined),
+    });
+    reader.handOver(client.receiver());
+    return client;
+  });
 }
 
-/** The names a server tells, in its order. */
-export function listExports(
+/** The names a server tells, in its order. Throws as connectNbd does, and `list-refused`. */
+export async function listExports(
   platform: ClientPlatform,
   uri: string | NbdUri,
-  timeoutMs = 10_000,
+  timeoutMs = DEFAULT_TIMEOUT_MS,
 ): Promise<ExportEntry[]> {
-  void platform;
-  void uri;
-  void timeoutMs;
-  throw new Error('not built yet');
+  const parsed = typeof uri === 'string' ? parseNbdUri(uri) : uri;
+  return await withReader(platform, parsed, timeoutMs, undefined, async (reader) => {
+    const entries = await new ClientNegotiation(reader).list();
+    reader.connection.end();
+    platform.clock.after(timeoutMs, () => reader.connection.destroy());
+    return entries;
+  });
+}
+
+async function withReader<Result>(
+  platform: ClientPlatform,
+  uri: NbdUri,
+  timeoutMs: number,
+  signal: AbortSignal | undefined,
+  use: (reader: StreamReader) => Promise<Result>,
+): Promise<Result> {
+  if (uri.tls) throw new ConfigFault('tls-not-yet', 'nbds: TLS is not built yet');
+  const started = platform.clock.monotonicMs();
+  const connection = await platform.network.connect(
+    uri.address,
+    signal === undefined ? { timeoutMs } : { timeoutMs, signal },
+  );
+  const reader = new StreamReader(connection);
+  const spentMs = platform.clock.monotonicMs() - started;
+  const timer = platform.clock.after(Math.max(0, timeoutMs - spentMs), () => {
+    reader.fail(new LinkFault('negotiation-timeout', `${connection.peer} did not negotiate within ${timeoutMs} ms`));
+  });
+  const abort = (): void =>
+    reader.fail(new LinkFault('connect-aborted', 'connecting was given up', { retryable: false }));
+  signal?.addEventListener('abort', abort, { once: true });
+  try {
+    return await use(reader);
+  } catch (thrown) {
+    connection.destroy();
+    const error = asError(thrown);
+    throw isFault(error) ? error : new ProtocolFault('internal', error.message, { cause: error });
+  } finally {
+    timer.cancel();
+    signal?.removeEventListener('abort', abort);
+  }
 }

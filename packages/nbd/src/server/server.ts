@@ -53,6 +53,10 @@ interface Session {
   transmission: Transmission | null;
   /** Ends the negotiation, when there is one. */
   reader: StreamReader | null;
+  /** The connection closed while it negotiated. */
+  isGone: boolean;
+  /** It is being negotiated: whatever was opened for it is not released yet. */
+  isBusy: boolean;
 }
 
 export class NbdServer {
@@ -104,7 +108,15 @@ export class NbdServer {
       this.#report('too-many-connections', id, connection.peer, `${this.#limits.connections} connections are open`);
       return;
     }
-    const session: Session = { id, connection, exportName: null, transmission: null, reader: null };
+    const session: Session = {
+      id,
+      connection,
+      exportName: null,
+      transmission: null,
+      reader: null,
+      isGone: false,
+      isBusy: true,
+    };
     this.#sessions.set(id, session);
     void this.#serve(session);
   }
@@ -144,19 +156,14 @@ export class NbdServer {
 
   async #serve(session: Session): Promise<void> {
     const { connection } = session;
-    let isGone = false;
-    let isBusy = false;
-    const leave = (): void => {
-      isGone = true;
-      if (!isBusy) this.#forget(session);
-    };
-    const reader = new StreamReader(connection, leave);
+    const reader = new StreamReader(connection, () => {
+      session.isGone = true;
+      if (!session.isBusy) this.#forget(session);
+    });
     session.reader = reader;
     const timer = this.#clock.after(this.#limits.negotiationMs, () => {
       reader.fail(new LinkFault('negotiation-timeout', `no export chosen within ${this.#limits.negotiationMs} ms`));
     });
-    // Held until the negotiation is over: an export that is being opened is released after it.
-    isBusy = true;
     try {
       const negotiation = new ServerNegotiation(
         reader,
@@ -178,9 +185,9 @@ export class NbdServer {
     } finally {
       timer.cancel();
     }
-    isBusy = false;
+    session.isBusy = false;
     session.reader = null;
-    if (isGone) this.#forget(session);
+    if (session.isGone) this.#forget(session);
   }
 
   #transmit(

@@ -93,6 +93,8 @@ export class Transmission implements Receiver, RequestSink, Completion {
       return;
     }
     this.#consume(chunk);
+    // What completed within `submit` may have made room already.
+    this.#maybeResume();
   }
 
   drained(): void {
@@ -175,7 +177,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
     if (this.#state !== 'finished') this.#reply(request);
     request.reset();
     this.#pool.push(request);
-    if (this.#holding) this.#maybeResume();
+    this.#maybeResume();
     if (this.#state !== 'open') {
       this.#maybeFinished();
       this.#maybeGone();
@@ -194,8 +196,6 @@ export class Transmission implements Receiver, RequestSink, Completion {
     }
     this.#reading = false;
     if (this.#state === 'open' && at < chunk.length) this.#held.unshift(chunk.subarray(at));
-    // What completed within `submit` may have made room already.
-    if (this.#holding) this.#maybeResume();
   }
 
   #submit(request: BlockRequest): void {
@@ -242,19 +242,31 @@ export class Transmission implements Receiver, RequestSink, Completion {
     );
   }
 
-  /** With some slack, so that a client at its bound is not paused and resumed for every request. */
+  /** Goes on reading when there is room again: with some slack, so that a client at its bound is not paused for every request. */
   #maybeResume(): void {
-    if (!this.#holding || this.#reading || this.#connection.congested) return;
+    while (this.#holding && !this.#reading && this.#hasRoom()) {
+      this.#holding = false;
+      this.#consumeHeld();
+    }
+  }
+
+  #hasRoom(): boolean {
     const { requestsInFlight, bytesInFlight } = this.#limits;
-    if (this.requestsInFlight > requestsInFlight / 2 || this.bytesInFlight > bytesInFlight / 2) return;
-    this.#holding = false;
-    while (this.#state === 'open' && !this.#holding) {
+    const isFull = this.requestsInFlight > requestsInFlight / 2 || this.bytesInFlight > bytesInFlight / 2;
+    return !isFull && !this.#connection.congested;
+  }
+
+  #consumeHeld(): void {
+    while (this.#state === 'open') {
       const chunk = this.#held.shift();
-      if (chunk === undefined) break;
+      if (chunk === undefined) {
+        this.#connection.resume();
+        return;
+      }
       if (chunk === END) this.ended();
       else this.#consume(chunk);
+      if (this.#holding) return;
     }
-    if (!this.#holding) this.#connection.resume();
   }
 
   #fault(code: ServerFaultCode, message: string): void {
