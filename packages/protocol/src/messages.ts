@@ -62,8 +62,14 @@ export const helloSchema = z.object({
   restsOn: count,
   /** The highest number that a hub has acknowledged as durable to this agent. */
   durableNumber: count,
-  /** Records that can be sent again: numbers `first` to `last`, and the header checksum of number `first - 1`. */
-  window: z.object({ first: count, last: count, previousChecksum: checksum }).nullable(),
+  /**
+   * Records that can be sent again: numbers `first` to `last`, and the header checksum of the record before them on the
+   * chain. None are left when `last` is `first - 1`. Null after a restart: what was given is not known exactly.
+   */
+  window: z
+    .object({ first: count.min(1), last: count, previousChecksum: checksum })
+    .refine((window) => window.last >= window.first - 1, { path: ['last'], message: 'must not be below first - 1' })
+    .nullable(),
   tracking: z.enum(['new', 'clean', 'marked', 'untrusted']),
   volumes: volumesSchema.min(1),
   mode: z.enum(['async', 'semi-sync', 'sync']),
