@@ -5,14 +5,7 @@
  * Always holds (PIT): a point is resolved once, when the client opens the export, and does not move under
  * it; names that can move never advertise CAN_MULTI_CONN, so that two connections cannot mix two moments.
  */
-import type {
-  BlockDevice,
-  BlockRequest,
-  ExportDirectory,
-  ExportEntry,
-  OpenExport,
-  OpenRefusal,
-} from '@rephub/nbd';
+import type { BlockDevice, BlockRequest, ExportDirectory, ExportEntry, OpenExport, OpenRefusal } from '@rephub/nbd';
 import { ConfigFault } from '@rephub/platform';
 import type { Group } from '../group/group.js';
 import { agentTimeText } from '../group/group-status.js';

@@ -1,0 +1,146 @@
+import type { AgentReport } from '@rephub/protocol';
+import { describe, expect, test } from 'vitest';
+import type { GroupState } from '../storage/index.js';
+import { type GroupFacts, groupStatus } from './group-status.js';
+
+const report: AgentReport = {
+  state: 'protected',
+  reason: 'in step',
+  mode: 'async',
+  effectiveMode: 'async',
+  rpoMs: 0,
+  lagBytes: 0,
+  dirtyBytes: 0,
+  lastNumber: 10,
+  resync: null,
+  lastResync: null,
+};
+
+const store: GroupState = {
+  group: 'vm1',
+  line: { id: '00000000-0000-4000-8000-000000000001', parent: null },
+  owner: null,
+  volumes: [{ index: 0, name: 'disk0', sizeBytes: 4096, unreadableBytes: 0 }],
+  lastNumber: 10,
+  lastChecksum: 0,
+  receivedNumber: 10,
+  durableNumber: 10,
+  consistentNumber: 10,
+  consistentTimeUs: 1_700_000_000_000_000,
+  spanOpen: false,
+  appliedNumber: 3,
+  journalBytes: 8192,
+  indexBytes: 100,
+  queuedBytes: 0,
+  congested: false,
+  stalled: null,
+  corrupted: null,
+  lastRecordUnixMs: null,
+  openViews: 0,
+  branches: [],
+};
+
+function status(
+  facts: Partial<GroupFacts> = {},
+  ofStore: Partial<GroupState> = {},
+  ofReport: Partial<AgentReport> = {},
+) {
+  return groupStatus({
+    name: 'vm1',
+    store: { ...store, ...ofStore },
+    trouble: null,
+    connected: true,
+    mode: 'async',
+    report: { ...report, ...ofReport },
+    silentMs: 200,
+    heartbeatMs: 1000,
+    timeoutMs: 5000,
+    paused: false,
+    tests: [],
+    ...facts,
+  });
+}
+
+describe('the state of a group', () => {
+  test('an agent in session that says protected is believed', () => {
+    expect(status()).toMatchObject({ state: 'protected', reason: 'in step', rpoSeconds: 0, lagBytes: 0, seq: 10 });
+  });
+
+  test.for<[string, string, Partial<GroupFacts>, Partial<GroupState>, Partial<AgentReport>]>([
+    ['a first sync is unprotected', 'unprotected', {}, { consistentNumber: null }, {}],
+    [
+      'a first sync stays unprotected when the agent is gone',
+      'unprotected',
+      { connected: false, silentMs: 1e6 },
+      { consistentNumber: null },
+      {},
+    ],
+    ['silence past the timeout is unknown', 'unknown', { silentMs: 5001 }, {}, {}],
+    [
+      'silence past the timeout is unknown without a session too',
+      'unknown',
+      { silentMs: 5001, connected: false },
+      {},
+      {},
+    ],
+    ['an agent that was never heard is unknown', 'unknown', { report: null }, {}, {}],
+    ['a cut shorter than the timeout is catching up', 'catching-up', { connected: false }, {}, {}],
+    ['a cut does not hide that the agent was degraded', 'degraded', { connected: false }, {}, { state: 'degraded' }],
+    ['a full disk is degraded', 'degraded', {}, { stalled: 'disk-full' }, {}],
+    [
+      'a full disk is degraded also while the hub reads nothing',
+      'degraded',
+      { paused: true, silentMs: 60_000 },
+      { stalled: 'disk-full' },
+      {},
+    ],
+    [
+      'a dead journal is degraded even when the agent is silent',
+      'degraded',
+      { silentMs: 1e6 },
+      { stalled: 'journal-failed' },
+      {},
+    ],
+    ['damage is degraded', 'degraded', {}, { corrupted: 'segment 3' }, {}],
+    [
+      'what upstream cannot read is degraded',
+      'degraded',
+      {},
+      { volumes: [{ index: 0, name: 'd', sizeBytes: 9, unreadableBytes: 5 }] },
+      {},
+    ],
+    ['an open span is never protected', 'catching-up', {}, { spanOpen: true }, {}],
+    ['a hub that is too slow to read is degraded', 'degraded', { paused: true, silentMs: 6000 }, {}, {}],
+    ['paused by its operator is what the agent says', 'degraded', {}, {}, { state: 'degraded', reason: 'paused' }],
+    ['storage that cannot be opened is degraded', 'degraded', { store: null, trouble: 'io-error: x' }, {}, {}],
+  ])('%s', ([, state, facts, ofStore, ofReport]) => {
+    expect(status(facts, ofStore, ofReport).state).toBe(state);
+  });
+});
+
+describe('RPO: the figure', () => {
+  test('is the agent’s, as long as its beats come in time', () => {
+    expect(status({ silentMs: 1000 }, {}, { rpoMs: 400 }).rpoSeconds).toBe(0.4);
+  });
+
+  test('grows by the age of the beat beyond one interval', () => {
+    expect(status({ silentMs: 3500 }, {}, { rpoMs: 400 }).rpoSeconds).toBe(2.9);
+  });
+
+  test('is unknown past the timeout, with a lower bound, and so is the lag', () => {
+    const seen = status({ silentMs: 61_000 }, {}, { rpoMs: 400, lagBytes: 77 });
+    expect(seen).toMatchObject({ rpoSeconds: null, rpoAtLeastSeconds: 61.4, lagBytes: null });
+  });
+
+  test('is unknown while there is no point to open', () => {
+    expect(status({}, { consistentNumber: null })).toMatchObject({ rpoSeconds: null, consistentTime: null });
+  });
+
+  test('is unknown before the agent has been heard', () => {
+    expect(status({ report: null, silentMs: 1500 })).toMatchObject({ rpoSeconds: null, rpoAtLeastSeconds: 1.5 });
+  });
+
+  test('is never shown better than it is by rounding', () => {
+    expect(status({}, {}, { rpoMs: 1 }).rpoSeconds).toBe(0.01);
+  });
+});
