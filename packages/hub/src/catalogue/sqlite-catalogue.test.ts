@@ -1,0 +1,117 @@
+import { mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { nodePlatform } from '@rephub/platform/node';
+import Database from 'better-sqlite3';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { GroupState } from '../storage/index.js';
+import type { Catalogue } from './catalogue.js';
+import { openSqliteCatalogue } from './sqlite-catalogue.js';
+
+let directory = '';
+let troubles: string[] = [];
+
+beforeEach(async () => {
+  directory = await mkdtemp(join(tmpdir(), 'rephub-catalogue-'));
+  troubles = [];
+});
+afterEach(async () => {
+  await rm(directory, { recursive: true, force: true });
+});
+
+const path = (): string => join(directory, 'catalogue.sqlite');
+
+async function open(): Promise<Catalogue> {
+  const { clock, files } = nodePlatform();
+  return await openSqliteCatalogue({ clock, files, path: path(), trouble: (event) => troubles.push(event) });
+}
+
+function rows(sql: string): unknown[] {
+  const database = new Database(path(), { readonly: true });
+  try {
+    return database.prepare(sql).all();
+  } finally {
+    database.close();
+  }
+}
+
+const state = {
+  group: 'vm1',
+  line: { id: 'line-b', parent: { id: 'line-a', number: 7 } },
+  owner: null,
+  volumes: [{ index: 0, name: 'disk0', sizeBytes: 4096, unreadableBytes: 0 }],
+  lastNumber: 10,
+  durableNumber: 9,
+  consistentNumber: null,
+  appliedNumber: 3,
+  journalBytes: 8192,
+} as unknown as GroupState;
+
+const event = (id: number, message: string) =>
+  ({ id, unixMs: id, level: 'info', group: null, event: 'e', message, fields: { n: 1 } }) as const;
+
+test('what it is told is there after it was closed, and told again replaces it', async () => {
+  const catalogue = await open();
+  catalogue.group(state, [{ line: 'line-a', file: '0.seg', sizeBytes: 5 }]);
+  catalogue.group(state, [{ line: 'line-b', file: '1.seg', sizeBytes: 6 }]);
+  catalogue.event(event(77, 'hello'));
+  catalogue.test({ group: 'vm1', name: 't', openedUnixMs: 1, seq: 10, endedUnixMs: null, end: null });
+  catalogue.test({ group: 'vm1', name: 't', openedUnixMs: 1, seq: 10, endedUnixMs: 2, end: 'dropped' });
+  catalogue.close();
+  expect(rows('SELECT name, line, last_number FROM groups')).toEqual([
+    { name: 'vm1', line: 'line-b', last_number: 10 },
+  ]);
+  expect(rows('SELECT line, file FROM segments')).toEqual([{ line: 'line-b', file: '1.seg' }]);
+  expect(rows('SELECT line, parent, active FROM generations')).toEqual([
+    { line: 'line-b', parent: 'line-a', active: 1 },
+  ]);
+  expect(rows('SELECT name, how FROM tests')).toEqual([{ name: 't', how: 'dropped' }]);
+  const again = await open();
+  expect(again.lastEventId).toBe(77);
+  again.forgotten('vm1');
+  again.close();
+  expect(rows('SELECT * FROM groups')).toEqual([]);
+  expect(rows('SELECT * FROM segments')).toEqual([]);
+  expect(troubles).toEqual([]);
+});
+
+test('a damaged file is set aside, kept, and a new one begun', async () => {
+  await writeFile(path(), Buffer.alloc(64 * 1024, 0x5a));
+  const catalogue = await open();
+  catalogue.event(event(1, 'after'));
+  catalogue.close();
+  expect(troubles).toEqual(['catalogue-set-aside']);
+  expect(rows('SELECT message FROM events')).toEqual([{ message: 'after' }]);
+  const names = await readdir(directory);
+  expect(names.filter((name) => name.startsWith('catalogue.sqlite.damaged-'))).toHaveLength(1);
+});
+
+test('a file of another version is set aside', async () => {
+  const other = new Database(path());
+  other.exec('CREATE TABLE x (y)');
+  other.pragma('user_version = 99');
+  other.close();
+  (await open()).close();
+  expect(troubles).toEqual(['catalogue-set-aside']);
+});
+
+test('a catalogue that fails while the hub runs is given up, told once, and harms nothing', async () => {
+  const catalogue = await open();
+  const other = new Database(path());
+  other.exec('DROP TABLE events');
+  other.close();
+  catalogue.event(event(1, 'lost'));
+  catalogue.flush();
+  catalogue.event(event(2, 'lost too'));
+  catalogue.flush();
+  catalogue.close();
+  expect(troubles).toEqual(['catalogue-failed']);
+});
+
+test('a path that cannot be opened leaves the hub without a catalogue', async () => {
+  await rm(directory, { recursive: true });
+  const catalogue = await open();
+  catalogue.event(event(1, 'nowhere'));
+  catalogue.close();
+  expect(troubles).toEqual(['catalogue-set-aside', 'catalogue-failed']);
+});
