@@ -8,7 +8,6 @@ export type {
   GroupStoreOptions,
   Owner,
   StallReason,
-  StorageLog,
   View,
   ViewOptions,
   VolumeState,

@@ -5,16 +5,8 @@
  * Must not know: sessions, sockets, HTTP, how many groups there are.
  */
 import type { BlockDevice } from '@rephub/nbd';
-import type { Fault } from '@rephub/platform';
+import type { Fault, Logger } from '@rephub/platform';
 import type { FrameHeader, HubGroup, Line, VolumeDescription } from '@rephub/protocol';
-
-/** Where the store tells what happened; rare, never per record. `event` is stable and kebab-case. */
-export type StorageLog = (
-  level: 'info' | 'warn' | 'error',
-  event: string,
-  message: string,
-  fields?: Readonly<Record<string, string | number | boolean | null>>,
-) => void;
 
 export interface GroupStoreOptions {
   /** DATA/groups/GROUP; made when missing. */
@@ -32,7 +24,7 @@ export interface GroupStoreOptions {
   readonly segmentBytes?: number;
   /** Bytes appended and not yet written: above it the store is congested; 16 MiB when left out. */
   readonly queueBytes?: number;
-  readonly log: StorageLog;
+  readonly log: Logger;
 }
 
 /** The agent that may write to the group. */

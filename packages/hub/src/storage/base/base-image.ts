@@ -1,0 +1,19 @@
+/**
+ * One volume's base image: asynchronous and by range, so that it may live elsewhere than in a local file.
+ *
+ * What an implementation promises: after `sync` all that was completed before is on stable storage; bytes never
+ * written read as zeroes, those beyond the end too; a failed `sync` is final.
+ */
+export interface BaseImage {
+  readonly sizeBytes: number;
+  /** Fills the whole buffer. */
+  read(buffer: Uint8Array, offset: number): Promise<void>;
+  write(chunks: readonly Uint8Array[], offset: number): Promise<void>;
+  /** The range reads as zeroes and, where that can be had, takes no space. */
+  zero(offset: number, lengthBytes: number): Promise<void>;
+  sync(): Promise<void>;
+  /** The first run of data at or after `offset`; null when only a hole follows. */
+  nextData(offset: number): Promise<{ readonly position: number; readonly lengthBytes: number } | null>;
+  resize(sizeBytes: number): Promise<void>;
+  close(): Promise<void>;
+}

@@ -1,0 +1,87 @@
+/**
+ * The base images of a group, one per volume: which exist, their files, and what they cannot hold (ranges that upstream
+ * could not read).
+ *
+ * Always holds: an image is made when the record that adds its volume is folded; until then the volume has none and
+ * everything below its layers is a hole. A removed volume's image is kept under another name (NODISCARD).
+ * Must not know: layers, journals.
+ */
+import { type FileSystem, readSmallFile, replaceSmallFile } from '@rephub/platform';
+import { decodeBody, encodeBody } from '@rephub/protocol';
+import { z } from 'zod';
+import type { BaseImage } from './base-image.js';
+import { FileBaseImage } from './file-base-image.js';
+
+const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+const unreadableSchema = z.object({
+  version: z.literal(1),
+  /** Per volume (by the number of the record that added it): start and end of each range. */
+  volumes: z.array(z.object({ added: count, ranges: z.array(z.tuple([count, count])) })),
+});
+
+/** Start and end of each range, per volume. */
+export type UnreadableRanges = ReadonlyMap<number, readonly (readonly [number, number])[]>;
+
+export class BaseSet {
+  readonly #files: FileSystem;
+  readonly directory: string;
+  readonly #images = new Map<number, BaseImage>();
+
+  constructor(files: FileSystem, directory: string) {
+    this.#files = files;
+    this.directory = directory;
+  }
+
+  /** The image of the volume that this record added; null while it has none. */
+  image(added: number): BaseImage | null {
+    return this.#images.get(added) ?? null;
+  }
+
+  /** Opens an image that must exist, with one of these sizes. Throws `base-missing`, `base-size`. */
+  async open(added: number, name: string, sizes: readonly number[]): Promise<void> {
+    this.#images.set(added, await FileBaseImage.open(this.#files, this.#path(name), sizes));
+  }
+
+  /** The image of a volume that was added; made when it is not there. */
+  async make(added: number, name: string, sizeBytes: number): Promise<BaseImage> {
+    let image = this.#images.get(added);
+    if (image === undefined) {
+      image = await FileBaseImage.make(this.#files, this.#path(name), sizeBytes);
+      this.#images.set(added, image);
+    }
+    return image;
+  }
+
+  /** The volume is gone as of record `removed`: its image is put aside. */
+  async putAside(added: number, name: string, removed: number): Promise<void> {
+    const image = this.#images.get(added);
+    this.#images.delete(added);
+    await image?.close();
+    const path = this.#path(name);
+    if ((await this.#files.status(path)) === null) return;
+    await this.#files.rename(path, `${path}.removed-${removed}`);
+    await this.#files.syncDirectory(this.directory);
+  }
+
+  async readUnreadable(): Promise<UnreadableRanges> {
+    const bytes = await readSmallFile(this.#files, `${this.directory}/unreadable`);
+    if (bytes === null) return new Map();
+    const { volumes } = decodeBody(unreadableSchema, bytes, 'unreadable');
+    return new Map(volumes.map(({ added, ranges }) => [added, ranges]));
+  }
+
+  /** Durable when it resolves. */
+  async writeUnreadable(ranges: UnreadableRanges): Promise<void> {
+    const volumes = [...ranges].map(([added, list]) => ({ added, ranges: list }));
+    await replaceSmallFile(this.#files, `${this.directory}/unreadable`, encodeBody({ version: 1, volumes }));
+  }
+
+  async close(): Promise<void> {
+    for (const image of this.#images.values()) await image.close();
+    this.#images.clear();
+  }
+
+  #path(name: string): string {
+    return `${this.directory}/${name}.raw`;
+  }
+}

@@ -1,0 +1,84 @@
+/** A base image in a plain sparse raw file, readable without this software. */
+import { CorruptionFault, type FileSystem, type OpenFile, parentOf } from '@rephub/platform';
+import type { BaseImage } from './base-image.js';
+
+export class FileBaseImage implements BaseImage {
+  readonly #file: OpenFile;
+  #sizeBytes: number;
+  /** Nothing was ever written beyond this: the rest is one hole, and needs no punching. */
+  #dataEnd: number;
+
+  private constructor(file: OpenFile, sizeBytes: number, dataEnd: number) {
+    this.#file = file;
+    this.#sizeBytes = sizeBytes;
+    this.#dataEnd = dataEnd;
+  }
+
+  /** Makes the file, or takes it as an earlier try has left it. Name and size are durable when this resolves. */
+  static async make(files: FileSystem, path: string, sizeBytes: number): Promise<FileBaseImage> {
+    const file = await files.open(path, 'create');
+    try {
+      const status = await file.status();
+      if (status.sizeBytes !== sizeBytes) await file.truncate(sizeBytes);
+      await file.sync();
+      await files.syncDirectory(parentOf(path));
+      return new FileBaseImage(file, sizeBytes, status.sizeBytes);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** Opens a file that must be there; throws `base-missing`, or `base-size` unless it has one of the sizes it may have. */
+  static async open(files: FileSystem, path: string, sizes: readonly number[]): Promise<FileBaseImage> {
+    const status = await files.status(path);
+    if (status === null) throw new CorruptionFault('base-missing', `base image ${path} is missing`);
+    if (!sizes.includes(status.sizeBytes)) {
+      throw new CorruptionFault('base-size', `base image ${path} has ${status.sizeBytes} bytes, expected ${sizes.join(' or ')}`);
+    }
+    return new FileBaseImage(await files.open(path, 'write'), status.sizeBytes, status.sizeBytes);
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  async read(buffer: Uint8Array, offset: number): Promise<void> {
+    const read = await this.#file.read(buffer, offset);
+    if (read < buffer.length) buffer.fill(0, read);
+  }
+
+  async write(chunks: readonly Uint8Array[], offset: number): Promise<void> {
+    let end = offset;
+    for (const chunk of chunks) end += chunk.length;
+    if (end > this.#dataEnd) this.#dataEnd = end;
+    await this.#file.write(chunks, offset);
+  }
+
+  async zero(offset: number, lengthBytes: number): Promise<void> {
+    const end = Math.min(offset + lengthBytes, this.#dataEnd);
+    if (end <= offset) return;
+    const data = await this.#file.nextData(offset);
+    if (data === null || data.position >= end) return;
+    await this.#file.punch(data.position, end - data.position);
+  }
+
+  async sync(): Promise<void> {
+    await this.#file.sync();
+  }
+
+  async nextData(offset: number): Promise<{ readonly position: number; readonly lengthBytes: number } | null> {
+    return offset >= this.#sizeBytes ? null : await this.#file.nextData(offset);
+  }
+
+  async resize(sizeBytes: number): Promise<void> {
+    if (sizeBytes === this.#sizeBytes) return;
+    await this.#file.truncate(sizeBytes);
+    this.#sizeBytes = sizeBytes;
+    this.#dataEnd = Math.min(this.#dataEnd, sizeBytes);
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+}

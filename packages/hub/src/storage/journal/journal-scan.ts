@@ -1,0 +1,48 @@
+/**
+ * Reads a stretch of one segment frame by frame, checking each, until it ends, or until a frame is bad.
+ * Must not know: what a bad frame means here; that is judged in recovery.
+ */
+import { asError, Fault, type OpenFile } from '@rephub/platform';
+import { frameBytes, type FrameHeader, FrameReader } from '@rephub/protocol';
+
+const CHUNK_BYTES = 1024 * 1024;
+
+/** Takes a whole frame; throws a ProtocolFault when it is not the one that may come here. `position` is its first byte. */
+export type FrameTaker = (header: FrameHeader, raw: readonly Buffer[], position: number) => void;
+
+export interface ScanResult {
+  /** Position after the last good frame. */
+  readonly position: number;
+  /** Why it ended before `end`; null when the frames end exactly there. */
+  readonly why: string | null;
+}
+
+/**
+ * Frames from `from` up to `end` (positions; `base` is the file's first byte). `end` may lie beyond the file's end: then
+ * it ends with the file.
+ */
+export async function scanFrames(file: OpenFile, base: number, from: number, end: number, take: FrameTaker): Promise<ScanResult> {
+  let position = from;
+  const reader = new FrameReader({
+    frame(header, raw) {
+      take(header, raw, position);
+      position += frameBytes(header);
+    },
+  });
+  let at = from;
+  while (at < end) {
+    const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, end - at));
+    try {
+      const read = await file.read(chunk, at - base);
+      reader.push(chunk.subarray(0, read));
+      at += read;
+      if (read < chunk.length) break;
+    } catch (error) {
+      // The disk says no, or the bytes do: either way nothing more is known from here on.
+      if (!(error instanceof Fault)) throw error;
+      return { position, why: asError(error).message };
+    }
+  }
+  if (reader.atBoundary && (at >= end || end === Infinity)) return { position, why: null };
+  return { position, why: reader.atBoundary ? 'the file ends early' : 'the last frame is cut short' };
+}

@@ -1,0 +1,406 @@
+/**
+ * Appends frames to a line's journal: what was queued in one turn, or while the last write was under way, goes out in
+ * one write; one sync is under way at a time and covers all that was written before it began; the next write overlaps it.
+ *
+ * Always holds:
+ *  - bytes are written in order of position, and reported `written` and `durable` in order;
+ *  - a segment exists, named and with a synced header, before a frame in it is written, and only after everything
+ *    in the segment before it was synced: that a next segment exists proves this one whole;
+ *  - a sync that failed, or a write that failed for another reason than want of room, ends the journal: nothing of it is tried again;
+ *  - for want of room the same bytes are written again at the same position, until there is room.
+ * Must not know: what frames say, sessions, indexes.
+ */
+import { asError, type Clock, Fault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
+import { encodeSegmentHeader, type SegmentInfo } from './segment-header.js';
+import { Segment, segmentName, type SegmentSet, type Spare } from './segments.js';
+import { SliceList } from './slice-list.js';
+
+/** One write takes about this much at most: the sync after it can begin, and memory is let go, early. */
+const BATCH_BYTES = 4 * 1024 * 1024;
+/** Room is taken ahead in steps that double from here: an idle group takes little, a busy one few steps. */
+const FIRST_ALLOCATION_BYTES = 1024 * 1024;
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 2000;
+
+export interface JournalEvents {
+  /** All frames up to this number are in the file. */
+  written(number: number): void;
+  /** All frames up to this number are synced. */
+  durable(number: number): void;
+  congested(now: boolean): void;
+  /** Want of room: true when it begins, false when it is over. */
+  full(now: boolean, fault: Fault | null): void;
+  /** The journal takes nothing any more. */
+  failed(fault: Fault): void;
+  /** What the header of a segment that begins now says. */
+  segmentInfo(base: number, previousEnd: number): SegmentInfo;
+}
+
+export interface JournalWriterOptions {
+  readonly clock: Clock;
+  readonly files: FileSystem;
+  readonly segments: SegmentSet;
+  readonly segmentBytes: number;
+  readonly queueBytes: number;
+  readonly events: JournalEvents;
+}
+
+/** Where appending goes on. */
+export interface JournalEnd {
+  /** Position after the last good frame; 0 on a new line. */
+  readonly position: number;
+  /** Number of that frame. */
+  readonly number: number;
+  /** Where a next segment must begin: above `position` only after damage, when the last segment is not written to any more. */
+  readonly nextBase: number | null;
+}
+
+/** Bytes for one write, all in one segment. */
+interface Part {
+  /** The segment that begins with this part; null when it belongs to the one before. */
+  readonly begins: { readonly info: SegmentInfo; readonly header: Buffer } | null;
+  readonly position: number;
+  readonly slices: SliceList;
+  bytes: number;
+  lastNumber: number;
+}
+
+export class JournalWriter {
+  readonly #clock: Clock;
+  readonly #files: FileSystem;
+  readonly #segments: SegmentSet;
+  readonly #segmentBytes: number;
+  readonly #queueBytes: number;
+  readonly #events: JournalEvents;
+  readonly #parts: Part[] = [];
+  #tail: Part | null = null;
+  /** Position of the next byte to be queued, and where its segment began; base is null when a segment must begin. */
+  #position: number;
+  #base: number | null;
+  /** Where the first frame of that segment is. */
+  #firstFrame: number;
+  #nextBase: number | null;
+  #queuedBytes = 0;
+  #congested = false;
+  #scheduled = false;
+  #pumping: Promise<void> | null = null;
+  #syncing: Promise<void> | null = null;
+  #stopped = false;
+  #fault: Fault | null = null;
+  #full = false;
+  #segment: Segment | null = null;
+  #file: OpenFile | null = null;
+  #nextFile: Spare | null = null;
+  #allocated = 0;
+  #queuedNumber: number;
+  #writtenNumber: number;
+  #durableNumber: number;
+  #waiters: { readonly number: number; readonly resolve: () => void }[] = [];
+  #wakeRetry: (() => void) | null = null;
+
+  constructor(options: JournalWriterOptions, end: JournalEnd) {
+    this.#clock = options.clock;
+    this.#files = options.files;
+    this.#segments = options.segments;
+    this.#segmentBytes = options.segmentBytes;
+    this.#queueBytes = options.queueBytes;
+    this.#events = options.events;
+    this.#position = end.position;
+    this.#nextBase = end.nextBase;
+    this.#queuedNumber = end.number;
+    this.#writtenNumber = end.number;
+    this.#durableNumber = end.number;
+    const last = end.nextBase === null ? options.segments.last : null;
+    this.#base = last?.base ?? null;
+    this.#firstFrame = last === null ? -1 : last.base + last.headerBytes;
+    this.#segment = last;
+    this.#allocated = last?.sizeBytes ?? 0;
+  }
+
+  get queuedBytes(): number {
+    return this.#queuedBytes;
+  }
+
+  get congested(): boolean {
+    return this.#congested;
+  }
+
+  get writtenNumber(): number {
+    return this.#writtenNumber;
+  }
+
+  get durableNumber(): number {
+    return this.#durableNumber;
+  }
+
+  get fault(): Fault | null {
+    return this.#fault;
+  }
+
+  get full(): boolean {
+    return this.#full;
+  }
+
+  /** Position of the next frame, if it does not begin a segment. */
+  get position(): number {
+    return this.#position;
+  }
+
+  /**
+   * Queues a frame; its slices must not change. Returns the position of its first byte. Throws the StorageFault that
+   * ended the journal.
+   */
+  append(slices: readonly Buffer[], bytes: number, number: number): number {
+    if (this.#fault !== null) throw this.#fault;
+    if (this.#base === null || this.#position - this.#base + bytes > this.#segmentBytes) this.#rollIfWorthIt();
+    let tail = this.#tail;
+    if (tail === null || tail.bytes >= BATCH_BYTES) {
+      tail = { begins: null, position: this.#position, slices: new SliceList(), bytes: 0, lastNumber: number };
+      this.#parts.push(tail);
+      this.#tail = tail;
+    }
+    for (const slice of slices) tail.slices.push(slice);
+    tail.bytes += bytes;
+    tail.lastNumber = number;
+    const at = this.#position;
+    this.#position = at + bytes;
+    this.#queuedNumber = number;
+    this.#queuedBytes += bytes;
+    if (!this.#congested && this.#queuedBytes > this.#queueBytes) {
+      this.#congested = true;
+      this.#events.congested(true);
+    }
+    if (!this.#scheduled && this.#pumping === null) {
+      this.#scheduled = true;
+      // At the end of this turn: all that one chunk of the stream brought goes into one write.
+      queueMicrotask(this.#pumpFromQueue);
+    }
+    return at;
+  }
+
+  /** Resolves when all that was queued is durable, or never will be. While the disk is full it does not wait. */
+  settled(): Promise<void> {
+    if (this.#fault !== null || this.#full || this.#durableNumber >= this.#queuedNumber) return Promise.resolve();
+    return this.#whenDurable(this.#queuedNumber);
+  }
+
+  /**
+   * Writes and syncs what is queued (unless the disk is full or the journal dead) and stops; then the last segment ends
+   * where its frames end.
+   */
+  async close(): Promise<void> {
+    await this.settled();
+    this.#stopped = true;
+    this.#wakeRetry?.();
+    await this.#pumping;
+    await this.#syncing;
+    const file = this.#file;
+    const segment = this.#segment;
+    this.#file = null;
+    if (file === null || segment === null) return;
+    try {
+      if (this.#fault === null && this.#parts.length === 0) {
+        await file.truncate(this.#position - segment.base);
+        await file.sync();
+        this.#segments.grown(segment, this.#position - segment.base);
+      }
+    } finally {
+      this.#segments.release(segment);
+    }
+  }
+
+  /** A segment that holds nothing but its header takes any frame: frames may be larger than segments. */
+  #rollIfWorthIt(): void {
+    if (this.#position === this.#firstFrame) return;
+    const base = this.#nextBase ?? this.#position;
+    const info = this.#events.segmentInfo(base, this.#position);
+    const header = encodeSegmentHeader(info);
+    this.#nextBase = null;
+    this.#base = base;
+    this.#position = base + header.length;
+    this.#firstFrame = this.#position;
+    this.#tail = { begins: { info, header }, position: this.#position, slices: new SliceList(), bytes: 0, lastNumber: this.#queuedNumber };
+    this.#parts.push(this.#tail);
+  }
+
+  readonly #pumpFromQueue = (): void => {
+    this.#scheduled = false;
+    const idle = this.#pumping === null && !this.#stopped && this.#fault === null;
+    if (idle && this.#parts.length > 0) this.#pumping = this.#pump();
+  };
+
+  async #pump(): Promise<void> {
+    try {
+      while (this.#fault === null && !this.#stopped) {
+        const part = this.#parts[0];
+        if (part === undefined) break;
+        if (this.#tail === part) this.#tail = null;
+        await this.#writePart(part);
+      }
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#pumping = null;
+    }
+  }
+
+  async #writePart(part: Part): Promise<void> {
+    if (part.begins !== null) {
+      const { info, header } = part.begins;
+      // Whatever lies before a segment is durable before the segment's name exists.
+      if (this.#writtenNumber > this.#durableNumber) await this.#whenDurable(this.#writtenNumber);
+      if (this.#fault !== null) return;
+      if (!(await this.#withRoom(() => this.#beginSegment(info, header)))) return;
+    }
+    if (this.#file === null && this.#segment !== null) this.#file = await this.#segments.acquire(this.#segment);
+    const file = this.#file;
+    const segment = this.#segment;
+    if (file === null || segment === null) throw new Error('assertion failed: a part has a segment');
+    const at = part.position - segment.base;
+    const wrote = await this.#withRoom(async () => {
+      await this.#takeRoom(file, segment, at + part.bytes);
+      await file.write(part.slices.slices(), at);
+    });
+    if (!wrote) return;
+    this.#parts.shift();
+    this.#queuedBytes -= part.bytes;
+    this.#writtenNumber = part.lastNumber;
+    this.#events.written(part.lastNumber);
+    if (this.#congested && this.#queuedBytes <= this.#queueBytes / 2) {
+      this.#congested = false;
+      this.#events.congested(false);
+    }
+    this.#syncing ??= this.#sync(file);
+  }
+
+  async #sync(file: OpenFile): Promise<void> {
+    try {
+      while (this.#durableNumber < this.#writtenNumber && this.#fault === null) {
+        const target = this.#writtenNumber;
+        await file.sync();
+        this.#durableNumber = target;
+        this.#events.durable(target);
+        this.#wake();
+      }
+    } catch (error) {
+      this.#fail(error);
+    } finally {
+      this.#syncing = null;
+    }
+  }
+
+  async #beginSegment(info: SegmentInfo, header: Buffer): Promise<void> {
+    const previous = this.#segment;
+    // The same file again after want of room.
+    this.#nextFile ??= this.#segments.takeSpare() ?? { path: this.#segments.newSparePath(), sizeBytes: 0 };
+    const spare = this.#nextFile;
+    const path = `${this.#segments.directory}/${segmentName(info.base)}`;
+    const file = await this.#files.open(spare.path, 'create');
+    try {
+      await file.write([header], 0);
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await this.#files.rename(spare.path, path);
+    this.#nextFile = null;
+    await this.#files.syncDirectory(this.#segments.directory);
+    if (previous !== null) {
+      previous.end = info.previousEnd;
+      if (this.#file !== null) this.#segments.release(previous);
+    }
+    this.#file = null;
+    const segment = new Segment(path, info, header.length, Math.max(spare.sizeBytes, header.length));
+    this.#segments.add(segment);
+    this.#segment = segment;
+    this.#allocated = segment.sizeBytes;
+    this.#file = await this.#segments.acquire(segment);
+  }
+
+  /** Takes room ahead of the writing, so that syncing seldom has to commit a new size or new blocks. */
+  async #takeRoom(file: OpenFile, segment: Segment, endBytes: number): Promise<void> {
+    if (endBytes <= this.#allocated) return;
+    const step = Math.max(FIRST_ALLOCATION_BYTES, this.#allocated);
+    const target = Math.max(endBytes, Math.min(this.#segmentBytes, this.#allocated + step));
+    try {
+      await file.allocate(this.#allocated, target - this.#allocated);
+      this.#allocated = target;
+      this.#segments.grown(segment, target);
+    } catch (error) {
+      // There may be room for what is to be written, if not for more.
+      if (!isWantOfRoom(error)) throw error;
+    }
+  }
+
+  /** Runs `attempt` until there is room for it. False when the journal was stopped meanwhile. */
+  async #withRoom(attempt: () => Promise<void>): Promise<boolean> {
+    let delayMs = FIRST_RETRY_MS;
+    for (;;) {
+      try {
+        await attempt();
+        if (this.#full) {
+          this.#full = false;
+          this.#segments.keepSpares();
+          this.#events.full(false, null);
+        }
+        return true;
+      } catch (error) {
+        if (!isWantOfRoom(error)) throw error;
+        if (!this.#full) {
+          this.#full = true;
+          await this.#segments.freeSpares();
+          this.#events.full(true, error);
+          this.#wake();
+        }
+      }
+      if (this.#stopped) return false;
+      await this.#pause(delayMs);
+      if (this.#fault !== null || this.#stopped) return false;
+      delayMs = Math.min(LAST_RETRY_MS, delayMs * 2);
+    }
+  }
+
+  #pause(delayMs: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.after(delayMs, resolve);
+      this.#wakeRetry = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
+  }
+
+  /** There may be room now: do not wait for the next try. */
+  retryNow(): void {
+    this.#wakeRetry?.();
+  }
+
+  #fail(error: unknown): void {
+    if (this.#fault !== null) return;
+    const cause = asError(error);
+    this.#fault = new StorageFault('journal-failed', `journal in ${this.#segments.directory} failed: ${cause.message}`, { cause });
+    this.#wake();
+    this.#events.failed(this.#fault);
+  }
+
+  #whenDurable(number: number): Promise<void> {
+    return new Promise((resolve) => {
+      this.#waiters.push({ number, resolve });
+    });
+  }
+
+  #wake(): void {
+    if (this.#waiters.length === 0) return;
+    const all = this.#waiters;
+    const forget = this.#fault !== null;
+    this.#waiters = [];
+    for (const waiter of all) {
+      if (forget || waiter.number <= this.#durableNumber || this.#full) waiter.resolve();
+      else this.#waiters.push(waiter);
+    }
+  }
+}
+
+function isWantOfRoom(error: unknown): error is Fault {
+  return error instanceof Fault && (error.code === 'disk-full' || error.code === 'quota');
+}

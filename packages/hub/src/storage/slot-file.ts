@@ -1,0 +1,132 @@
+/**
+ * A small file with two slots, A and B, written in turn: after a crash at any moment the last body that was synced, or
+ * the one being written, is there whole.
+ *
+ * A slot, little endian:
+ *
+ *   offset bytes field
+ *        0     8 magic "RPHSLOT1"
+ *        8     4 version, 1
+ *       12     4 bytes of the body
+ *       16     8 sequence: the valid slot with the higher one counts
+ *       24     4 CRC-32 of bytes 0 to 23 and the body
+ *       28     4 zero
+ *       32     … body
+ *
+ * Must not know: what the bodies say.
+ */
+import { assert, CorruptionFault, type FileSystem, type OpenFile, parentOf, StorageFault } from '@rephub/platform';
+import { crc32 } from 'node:zlib';
+
+const MAGIC = Buffer.from('RPHSLOT1', 'latin1');
+const HEAD_BYTES = 32;
+const VERSION = 1;
+
+export interface SlotContent {
+  /** The newest valid body; null when the file is new, or when both slots are damaged. */
+  readonly body: Buffer | null;
+  /** The file existed and holds no valid slot. */
+  readonly damaged: boolean;
+}
+
+export class SlotFile {
+  readonly #file: OpenFile;
+  readonly #path: string;
+  readonly #slotBytes: number;
+  #sequence: number;
+  #writing = false;
+  #dead = false;
+
+  private constructor(file: OpenFile, path: string, slotBytes: number, sequence: number) {
+    this.#file = file;
+    this.#path = path;
+    this.#slotBytes = slotBytes;
+    this.#sequence = sequence;
+  }
+
+  /** Opens the file, makes it when missing; its name is durable, and its room taken, when this resolves. */
+  static async open(files: FileSystem, path: string, slotBytes: number): Promise<{ file: SlotFile; content: SlotContent }> {
+    const status = await files.status(path);
+    const file = await files.open(path, 'create');
+    try {
+      let sequence = 0;
+      let body: Buffer | null = null;
+      const present = status !== null && status.sizeBytes > 0;
+      if (present) {
+        for (const slot of [0, 1]) {
+          const found = await readSlot(file, slot * slotBytes, slotBytes);
+          if (found === null || found.sequence <= sequence) continue;
+          ({ sequence, body } = found);
+        }
+      }
+      if (status === null || status.sizeBytes < 2 * slotBytes) {
+        await file.allocate(0, 2 * slotBytes);
+        await file.truncate(2 * slotBytes);
+        await file.sync();
+        await files.syncDirectory(parentOf(path));
+      }
+      return { file: new SlotFile(file, path, slotBytes, sequence), content: { body, damaged: present && body === null } };
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+  }
+
+  /** The body is durable when this resolves. One at a time. After a failed sync nothing is written any more. */
+  async write(body: Buffer): Promise<void> {
+    assert(!this.#writing, 'one write of a slot at a time');
+    if (this.#dead) throw new StorageFault('sync-failed', `${this.#path} is not written any more: an earlier sync failed`);
+    if (body.length + HEAD_BYTES > this.#slotBytes) {
+      throw new CorruptionFault('slot-too-small', `${this.#path}: body of ${body.length} bytes, room for ${this.#slotBytes - HEAD_BYTES}`);
+    }
+    this.#writing = true;
+    try {
+      const sequence = this.#sequence + 1;
+      await this.#file.write([encodeHead(body, sequence), body], (sequence % 2) * this.#slotBytes);
+      await this.#sync();
+      this.#sequence = sequence;
+    } finally {
+      this.#writing = false;
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#file.close();
+  }
+
+  async #sync(): Promise<void> {
+    try {
+      await this.#file.sync();
+    } catch (error) {
+      this.#dead = true;
+      throw error;
+    }
+  }
+}
+
+function encodeHead(body: Buffer, sequence: number): Buffer {
+  const head = Buffer.alloc(HEAD_BYTES);
+  MAGIC.copy(head, 0);
+  head.writeUInt32LE(VERSION, 8);
+  head.writeUInt32LE(body.length, 12);
+  head.writeBigUInt64LE(BigInt(sequence), 16);
+  head.writeUInt32LE(crc32(body, crc32(head.subarray(0, 24))), 24);
+  return head;
+}
+
+async function readSlot(file: OpenFile, position: number, slotBytes: number): Promise<{ sequence: number; body: Buffer } | null> {
+  const slot = Buffer.alloc(slotBytes);
+  let read: number;
+  try {
+    read = await file.read(slot, position);
+  } catch {
+    // A slot that cannot be read is a slot that is not there; the other one may be.
+    return null;
+  }
+  if (read < HEAD_BYTES || !slot.subarray(0, 8).equals(MAGIC) || slot.readUInt32LE(8) !== VERSION) return null;
+  const bodyBytes = slot.readUInt32LE(12);
+  if (HEAD_BYTES + bodyBytes > read) return null;
+  const body = slot.subarray(HEAD_BYTES, HEAD_BYTES + bodyBytes);
+  if (crc32(body, crc32(slot.subarray(0, 24))) !== slot.readUInt32LE(24)) return null;
+  return { sequence: Number(slot.readBigUInt64LE(16)), body: Buffer.from(body) };
+}
