@@ -1,0 +1,47 @@
+/**
+ * The YAML file behind `-c FILE`: keys are long option names without the dashes. Owns reading it and saying
+ * where in it something is wrong; what the values mean is the options table's affair.
+ */
+import { readFileSync } from 'node:fs';
+import { asError, ConfigFault } from '@rephub/platform';
+import type { OptionTable, RawValue } from './options.js';
+import { nearest } from './nearest.js';
+
+const LARGEST_FILE_BYTES = 1024 * 1024;
+
+/** The file's keys and values. Throws a ConfigFault that names the file, the line and the key. */
+export async function readConfigFile(path: string, table: OptionTable): Promise<ReadonlyMap<string, RawValue>> {
+  // Loaded when needed: it makes a third of the start of a short command.
+  const { LineCounter, parseDocument } = await import('yaml');
+  const lines = new LineCounter();
+  const document = parseDocument(contentOf(path), { lineCounter: lines, prettyErrors: false });
+  const [error] = document.errors;
+  if (error !== undefined) {
+    throw new ConfigFault('bad-file', `${path}, line ${lines.linePos(error.pos[0]).line}: ${error.message}`);
+  }
+  const content: unknown = document.toJS({ maxAliasCount: 100 });
+  if (content === null) return new Map();
+  if (typeof content !== 'object' || Array.isArray(content)) {
+    throw new ConfigFault('bad-file', `${path}: expected keys and values, such as "group: vm1"`);
+  }
+  const allowed = Object.entries(table).filter(([, option]) => option.inFile);
+  const names = allowed.map(([name]) => name);
+  for (const key of Object.keys(content)) {
+    if (names.includes(key)) continue;
+    const near = nearest(key, names);
+    const hint = near === null ? '' : `; did you mean "${near}"?`;
+    throw new ConfigFault('unknown-key', `${path}: unknown key "${key}"${hint}`);
+  }
+  return new Map(Object.entries(content));
+}
+
+function contentOf(path: string): string {
+  try {
+    const bytes = readFileSync(path);
+    if (bytes.length > LARGEST_FILE_BYTES)
+      throw new Error(`it has ${bytes.length} bytes, at most ${LARGEST_FILE_BYTES} are allowed`);
+    return bytes.toString('utf8');
+  } catch (error) {
+    throw new ConfigFault('bad-file', `-c ${path}: cannot read the file: ${asError(error).message}`, { cause: error });
+  }
+}
