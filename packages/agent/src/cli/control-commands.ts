@@ -1,0 +1,107 @@
+/** `repagent status`, `pause`, `resume`, `resync`: asked of the running agent through its control socket. */
+import { askJson, command, EXIT, flag, formatDuration, formatSize, path, required } from '@rephub/command';
+import { ConfigFault } from '@rephub/platform';
+import { join } from 'node:path';
+import { type GroupStatus } from '../report.js';
+import { CONTROL_SOCKET } from './control-server.js';
+
+const TIMEOUT_MS = 5_000;
+
+const stateOption = {
+  state: required(path(), { placeholder: 'DIR', help: 'the state directory of the running agent' }),
+};
+
+async function ask(state: string, method: 'GET' | 'POST', request: string): Promise<unknown> {
+  const address = { kind: 'unix', path: join(state, CONTROL_SOCKET) } as const;
+  return await askJson({ address, method, path: request, timeoutMs: TIMEOUT_MS });
+}
+
+export const statusCommand = command({
+  name: 'status',
+  summary: 'say how well the VM is protected right now',
+  options: { ...stateOption, json: flag({ help: 'print JSON', inFile: false }) },
+  run: async ({ state, json }, { out }) => {
+    const status = (await ask(state, 'GET', '/status')) as GroupStatus;
+    out(json ? `${JSON.stringify(status, null, 2)}\n` : describe(status));
+    return EXIT.done;
+  },
+});
+
+export const pauseCommand = command({
+  name: 'pause',
+  summary: 'stop sending, go on marking; stays so across restarts until resume',
+  options: stateOption,
+  run: async ({ state }, { out }) => {
+    await ask(state, 'POST', '/pause');
+    out('paused: writes are marked, nothing is sent\n');
+    return EXIT.done;
+  },
+});
+
+export const resumeCommand = command({
+  name: 'resume',
+  summary: 'send again: connects and resyncs what was marked',
+  options: stateOption,
+  run: async ({ state }, { out }) => {
+    await ask(state, 'POST', '/resume');
+    out('resumed\n');
+    return EXIT.done;
+  },
+});
+
+export const resyncCommand = command({
+  name: 'resync',
+  summary: 'copy what is marked now, or everything',
+  options: {
+    ...stateOption,
+    full: flag({ help: 'mark everything and send it all again', inFile: false }),
+    yes: flag({ help: 'do it, without the plan being shown first', inFile: false }),
+  },
+  run: async ({ state, full, yes }, { out }) => {
+    if (full && !yes) {
+      const status = (await ask(state, 'GET', '/status')) as GroupStatus;
+      const bytes = status.volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+      out(`would mark and send again all that is allocated of ${formatSize(bytes)} in group ${status.name}\n`);
+      throw new ConfigFault('needs-yes', 'nothing was done; add --yes to do it');
+    }
+    await ask(state, 'POST', `/resync?full=${full}`);
+    out(full ? 'everything is marked and is being sent again\n' : 'what is marked is being sent\n');
+    return EXIT.done;
+  },
+});
+
+function describe(status: GroupStatus): string {
+  const lines: [string, string][] = [
+    [
+      'group',
+      `${status.name}: ${status.volumes.map(({ name, sizeBytes }) => `${name} ${formatSize(sizeBytes)}`).join(', ')}`,
+    ],
+    ['state', `${status.state} (${status.reason})`],
+    ['RPO', status.rpoSeconds === null ? 'unknown' : formatDuration(Math.round(status.rpoSeconds * 1000))],
+    ['lag', status.lagBytes === null ? 'unknown' : formatSize(status.lagBytes)],
+    ['hub', hubLine(status)],
+    ...status.upstream.map(({ volume, uri, up, reason }): [string, string] => [
+      'upstream',
+      `${volume} ${uri} ${up ? 'up' : `away: ${reason ?? ''}`}`,
+    ]),
+    ['clients', status.clients.map(({ peer, exportName }) => `${peer} on ${exportName ?? '?'}`).join(', ') || 'none'],
+    ['marked', `${formatSize(status.dirtyBytes)} to copy, ${status.hotExtents} hot extents of 4 MiB`],
+    ['numbers', `${status.seq} given, ${status.durableSeq} durable at the hub`],
+  ];
+  if (status.resync !== null) {
+    const { cause, bytesDone, bytesTotal, etaSeconds } = status.resync;
+    const left = etaSeconds === null ? '' : `, ${formatDuration(Math.round(etaSeconds * 1000))} left`;
+    lines.push(['resync', `${cause}: ${formatSize(bytesDone)} of ${formatSize(bytesTotal)}${left}`]);
+  }
+  if (status.lastResync !== null) {
+    const { cause, bytesSent, finishedAt } = status.lastResync;
+    lines.push(['last resync', `${cause}: ${formatSize(bytesSent)} sent, done ${finishedAt}`]);
+  }
+  return lines.map(([what, text]) => `${what.padEnd(12)}${text}\n`).join('');
+}
+
+function hubLine({ hub }: GroupStatus): string {
+  if (hub === null) return 'none configured';
+  if (hub.connected) return `connected to ${hub.connectedTo ?? '?'}`;
+  return `${hub.urls.join(', ')}: ${hub.reason ?? 'not connected'}`;
+}

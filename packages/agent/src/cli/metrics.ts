@@ -1,0 +1,55 @@
+/** The agent's status as Prometheus metrics. */
+import { Counter, Gauge, Registry } from 'prom-client';
+import { type GroupStatus } from '../report.js';
+
+const STATES = ['protected', 'catching-up', 'degraded', 'unprotected', 'unknown'] as const;
+
+/** The text exposition of one moment. */
+export async function metricsText(status: GroupStatus): Promise<string> {
+  const registry = new Registry();
+  registry.setDefaultLabels({ group: status.name });
+  const gauge = (name: string, help: string, value: number | null): void => {
+    if (value !== null) new Gauge({ name: `repagent_${name}`, help, registers: [registry] }).set(value);
+  };
+  const counter = (name: string, help: string, value: number): void => {
+    new Counter({ name: `repagent_${name}`, help, registers: [registry] }).inc(value);
+  };
+  const state = new Gauge({
+    name: 'repagent_state',
+    help: 'State of the group: 1 for the one that holds',
+    labelNames: ['state'],
+    registers: [registry],
+  });
+  for (const name of STATES) state.set({ state: name }, status.state === name ? 1 : 0);
+  gauge(
+    'rpo_seconds',
+    'Age of the oldest write that is not in a consistent durable point at the hub',
+    status.rpoSeconds,
+  );
+  gauge('lag_bytes', 'Bytes that the hub does not have durably yet', status.lagBytes);
+  gauge('dirty_bytes', 'Bytes marked as to be copied', status.dirtyBytes);
+  gauge('hot_extents', 'Extents of 4 MiB that a crash would compare', status.hotExtents);
+  gauge('window_bytes', 'Bytes of records held until the hub has them durably', status.windowBytes);
+  gauge('hub_connected', '1 while records flow to the hub', status.agentConnected ? 1 : 0);
+  gauge('clients', 'Connected NBD clients', status.clients.length);
+  gauge('upstream_up', '1 while every upstream is connected', status.upstream.every(({ up }) => up) ? 1 : 0);
+  counter('records_total', 'Records numbered', status.counters['records'] ?? 0);
+  counter('streamed_bytes_total', 'Bytes of frames made for the hub', status.counters['streamedBytes'] ?? 0);
+  counter('copied_bytes_total', 'Bytes of upstream content sent by resyncs', status.counters['copiedBytes'] ?? 0);
+  counter(
+    'pulled_ahead_bytes_total',
+    'Bytes only marked because they could not be streamed',
+    status.counters['pulledAheadBytes'] ?? 0,
+  );
+  counter(
+    'client_faults_total',
+    'Client connections ended because of what the client did',
+    status.counters['clientFaults'] ?? 0,
+  );
+  counter(
+    'upstream_reconnects_total',
+    'Reconnects to upstream',
+    status.upstream.reduce((sum, { reconnects }) => sum + reconnects, 0),
+  );
+  return await registry.metrics();
+}

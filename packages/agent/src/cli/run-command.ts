@@ -1,0 +1,86 @@
+/** `repagent run`: opens the group, serves it until a signal, stops in order. */
+import { command, CommandFailure, EXIT, type ExitCode, openLogger } from '@rephub/command';
+import { ConfigFault, formatAddress } from '@rephub/platform';
+import { nodePlatform } from '@rephub/platform/node';
+import { mkdirSync } from 'node:fs';
+import { type Server } from 'node:http';
+import { join } from 'node:path';
+import { AgentGroup } from '../group.js';
+import { CONTROL_SOCKET, serveControl, serveHttp } from './control-server.js';
+import { agentConfig, RUN_OPTIONS, type RunValues } from './run-options.js';
+
+export const runCommand = command({
+  name: 'run',
+  summary: 'protect a VM: proxy its disks and mirror every write to the hub',
+  options: RUN_OPTIONS,
+  takesFile: true,
+  examples: [
+    'repagent run --group vm1 --upstream file:/var/lib/vm1.raw --listen "nbd+unix:///?socket=/run/vm1.sock" --hub tcp://hub:9010 --state /var/lib/repagent/vm1',
+  ],
+  check: (values) => {
+    agentConfig(values);
+  },
+  run: async (values) => await run(values),
+});
+
+async function run(values: RunValues): Promise<ExitCode> {
+  const config = agentConfig(values);
+  const log = await openLogger(values);
+  const servers: Server[] = [];
+  try {
+    mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new ConfigFault('state-not-made', `--state: ${config.stateDirectory} cannot be made: ${String(cause)}`, {
+      cause,
+    });
+  }
+  const group = await AgentGroup.open(nodePlatform(), config, log);
+  try {
+    servers.push(await serveControl(group, join(config.stateDirectory, CONTROL_SOCKET)));
+    const { http } = values;
+    if (http !== undefined) {
+      if (http.kind !== 'tcp')
+        throw new ConfigFault('bad-value', '--http: a Unix socket is not allowed, expected HOST:PORT');
+      servers.push(await serveHttp(group, http.host, http.port));
+    }
+    await group.start();
+    log.info('ready', {
+      group: config.group,
+      volumes: config.volumes.map(({ name }) => name).join(' '),
+      listen: group.addresses.map((address) => formatAddress(address)).join(' '),
+      hub: config.hubs.join(' '),
+    });
+    await untilSignal(() => {
+      log.reopen();
+    });
+  } catch (fault) {
+    for (const server of servers) server.close();
+    await group.stop();
+    throw fault;
+  }
+  log.info('stopping');
+  for (const server of servers) {
+    server.closeAllConnections();
+    server.close();
+  }
+  const clean = await group.stop();
+  log.info('stopped', { clean });
+  log.flush();
+  if (!clean) throw new CommandFailure(EXIT.failed, 'upstream could not be flushed; the state was saved unclean');
+  return EXIT.done;
+}
+
+/** SIGTERM or SIGINT: the orderly end. A second one ends the process at once, as a crash would. */
+async function untilSignal(reopenLogs: () => void): Promise<void> {
+  process.on('SIGHUP', reopenLogs);
+  await new Promise<void>((resolve) => {
+    let asked = false;
+    const stop = (): void => {
+      if (asked) process.exit(EXIT.failed);
+      asked = true;
+      resolve();
+    };
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+  });
+}

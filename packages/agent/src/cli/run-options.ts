@@ -1,0 +1,188 @@
+/** The options of `repagent run`, and the AgentConfig that they make. */
+import {
+  address,
+  choice,
+  count,
+  duration,
+  logOptions,
+  name,
+  optional,
+  orWord,
+  path,
+  rate,
+  repeated,
+  required,
+  scalar,
+  size,
+  structure,
+  text,
+  type ValuesOf,
+  withDefault,
+  yesNo,
+} from '@rephub/command';
+import { parseDeviceUri, parseListenUri } from '@rephub/nbd';
+import { ConfigFault, isLocalAddress } from '@rephub/platform';
+import { dialAddress, parseHubUrl } from '@rephub/protocol';
+import { z } from 'zod';
+import { type AgentConfig, type VolumeConfig } from '../config.js';
+
+const MIB = 1024 * 1024;
+const TIB = MIB * MIB;
+
+const uris = z.union([scalar(text()), z.array(scalar(text()))]);
+const volumesSchema = z
+  .array(z.strictObject({ name: scalar(name()), upstream: scalar(text()), listen: uris.optional() }))
+  .min(1, 'at least one volume')
+  .max(255, 'at most 255 volumes');
+
+export const RUN_OPTIONS = {
+  group: required(name(), { placeholder: 'NAME', help: 'the VM' }),
+  volume: withDefault(name(), 'disk0', { placeholder: 'NAME', help: 'the name of the only volume' }),
+  upstream: optional(text('an NBD URI or file:PATH'), {
+    placeholder: 'URI',
+    help: 'the real disk: nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH or file:PATH',
+  }),
+  volumes: structure(volumesSchema, {
+    help: 'several volumes: [{name, upstream, listen}], instead of --volume and --upstream',
+  }),
+  listen: repeated(text('an NBD URI'), {
+    placeholder: 'URI',
+    help: 'what the VM connects to; export name = volume name, the empty name = the only volume',
+  }),
+  hub: repeated(text('a hub URL'), {
+    placeholder: 'URL',
+    help: 'tcp://HOST:PORT or unix:///PATH, tried in order; without one only changes are tracked',
+  }),
+  state: required(path(), { placeholder: 'DIR', help: 'marks and identity; locked against a second agent' }),
+  mode: withDefault(choice('async'), 'async', {
+    placeholder: 'MODE',
+    help: 'async; semi-sync and sync are not built yet',
+  }),
+  'on-congestion': withDefault(choice('pull-ahead', 'block'), 'pull-ahead', {
+    placeholder: 'HOW',
+    help: 'window full: pull-ahead (mark, resync later) or block (writes wait)',
+  }),
+  'on-disconnect': withDefault(choice('continue'), 'continue', {
+    placeholder: 'HOW',
+    help: 'hub away: continue; freeze is not built yet',
+  }),
+  durability: withDefault(choice('host', 'process'), 'host', {
+    placeholder: 'WHAT',
+    help: 'marks survive a power cut of the host, or only a killed agent process',
+  }),
+  'hot-extents': withDefault(count({ min: 16, max: 16384 }), '1237', {
+    placeholder: 'N',
+    help: 'extents of 4 MiB that may be written to without waiting for a mark, per group',
+  }),
+  granularity: withDefault(size({ min: 4096, max: MIB }), '64KiB', {
+    placeholder: 'SIZE',
+    help: 'bytes per bit of the dirty bitmap, a power of two; fixed when the state directory is made',
+  }),
+  window: withDefault(size({ min: MIB, max: 64 * 1024 * MIB }), '64MiB', {
+    placeholder: 'SIZE',
+    help: 'records that the hub has not durably, at most; held in memory',
+  }),
+  'max-rate': withDefault(orWord('none', null, rate({ min: 64 * 1024, max: TIB })), 'none', {
+    placeholder: 'RATE',
+    help: 'bytes a second of a resync, at most',
+  }),
+  retries: withDefault(orWord('forever', Infinity, count({ max: 1_000_000 })), '5', {
+    placeholder: 'N',
+    help: 'tries to reach a lost upstream before waiting requests fail; forever',
+  }),
+  'retry-delay': withDefault(duration({ min: 1, max: 3_600_000 }), '2s', {
+    placeholder: 'TIME',
+    help: 'between these tries',
+  }),
+  'retry-exponential': withDefault(yesNo(), 'yes', {
+    placeholder: 'YES|NO',
+    help: 'the delay doubles from try to try',
+  }),
+  'request-timeout': withDefault(duration({ min: 100, max: 3_600_000 }), '30s', {
+    placeholder: 'TIME',
+    help: 'an upstream that answers nothing for so long is reconnected',
+  }),
+  http: optional(address(), { placeholder: 'ADDR', help: 'serve /metrics, /healthz and /status there' }),
+  ...logOptions,
+};
+
+export type RunValues = ValuesOf<typeof RUN_OPTIONS>;
+
+/** Throws a ConfigFault that names the option. */
+export function agentConfig(values: RunValues): AgentConfig {
+  const volumes = volumesOf(values);
+  const { granularity } = values;
+  if ((granularity & (granularity - 1)) !== 0) {
+    throw new ConfigFault('bad-value', `--granularity: "${granularity}" is not allowed, expected a power of two`);
+  }
+  for (const { name: volume, upstream } of volumes)
+    checked(`--upstream of volume ${volume}`, () => parseDeviceUri(upstream));
+  for (const uri of [...values.listen, ...volumes.flatMap(({ listen }) => listen)]) {
+    checked('--listen', () => {
+      const where = parseListenUri(uri);
+      if (!isLocalAddress(where)) {
+        throw new ConfigFault(
+          'address-not-allowed',
+          `${uri}: NBD has no TLS here yet, so only loopback and Unix sockets are served`,
+        );
+      }
+    });
+  }
+  for (const url of values.hub) checked('--hub', () => dialAddress(parseHubUrl(url)));
+  return {
+    group: values.group,
+    volumes,
+    listen: values.listen,
+    hubs: values.hub,
+    stateDirectory: values.state,
+    mode: values.mode,
+    onCongestion: values.onCongestion,
+    durability: values.durability,
+    hotExtents: values.hotExtents,
+    granularityBytes: granularity,
+    windowBytes: values.window,
+    maxBytesPerSecond: values.maxRate,
+    retries: values.retries,
+    retryDelayMs: values.retryDelay,
+    retryExponential: values.retryExponential,
+    requestTimeoutMs: values.requestTimeout,
+  };
+}
+
+function volumesOf(values: RunValues): readonly VolumeConfig[] {
+  const { volumes, upstream, listen } = values;
+  if (volumes === undefined) {
+    if (upstream === undefined) throw new ConfigFault('missing-option', '--upstream is missing: the real disk');
+    if (listen.length === 0) throw new ConfigFault('missing-option', '--listen is missing: what the VM connects to');
+    return [{ name: values.volume, upstream, listen: [] }];
+  }
+  if (upstream !== undefined) {
+    throw new ConfigFault('conflicting-options', '--upstream and volumes exclude each other: give one of them');
+  }
+  const made = volumes.map((volume) => ({
+    name: volume.name,
+    upstream: volume.upstream,
+    listen: volume.listen === undefined ? [] : Array.isArray(volume.listen) ? volume.listen : [volume.listen],
+  }));
+  const names = new Set<string>();
+  for (const volume of made) {
+    if (names.has(volume.name)) throw new ConfigFault('bad-value', `volumes: "${volume.name}" is there twice`);
+    names.add(volume.name);
+    if (volume.listen.length === 0 && listen.length === 0) {
+      throw new ConfigFault(
+        'missing-option',
+        `volumes: ${volume.name} has no listen, and there is no --listen for all`,
+      );
+    }
+  }
+  return made;
+}
+
+function checked(option: string, check: () => unknown): void {
+  try {
+    check();
+  } catch (thrown) {
+    if (!(thrown instanceof ConfigFault)) throw thrown;
+    throw new ConfigFault(thrown.code, `${option}: ${thrown.message}`, { cause: thrown });
+  }
+}
