@@ -1,64 +1,396 @@
 /**
- * The agent's dirty tracking: marks that are durable before a write goes upstream and cleared only with proof.
+ * The agent's dirty tracking: marks that are durable before a write goes upstream and cleared only with
+ * proof (docs/design.md, "Dirty tracking"). Wires the marks in memory to hot.log, the maps and the identity.
+ *
+ * Always holds:
+ *  - after kill -9, and with durability `host` after a power cut, at any moment: where upstream and the hub's
+ *    durable content differ is marked on the disk (SUPERSET);
+ *  - once the files have failed no write is let pass by a promise that they kept, until `distrust` is durable.
+ * Must not know: network, records' content, NBD.
  */
-import type { CorruptionFault, Platform } from '@rephub/platform';
-import type { ByteRange, Found, Identity, IdentityPatch, TrackerOptions } from './options.js';
+import { asError, type CorruptionFault, Fault, type Platform, StorageFault, type Timer } from '@rephub/platform';
+import { checkOptions } from './geometry.js';
+import { HOT_LOG_NAME, makeHotLog } from './hot-log.js';
+import { LogLoop } from './log-loop.js';
+import type { Marks } from './marks.js';
+import { factsOf, type OpenedState, openState } from './opening.js';
+import type { ByteRange, Found, Identity, IdentityPatch, TrackerHooks, TrackerOptions } from './options.js';
+import { PageWriter } from './page-writer.js';
 
-export abstract class Tracker {
-  /** Locks the directory, reads or makes the files, stores a new session number. Throws ConfigFault `state-in-use`, `state-foreign`, `wrong-size`. */
-  static open(_platform: Pick<Platform, 'clock' | 'files' | 'randomness'>, _options: TrackerOptions): Promise<Tracker> {
-    return Promise.reject(new Error('not yet built'));
+/** How long proven marks may stay on the disk before their pages are written again. */
+const TIDY_DELAY_MS = 1000;
+
+export class Tracker {
+  readonly found: Found;
+  /** One sentence for people: why `found` is what it is. */
+  readonly foundReason: string;
+  /** What was wrong with the files, when `found` is `untrusted`. */
+  readonly foundFaults: readonly CorruptionFault[];
+
+  readonly #platform: Pick<Platform, 'clock' | 'files'>;
+  readonly #directory: string;
+  readonly #hooks: TrackerHooks;
+  readonly #state: OpenedState;
+  readonly #marks: Marks;
+  readonly #loop: LogLoop;
+  readonly #pages: PageWriter;
+  #failure: Fault | null = null;
+  #isClosed = false;
+  /** A flush was asked for and none has completed since. */
+  #isFlushAsked = false;
+  #tidy: Timer | null = null;
+
+  /**
+   * Locks the directory, reads or makes the files, stores a new session number. Throws ConfigFault
+   * `state-in-use`, `state-foreign`, `wrong-size` and for wrong options; CorruptionFault `identity-version`;
+   * StorageFault. Every other corruption is told by `found` = `untrusted` and `foundFaults`: all is marked then.
+   */
+  static async open(
+    platform: Pick<Platform, 'clock' | 'files' | 'randomness'>,
+    options: TrackerOptions,
+  ): Promise<Tracker> {
+    const checked = checkOptions(options);
+    const state = await openState(platform, options, checked);
+    const tracker = new Tracker(platform, options, state);
+    if (state.marks.hot.slots === checked.hotExtents) return tracker;
+    await tracker.#resizeLog(checked.hotExtents);
+    return new Tracker(platform, options, await openState(platform, options, checked));
   }
 
-  abstract readonly found: Found;
-  /** One sentence for people: why `found` is what it is. */
-  abstract readonly foundReason: string;
-  /** What was wrong with the files found, when `found` is `untrusted`. */
-  abstract readonly foundFaults: readonly CorruptionFault[];
-  abstract readonly identity: Identity;
-  abstract saveIdentity(patch: IdentityPatch): Promise<void>;
+  private constructor(platform: Pick<Platform, 'clock' | 'files'>, options: TrackerOptions, state: OpenedState) {
+    this.#platform = platform;
+    this.#directory = options.directory;
+    this.#hooks = options.hooks;
+    this.#state = state;
+    this.#marks = state.marks;
+    this.found = state.found;
+    this.foundReason = state.reason;
+    this.foundFaults = state.faults;
+    const failed = (error: Error): void => this.#fail(error);
+    this.#loop = new LogLoop(state.log, state.marks, {
+      facts: () => factsOf(state.identity.stored, state.marks),
+      short: (coolable, isStarving) => this.#makeRoom(coolable, isStarving),
+      failed,
+    });
+    this.#pages = new PageWriter(state.marks, this.#loop, state.maps, {
+      restsOn: () => state.marks.durableNumber,
+      prepared: () => {
+        if (this.#loop.waiting > 0) this.#loop.kick();
+      },
+      failed,
+    });
+    this.#marks.onStale = () => this.#scheduleTidy();
+  }
+
+  get identity(): Identity {
+    const { agentId, session, group, line, restsOn, notes } = this.#state.identity.stored;
+    const { lastNumber, durableNumber } = this.#marks;
+    return {
+      agentId,
+      session,
+      group,
+      line,
+      lastNumber,
+      restsOn: Math.max(restsOn, durableNumber),
+      durableNumber,
+      notes,
+    };
+  }
+
+  /**
+   * Stores what the agent wants kept; durable when it resolves. With a new `line` the numbers given are taken as
+   * they are; else they only rise. Throws ConfigFault `identity-too-big`, StorageFault.
+   */
+  async saveIdentity(patch: IdentityPatch): Promise<void> {
+    const marks = this.#marks;
+    const durable = patch.durableNumber ?? patch.restsOn;
+    if (patch.line !== undefined)
+      marks.setNumbers(durable ?? marks.durableNumber, patch.lastNumber ?? marks.lastNumber);
+    else if (patch.lastNumber !== undefined) marks.noteLastNumber(patch.lastNumber);
+    const { line, lastNumber, durableNumber, restsOn } = { ...this.identity, ...patch };
+    const notes = patch.notes ?? this.#state.identity.stored.notes;
+    await this.#state.identity.save({
+      line,
+      notes,
+      durableNumber,
+      lastNumber,
+      restsOn: patch.line === undefined ? restsOn : (patch.restsOn ?? durableNumber),
+    });
+    // A crash from here on must not read numbers of the old line from hot.log.
+    if (patch.line !== undefined && this.#isUsable()) await this.#loop.commit();
+  }
+
+  // ---- writes
 
   /** Hot path: true when every extent of the range is hot; their in-flight counts are raised. Otherwise nothing changed. */
-  abstract begin(volume: number, offset: number, length: number): boolean;
-  /** Resolves when the range is hot durably and counted as in flight. Rejects with the fault when marks cannot be made durable. */
-  abstract activate(volume: number, offset: number, length: number): Promise<void>;
+  begin(volume: number, offset: number, length: number): boolean {
+    return this.#marks.begin(volume, offset, length);
+  }
+
+  /**
+   * Resolves when the range is hot, durably, and counted as in flight. Rejects with the fault once marks cannot be
+   * made durable: the write must wait then until `distrust` has resolved (and be begun again).
+   */
+  async activate(volume: number, offset: number, length: number): Promise<void> {
+    if (this.#marks.isDistrusted || this.begin(volume, offset, length)) return;
+    if (this.#failure !== null) throw this.#failure;
+    if (!this.#marks.isLarge(offset, length)) {
+      await this.#loop.activate(volume, offset, length);
+      return;
+    }
+    this.#marks.hold(volume, offset, length);
+    try {
+      await this.#pages.writeAdded();
+    } catch (thrown) {
+      this.#unlessDistrusted(asError(thrown));
+    }
+  }
+
   /** The write that `begin` or `activate` let pass is over. `number` 0: no record was made, `setDirty` has been called. */
-  abstract end(volume: number, offset: number, length: number, ticket: number, number: number): void;
+  end(volume: number, offset: number, length: number, ticket: number, number: number): void {
+    this.#marks.end(volume, offset, length, ticket, number);
+  }
+
   /** A rising counter; taken when an upstream write has completed. */
-  abstract takeTicket(): number;
-  /** Needs to be copied: fine bits, in memory; durable because the range is hot or marked already. */
-  abstract setDirty(volume: number, offset: number, length: number): void;
+  takeTicket(): number {
+    return this.#marks.takeTicket();
+  }
 
-  /** The next run of set bits at or after `from`, at most 1 GiB at once, clipped to the volume's size. */
-  abstract nextDirty(volume: number, from: number): ByteRange | null;
+  /** Needs to be copied: fine bits, in memory; durable because the range is hot, held or marked already. */
+  setDirty(volume: number, offset: number, length: number): void {
+    this.#marks.setDirty(volume, offset, length);
+  }
+
+  // ---- copying
+
+  /** The next run of set bits from the block of `from` on, at most 1 GiB at once, clipped to the volume's size. */
+  nextDirty(volume: number, from: number): ByteRange | null {
+    return this.#marks.nextDirty(volume, from);
+  }
+
   /** Clears the bits and adds a pending run; returns its id. Offset and end must lie on blocks (or the volume's end). */
-  abstract take(volume: number, offset: number, length: number): number;
+  take(volume: number, offset: number, length: number): number {
+    return this.#marks.take(volume, offset, length);
+  }
+
   /** The copy got a record. `ticket`: the highest given when upstream was read. */
-  abstract numbered(id: number, number: number, ticket: number): void;
-  abstract putBack(id: number): void;
-  /** Pending runs with a higher number, or without one, are dirty again. */
-  abstract putBackAbove(number: number): void;
+  numbered(id: number, number: number, ticket: number): void {
+    this.#marks.numbered(id, number, ticket);
+  }
 
-  abstract hubDurable(number: number): void;
-  /** A flush submitted after `ticket` was given has completed. */
-  abstract upstreamFlushed(ticket: number): void;
+  /** The copy came to nothing: its blocks are dirty again. */
+  putBack(id: number): void {
+    this.#marks.putBack(id);
+  }
 
-  abstract readonly dirtyBytes: number;
-  abstract readonly pendingBytes: number;
-  abstract readonly hotExtents: number;
-  abstract hasMarks(): boolean;
-  abstract anyDirty(volume?: number): boolean;
+  /**
+   * Records above this number are lost and will not be sent again: what they carried is dirty, copies (those
+   * without a number too) and guest writes alike.
+   */
+  putBackAbove(number: number): void {
+    this.#marks.putBackAbove(number);
+  }
+
+  // ---- proof
+
+  hubDurable(number: number): void {
+    this.#marks.hubDurable(number);
+    if (this.#marks.pending.count > 0) this.#scheduleTidy();
+    if (this.#loop.waiting > 0) this.#loop.kick();
+  }
+
+  /** A flush has completed that was submitted after `ticket` had been given. */
+  upstreamFlushed(ticket: number): void {
+    this.#isFlushAsked = false;
+    this.#marks.upstreamFlushed(ticket);
+    if (this.#loop.waiting > 0) this.#loop.kick();
+  }
+
+  // ---- figures
+
+  get dirtyBytes(): number {
+    return this.#marks.dirtyBytes;
+  }
+
+  get pendingBytes(): number {
+    return this.#marks.pendingBytes;
+  }
+
+  /** Extents that a crash now would mark. */
+  get hotExtents(): number {
+    return this.#marks.hot.used;
+  }
+
+  hasMarks(): boolean {
+    return this.#marks.hasMarks();
+  }
+
+  anyDirty(volume?: number): boolean {
+    return this.#marks.anyDirty(volume);
+  }
+
   /** Dirty, pending and hot, merged, in order: what a crash now would resync. */
-  abstract runs(volume: number): Iterable<ByteRange>;
+  runs(volume: number): Iterable<ByteRange> {
+    return this.#marks.runs(volume);
+  }
 
-  /** Every block of every volume. Bits are set at once; send nothing to the hub before it resolves (then it is durable). */
-  abstract markAll(): Promise<void>;
-  /** Untrusted, durably; then every write passes. Throws a StorageFault when even that cannot be stored. */
-  abstract distrust(reason: string): Promise<void>;
-  /** Cools every extent that can be cooled now, and writes what was cleared; resolves to how many stay hot. */
-  abstract coolIdle(): Promise<number>;
-  /** All writes have ended. True when no mark is left. Releases the directory. */
-  abstract closeClean(lastNumber: number): Promise<boolean>;
-  /** As a crash would leave it. Releases the directory. */
-  abstract close(): Promise<void>;
+  // ---- the rare
+
+  /** Every block of every volume. Bits are set at once; nothing may be sent to the hub before it resolves: then they are durable. */
+  async markAll(): Promise<void> {
+    this.#marks.markAll();
+    if (this.#marks.isDistrusted) return;
+    if (this.#failure !== null) throw this.#failure;
+    await this.#pages.writeAdded();
+  }
+
+  /**
+   * Untrusted, durably: the next start compares everything. From then on every write passes. Throws a StorageFault
+   * when even that cannot be stored; may be tried again.
+   */
+  async distrust(reason: string): Promise<void> {
+    if (this.#marks.isDistrusted) return;
+    try {
+      await this.#state.identity.save({ trusted: false, reason: reason.slice(0, 500), clean: false });
+    } catch (thrown) {
+      await this.#removeLog(asError(thrown));
+    }
+    this.#marks.distrust();
+    this.#loop.release();
+    const stopped = new StorageFault('untrusted', `marks are no longer kept: ${reason}`);
+    this.#pages.stop(stopped);
+    this.#loop.stop(stopped);
+    this.#tidy?.cancel();
+  }
+
+  /** Makes every idle extent cold, what it leaves behind durable, and writes what was cleared; resolves to how many stay hot. */
+  async coolIdle(): Promise<number> {
+    if (!this.#isUsable()) return this.hotExtents;
+    if (this.#marks.waitsForFlush()) this.#askForFlush();
+    await this.#pages.prepareAll();
+    await this.#loop.eraseCoolable();
+    await this.#pages.writeStale();
+    return this.hotExtents;
+  }
+
+  /**
+   * All writes have ended. Writes all marks and stores that the stop was in order, with the last number; true when
+   * no mark is left. Releases the directory in any case. A disk that fails meanwhile: untrusted, false, or a
+   * StorageFault when not even that can be stored.
+   */
+  async closeClean(lastNumber: number): Promise<boolean> {
+    this.#marks.noteLastNumber(lastNumber);
+    let isClean = false;
+    try {
+      if (this.#isUsable()) {
+        await this.coolIdle();
+        await this.#loop.commit();
+        isClean = !this.hasMarks();
+        const { durableNumber, restsOn } = this.identity;
+        await this.#state.identity.save({ lastNumber: this.#marks.lastNumber, durableNumber, restsOn, clean: isClean });
+      }
+    } catch (thrown) {
+      isClean = false;
+      await this.distrust(`state could not be stored at the end: ${asError(thrown).message}`);
+    } finally {
+      await this.close();
+    }
+    return isClean;
+  }
+
+  /** Leaves everything as a crash would. Releases the directory. */
+  async close(): Promise<void> {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#tidy?.cancel();
+    const closed = new StorageFault('closed', 'the tracker has been closed');
+    this.#failure ??= closed;
+    this.#pages.stop(closed);
+    this.#loop.stop(closed);
+    await this.#loop.settled();
+    await this.#pages.settled();
+    const { identity, log, maps, lock } = this.#state;
+    const outcomes = await Promise.allSettled([identity, log, ...maps.values()].map((file) => file.close()));
+    await lock.release();
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw asError(outcome.reason);
+  }
+
+  /** Another number of slots: everything is cooled, the log made anew, the directory released. */
+  async #resizeLog(slots: number): Promise<void> {
+    try {
+      await this.coolIdle();
+      if (this.#failure !== null) throw this.#failure;
+      await makeHotLog(
+        this.#platform.files,
+        `${this.#directory}/${HOT_LOG_NAME}`,
+        slots,
+        factsOf(this.#state.identity.stored, this.#marks),
+      );
+      if (this.found === 'clean') await this.#state.identity.save({ clean: true });
+    } finally {
+      await this.close();
+    }
+  }
+
+  #unlessDistrusted(error: Error): void {
+    if (!this.#marks.isDistrusted) throw error;
+  }
+
+  #isUsable(): boolean {
+    return this.#failure === null && !this.#marks.isDistrusted;
+  }
+
+  /** Few slots can be had. First ask for proof, which costs no marks; then make marks finer. */
+  #makeRoom(coolable: number, isStarving: boolean): void {
+    const { slots } = this.#marks.hot;
+    if (!this.#isFlushAsked && this.#marks.waitsForFlush()) this.#askForFlush();
+    if (isStarving || coolable < slots >> 3) this.#pages.prepare(slots >> 2);
+  }
+
+  #askForFlush(): void {
+    if (this.#isFlushAsked) return;
+    this.#isFlushAsked = true;
+    this.#hooks.wantsFlush();
+  }
+
+  #scheduleTidy(): void {
+    if (this.#tidy !== null || !this.#isUsable()) return;
+    this.#tidy = this.#platform.clock.after(TIDY_DELAY_MS, () => {
+      this.#tidy = null;
+      if (!this.#isUsable()) return;
+      const { pending, durableNumber } = this.#marks;
+      if (pending.waitsForFlush(durableNumber, this.#marks.flushedTicket)) this.#askForFlush();
+      this.#pages.writeStale().catch(() => undefined);
+    });
+  }
+
+  #fail(error: Error): void {
+    if (this.#failure !== null || this.#marks.isDistrusted) return;
+    const fault =
+      error instanceof Fault
+        ? error
+        : new StorageFault('state-failed', `state files failed: ${error.message}`, { cause: error });
+    this.#failure = fault;
+    this.#pages.stop(fault);
+    this.#loop.stop(fault);
+    this.#hooks.failed(fault);
+  }
+
+  /** The identity cannot be written: without hot.log the next start trusts nothing either. */
+  async #removeLog(why: Error): Promise<void> {
+    const { files } = this.#platform;
+    try {
+      await files.remove(`${this.#directory}/${HOT_LOG_NAME}`);
+      await files.syncDirectory(this.#directory);
+    } catch (thrown) {
+      const { message } = asError(thrown);
+      throw new StorageFault(
+        'cannot-distrust',
+        `cannot store that marks are lost: ${why.message}; nor remove hot.log: ${message}`,
+        {
+          cause: thrown,
+        },
+      );
+    }
+  }
 }

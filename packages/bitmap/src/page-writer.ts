@@ -1,0 +1,231 @@
+/**
+ * Writes pages of the fine bitmap: what extents leave behind when they are cooled, large ranges before they
+ * are written, and what proof has made superfluous.
+ *
+ * Always holds:
+ *  - a page is written only between a durable transaction that announces it and the next one without it;
+ *  - an extent becomes READY only after the images that hold its marks are durable;
+ *  - one batch of pages is under way at a time, so one of a page's two copies is always whole.
+ * Must not know: which write waits for what, network.
+ */
+import { asError } from '@rephub/platform';
+import { PAGE_BYTES, PAGE_HEADER_BYTES, PAGE_WORDS } from './geometry.js';
+import { PREPARING, READY } from './hot-set.js';
+import type { LogLoop } from './log-loop.js';
+import type { MapFile } from './map-file.js';
+import type { Marks, VolumeMarks } from './marks.js';
+import { MAX_ANNOUNCED, type PageRun } from './transaction.js';
+
+/** Pages written between one announcement and the next. */
+const BATCH_PAGES = 1024;
+/** Pages in flight at once. */
+const PARALLEL_PAGES = 32;
+
+export interface PageWriterHooks {
+  restsOn(): number;
+  /** Extents have become ready to be cooled. */
+  prepared(): void;
+  failed(error: Error): void;
+}
+
+interface Waiter {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class PageWriter {
+  readonly #marks: Marks;
+  readonly #loop: LogLoop;
+  readonly #maps: ReadonlyMap<number, MapFile>;
+  readonly #hooks: PageWriterHooks;
+  readonly #images: readonly Buffer[];
+  /** How many of the oldest extents are to be made ready. */
+  #toPrepare = 0;
+  #writesAdded = false;
+  #writesStale = false;
+  /** The newest transaction may still announce pages. */
+  #isAnnounced = false;
+  #waiters: Waiter[] = [];
+  #running: Promise<void> | null = null;
+  #stopped: Error | null = null;
+
+  constructor(marks: Marks, loop: LogLoop, maps: ReadonlyMap<number, MapFile>, hooks: PageWriterHooks) {
+    this.#marks = marks;
+    this.#loop = loop;
+    this.#maps = maps;
+    this.#hooks = hooks;
+    this.#images = Array.from({ length: PARALLEL_PAGES }, () => Buffer.from(new ArrayBuffer(PAGE_BYTES)));
+  }
+
+  /** Makes up to `count` of the extents used least recently ready to be cooled. */
+  prepare(count: number): void {
+    this.#toPrepare = Math.max(this.#toPrepare, count);
+    this.#kick();
+  }
+
+  /** Resolves when every mark that was added before this call is durable in the fine bitmap. */
+  writeAdded(): Promise<void> {
+    this.#writesAdded = true;
+    return this.#wait();
+  }
+
+  /** Resolves when the fine bitmap on the disk is as it was here at some moment after this call, or newer. */
+  writeStale(): Promise<void> {
+    this.#writesStale = true;
+    return this.#wait();
+  }
+
+  /** Resolves when all idle extents are ready to be cooled, those excepted that are written to meanwhile. */
+  prepareAll(): Promise<void> {
+    this.#toPrepare = this.#marks.hot.slots;
+    return this.#wait();
+  }
+
+  stop(error: Error): void {
+    this.#stopped = error;
+    for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
+  }
+
+  async settled(): Promise<void> {
+    await this.#running;
+  }
+
+  #wait(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiters.push({ resolve, reject });
+      this.#kick();
+    });
+  }
+
+  #kick(): void {
+    if (this.#stopped !== null) this.stop(this.#stopped);
+    else this.#running ??= this.#run();
+  }
+
+  async #run(): Promise<void> {
+    let waiters: Waiter[] = [];
+    try {
+      await Promise.resolve();
+      while (this.#stopped === null && (this.#toPrepare > 0 || this.#waiters.length > 0)) {
+        waiters = this.#waiters.splice(0);
+        const slots = this.#prepareSlots();
+        const runs = this.#pagesToWrite(slots);
+        for (const batch of batchesOf(runs)) await this.#writeBatch(batch);
+        // The announcement must be gone before somebody relies on these pages for good.
+        if (this.#isAnnounced && waiters.length > 0) {
+          await this.#loop.commit();
+          this.#isAnnounced = false;
+        }
+        for (const slot of slots) {
+          if (this.#marks.hot.readiness(slot) === PREPARING) this.#marks.hot.setReadiness(slot, READY);
+        }
+        this.#hooks.prepared();
+        for (const waiter of waiters.splice(0)) waiter.resolve();
+      }
+    } catch (thrown) {
+      const error = asError(thrown);
+      const isFirst = this.#stopped === null;
+      this.stop(error);
+      for (const waiter of waiters) waiter.reject(error);
+      if (isFirst) this.#hooks.failed(error);
+    } finally {
+      this.#running = null;
+    }
+  }
+
+  /** Prepares the oldest idle extents; returns those that need pages to be written first. */
+  #prepareSlots(): number[] {
+    const { hot } = this.#marks;
+    const preparing: number[] = [];
+    let left = this.#toPrepare;
+    this.#toPrepare = 0;
+    for (let slot = hot.oldest(); slot >= 0 && left > 0; slot = hot.newerThan(slot)) {
+      if (!hot.isIdle(slot)) continue;
+      left -= 1;
+      if (this.#marks.canCool(slot)) continue;
+      this.#marks.prepare(slot);
+      if (hot.readiness(slot) === PREPARING) preparing.push(slot);
+    }
+    return preparing;
+  }
+
+  #pagesToWrite(slots: readonly number[]): PageRun[] {
+    const wanted = new Map<VolumeMarks, Set<number>>(this.#marks.volumes.map((volume) => [volume, new Set()]));
+    for (const slot of slots) {
+      const { volume, first, last } = this.#marks.pagesOf(slot);
+      for (let page = first; page <= last; page += 1) {
+        if (this.#marks.lacksMarks(volume, page)) wanted.get(volume)?.add(page);
+      }
+    }
+    const [writesAdded, writesStale] = [this.#writesAdded, this.#writesStale];
+    this.#writesAdded = false;
+    this.#writesStale = false;
+    for (const [volume, pages] of wanted) {
+      if (!writesAdded && !writesStale) break;
+      for (let page = 0; page < volume.geometry.pages; page += 1) {
+        const isWanted = writesStale ? this.#marks.isStale(volume, page) : this.#marks.lacksMarks(volume, page);
+        if (isWanted) pages.add(page);
+      }
+    }
+    return [...wanted].flatMap(([{ geometry }, pages]) => runsOf(geometry.index, pages));
+  }
+
+  async #writeBatch(batch: readonly PageRun[]): Promise<void> {
+    this.#loop.announce(batch);
+    this.#isAnnounced = true;
+    await this.#loop.commit();
+    const pages = batch.flatMap((run) =>
+      Array.from({ length: run.count }, (_, index) => ({
+        volume: this.#marks.volume(run.volume),
+        page: run.first + index,
+      })),
+    );
+    for (let at = 0; at < pages.length; at += PARALLEL_PAGES) {
+      await Promise.all(
+        pages.slice(at, at + PARALLEL_PAGES).map(({ volume, page }, index) => this.#writePage(volume, page, index)),
+      );
+    }
+    for (const index of new Set(batch.map(({ volume }) => volume))) await this.#maps.get(index)?.sync();
+    for (const { volume, page } of pages) this.#marks.pageWritten(volume, page);
+    this.#loop.announce([]);
+  }
+
+  async #writePage(volume: VolumeMarks, page: number, imageIndex: number): Promise<void> {
+    const image = this.#images[imageIndex];
+    const map = this.#maps.get(volume.geometry.index);
+    if (image === undefined || map === undefined) return;
+    this.#marks.composePage(volume, page, new Uint32Array(image.buffer, PAGE_HEADER_BYTES, PAGE_WORDS));
+    await map.writePage(page, image, this.#hooks.restsOn());
+  }
+}
+
+/** The pages as runs, in order. */
+function runsOf(volume: number, pages: ReadonlySet<number>): PageRun[] {
+  const runs: { volume: number; first: number; count: number }[] = [];
+  for (const page of [...pages].sort((a, b) => a - b)) {
+    const last = runs.at(-1);
+    if (last !== undefined && last.first + last.count === page) last.count += 1;
+    else runs.push({ volume, first: page, count: 1 });
+  }
+  return runs;
+}
+
+/** Runs cut and grouped so that each group can be announced at once. */
+function* batchesOf(runs: readonly PageRun[]): Generator<PageRun[]> {
+  let batch: PageRun[] = [];
+  let pages = 0;
+  for (const run of runs) {
+    for (let done = 0; done < run.count;) {
+      if (batch.length === MAX_ANNOUNCED || pages === BATCH_PAGES) {
+        yield batch;
+        batch = [];
+        pages = 0;
+      }
+      const count = Math.min(run.count - done, BATCH_PAGES - pages);
+      batch.push({ volume: run.volume, first: run.first + done, count });
+      done += count;
+      pages += count;
+    }
+  }
+  if (batch.length > 0) yield batch;
+}
