@@ -56,7 +56,7 @@ export const helloSchema = z.object({
   /** Drawn anew by every agent process: tells a reconnect from a second process on a copied state directory. */
   nonce: uuid,
   line: lineSchema,
-  /** The highest number that this agent knows to have been used on its line. */
+  /** The highest number that this agent knows to have been used on its line, or, better after a crash, the highest that may have been. */
   lastNumber: count,
   /** The number on which cleared marks rest: a hub that has less came back older. */
   restsOn: count,
