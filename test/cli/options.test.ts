@@ -1,0 +1,176 @@
+// What the commands refuse at start: each wrong option, URI, environment variable and YAML key, by name, with exit code 2
+// and before anything is touched.
+import { existsSync } from 'node:fs';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { command, type CommandName } from '../kit/commands.js';
+import { tempDir } from '../kit/temp-dir.js';
+import { testScope } from '../kit/test-scope.js';
+
+const AGENT = {
+  '--group': 'vm1',
+  '--upstream': 'file:/nonexistent/disk.raw',
+  '--listen': 'nbd+unix:///?socket=/nonexistent/agent.sock',
+  '--hub': 'tcp://127.0.0.1:9',
+};
+const HUB = { '--listen': 'tcp://127.0.0.1:0', '--http': '127.0.0.1:0' };
+
+/** What is given, and what the refusal must name. */
+type Case = readonly [given: Readonly<Record<string, string | undefined>>, ...named: readonly string[]];
+
+const wrongForAgent: readonly Case[] = [
+  [{ '--group': undefined }, '--group'],
+  [{ '--upstream': undefined }, '--upstream'],
+  [{ '--listen': undefined }, '--listen'],
+  [{ '--state': undefined }, '--state'],
+  [{ '--group': 'bad name' }, '--group', 'bad name'],
+  [{ '--group': 'latest' }, '--group', 'latest'],
+  [{ '--volume': '../up' }, '--volume', '../up'],
+  [{ '--upstream': 'http://h/x' }, '--upstream', 'http://h/x'],
+  [{ '--upstream': 'nbd://h:99999/x' }, '--upstream', '99999'],
+  [{ '--upstream': 'nbd+unix:///x' }, '--upstream', 'socket'],
+  [{ '--upstream': 'file:' }, '--upstream'],
+  [{ '--listen': 'somewhere' }, '--listen', 'somewhere'],
+  [{ '--hub': 'http://h:1' }, '--hub', 'http://h:1'],
+  [{ '--hub': 'tcp://h' }, '--hub', 'tcp://h'],
+  [{ '--mode': 'never' }, '--mode', 'never'],
+  [{ '--on-congestion': 'panic' }, '--on-congestion', 'panic', 'pull-ahead'],
+  [{ '--durability': 'hope' }, '--durability', 'hope'],
+  [{ '--window': 'banana' }, '--window', 'banana'],
+  [{ '--window': '-1MiB' }, '--window', '-1MiB'],
+  [{ '--granularity': '3000' }, '--granularity', '3000'],
+  [{ '--hot-extents': '0' }, '--hot-extents', '0'],
+  [{ '--hot-extents': '1e99' }, '--hot-extents', '1e99'],
+  [{ '--retries': '-2' }, '--retries', '-2'],
+  [{ '--retry-delay': '2parsecs' }, '--retry-delay', '2parsecs'],
+  [{ '--request-timeout': '' }, '--request-timeout'],
+  [{ '--max-rate': '0' }, '--max-rate'],
+  [{ '--frobnicate': '1' }, '--frobnicate'],
+];
+
+const wrongForHub: readonly Case[] = [
+  [{ '--data': undefined }, '--data'],
+  [{ '--listen': 'nowhere' }, '--listen', 'nowhere'],
+  [{ '--listen': 'tcp://0.0.0.0:9010' }, '--listen', '0.0.0.0', '--insecure'],
+  [{ '--nbd': 'nbd://0.0.0.0:10809' }, '--nbd', '0.0.0.0', '--insecure'],
+  [{ '--nbd': 'tcp://127.0.0.1:1' }, '--nbd', 'tcp://127.0.0.1:1'],
+  [{ '--http': '127.0.0.1:banana' }, '--http', 'banana'],
+  [{ '--http': '0.0.0.0:9011' }, '--http', '0.0.0.0', '--insecure'],
+  [{ '--retention': 'forever and a day' }, '--retention', 'forever and a day'],
+  [{ '--journal-max': 'lots' }, '--journal-max', 'lots'],
+  [{ '--frobnicate': '1' }, '--frobnicate'],
+];
+
+function flags(options: Readonly<Record<string, string | undefined>>): readonly string[] {
+  return Object.entries(options).flatMap(([name, value]) => (value === undefined ? [] : [`${name}=${value}`]));
+}
+
+async function refused(
+  name: CommandName,
+  args: readonly string[],
+  named: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const result = await command(name, args, { env, timeoutMs: 15_000 });
+  expect(result.code, `${args.join(' ')}\n${result.stderr}${result.stdout}`).toBe(2);
+  expect(result.stdout).toBe('');
+  for (const text of named) expect(result.stderr).toContain(text);
+  // One line for people, not the place in the code.
+  expect(result.stderr).not.toMatch(/\n\s+at /);
+}
+
+test.for(wrongForAgent)('repagent run refuses %j', async ([given, ...named]) => {
+  const state = join(await tempDir(testScope()), 'state');
+  await refused('repagent', ['run', ...flags({ ...AGENT, '--state': state, ...given })], named);
+  expect(existsSync(state)).toBe(false);
+});
+
+test.for(wrongForHub)('rephub serve refuses %j', async ([given, ...named]) => {
+  const data = join(await tempDir(testScope()), 'data');
+  await refused('rephub', ['serve', ...flags({ ...HUB, '--data': data, ...given })], named);
+  expect(existsSync(data)).toBe(false);
+});
+
+test.for<readonly [string, ...(readonly string[])]>([
+  ['windw: 1MiB', 'windw', 'window'],
+  ['window: banana', 'window', 'banana'],
+  ['volumes: [{name: a, upstrem: "file:/x"}]', 'upstrem'],
+  ['volumes: [{name: "a b", upstream: "file:/x"}]', 'a b'],
+  ['volumes: [{name: a, upstream: "file:/x"}, {name: a, upstream: "file:/y"}]', 'a'],
+  ['volumes: 7', 'volumes'],
+  ['window: [1, 2]', 'window'],
+  ['window: {', 'agent.yaml'],
+  ['just text', 'agent.yaml'],
+])('repagent run refuses a file with %j', async ([line, ...named]) => {
+  const dir = await tempDir(testScope());
+  const file = join(dir, 'agent.yaml');
+  await writeFile(
+    file,
+    `group: vm1\nlisten: ["${AGENT['--listen']}"]\n${line.startsWith('volumes') ? '' : 'upstream: "file:/nonexistent"\n'}${line}\n`,
+  );
+  await refused('repagent', ['run', '-c', file, `--state=${join(dir, 'state')}`], named);
+});
+
+test('a file that is not there is named', async () => {
+  await refused('repagent', ['run', '-c', '/nonexistent/vm1.yaml'], ['/nonexistent/vm1.yaml']);
+});
+
+test('a wrong environment variable is named as such', async () => {
+  const state = join(await tempDir(testScope()), 'state');
+  await refused('repagent', ['run', ...flags({ ...AGENT, '--state': state })], ['REPAGENT_WINDOW', 'banana'], {
+    REPAGENT_WINDOW: 'banana',
+  });
+});
+
+test.for<readonly [CommandName, readonly string[]]>([
+  ['repagent', []],
+  ['repagent', ['fly']],
+  ['repagent', ['status']],
+  ['rephub', []],
+  ['rephub', ['fly']],
+  ['failover-test', []],
+  ['failover-test', ['vm1', '--timeout', 'soon']],
+])('%s %j is wrong usage', async ([name, args]) => {
+  const result = await command(name, args, { timeoutMs: 15_000 });
+  expect(result.code, result.stdout + result.stderr).toBe(2);
+});
+
+test.for<readonly [CommandName, readonly string[]]>([
+  ['repagent', []],
+  ['repagent', ['run']],
+  ['repagent', ['status']],
+  ['rephub', []],
+  ['rephub', ['serve']],
+  ['rephub', ['status']],
+  ['rephub', ['groups']],
+  ['failover-test', []],
+])('%s %j has --help, and every command a --version', async ([name, args]) => {
+  const help = await command(name, [...args, '--help'], { timeoutMs: 15_000 });
+  expect(help).toMatchObject({ code: 0, stderr: '' });
+  expect(help.stdout).toContain(name);
+  if (args.length === 0) expect((await command(name, ['--version'])).stdout).toMatch(/^\S*\s?\d+\.\d+\.\d+/);
+});
+
+test('flag beats environment beats file beats default, and --print-config shows the outcome', async () => {
+  const dir = await tempDir(testScope());
+  const file = join(dir, 'agent.yaml');
+  await writeFile(file, 'group: vm1\nupstream: "file:/nonexistent"\nwindow: 3MiB\nretries: 7\non-congestion: block\n');
+  const args = [
+    'run',
+    '-c',
+    file,
+    `--listen=${AGENT['--listen']}`,
+    `--state=${join(dir, 'state')}`,
+    '--retries=9',
+    '--print-config',
+  ];
+  const result = await command('repagent', args, {
+    env: { REPAGENT_RETRIES: '8', REPAGENT_ON_CONGESTION: 'pull-ahead' },
+  });
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  expect(result.stdout).toMatch(/retries"?: *9/);
+  expect(result.stdout).toMatch(/on-congestion"?: *"?pull-ahead/);
+  expect(result.stdout).toMatch(/window"?: *"?(3 ?MiB|3145728)/);
+  expect(existsSync(join(dir, 'state'))).toBe(false);
+});

@@ -1,0 +1,94 @@
+// SUPERSET, NOFULL: the agent is killed hard under load; its client, a QEMU with reconnect-delay, only waits; at most the
+// hot extents are sent again.
+import { expect, test } from 'vitest';
+import { filledDisk } from '../kit/filled-disk.js';
+import { startLoad } from '../kit/load.js';
+import { qemuNbd, qemuPassThrough } from '../kit/peers.js';
+import { compareWithReplica, startSystem } from '../kit/rephub-system.js';
+import { testScope } from '../kit/test-scope.js';
+
+const MiB = 1 << 20;
+const TOUCHED = 16 * MiB;
+const EXTENT = 4 * MiB;
+
+test(
+  'killed and restarted once: the guest sees no error, the resync is bounded, the disks are equal',
+  { timeout: 120_000 },
+  async () => {
+    const scope = testScope();
+    const upstream = await qemuNbd(scope, await filledDisk(scope, 128 * MiB));
+    const { hub, agent } = await startSystem(scope, upstream.uri);
+    const before = await hub.status('vm1');
+    const guest = await qemuPassThrough(scope, agent.address, { reconnectDelaySeconds: 60 });
+    const running = await startLoad(scope, guest.uri, {
+      pattern: 'randwrite',
+      blockBytes: 4096,
+      depth: 16,
+      sizeBytes: TOUCHED,
+      offsetBytes: 32 * MiB,
+      ratePerSecond: 1000,
+      verify: true,
+    });
+    await hub.waitFor('vm1', 'some writes to arrive', ({ seq }) => seq > before.seq + 200);
+    await agent.child.killHard();
+    await hub.waitFor('vm1', 'the hub to notice', ({ agentConnected }) => !agentConnected);
+    await agent.start();
+    expect((await running.finished()).errors).toBe(0);
+    const after = await agent.waitUntilProtected();
+    await guest.child.stop();
+    expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+    expect(after.lastResync?.finishedAt).not.toBe(before.lastResync?.finishedAt);
+    // fio starts at an extent's edge; what was hot is what it touched, the file system's size is eight times that.
+    expect((after.lastResync?.bytesSent ?? 0) + (after.lastResync?.bytesCompared ?? 0)).toBeLessThanOrEqual(
+      TOUCHED + EXTENT,
+    );
+    expect(after.generation).toBe(before.generation);
+  },
+);
+
+test('killed again while it resyncs: marks of both runs hold', { timeout: 180_000 }, async () => {
+  const scope = testScope();
+  const upstream = await qemuNbd(scope, await filledDisk(scope, 64 * MiB));
+  const { hub, agent } = await startSystem(scope, upstream.uri);
+  const guest = await qemuPassThrough(scope, agent.address, { reconnectDelaySeconds: 60 });
+  const running = await startLoad(scope, guest.uri, {
+    pattern: 'randwrite',
+    blockBytes: 4096,
+    depth: 8,
+    sizeBytes: TOUCHED,
+    seconds: 8,
+    ratePerSecond: 800,
+  });
+  for (let round = 0; round < 3; round += 1) {
+    const { seq } = await hub.status('vm1');
+    await hub.waitFor('vm1', 'writes to arrive', (status) => status.seq > seq + 50);
+    await agent.child.killHard();
+    await agent.start();
+  }
+  expect((await running.finished()).errors).toBe(0);
+  await agent.waitUntilProtected();
+  await guest.child.stop();
+  expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+});
+
+test('stopped in order and started again: nothing is sent again', { timeout: 60_000 }, async () => {
+  const scope = testScope();
+  const upstream = await qemuNbd(scope, await filledDisk(scope, 32 * MiB));
+  const { hub, agent } = await startSystem(scope, upstream.uri);
+  const guest = await qemuPassThrough(scope, agent.address, { reconnectDelaySeconds: 60 });
+  const first = await startLoad(scope, guest.uri, {
+    pattern: 'randwrite',
+    blockBytes: 4096,
+    depth: 8,
+    sizeBytes: 4 * MiB,
+  });
+  await first.finished();
+  const before = await agent.waitUntilProtected();
+  await guest.child.stop();
+  expect(await agent.child.stop()).toEqual({ code: 0, signal: null });
+  await agent.start();
+  const after = await agent.waitUntilProtected();
+  expect(after.counters['copiedBytes']).toBe(0);
+  expect(after.durableSeq).toBeGreaterThanOrEqual(before.durableSeq);
+  expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+});
