@@ -25,14 +25,17 @@ import { ReceiveBuffers } from './receive-buffers.js';
 const KEEP_ALIVE_MS = 30_000;
 const STALE_PROBE_MS = 2_000;
 
-/** The sockets of this machine. */
-export function nodeNetwork(): Network {
-  return { connect, listen };
+/**
+ * The sockets of this machine. Without `ownMemory`, accepted connections read into memory that Node chooses,
+ * as they do where this Node has no way to choose it.
+ */
+export function nodeNetwork(ownMemory = true): Network {
+  return { connect, listen: (address, accept) => listen(address, accept, ownMemory) };
 }
 
 /** Listens on a socket that is open and bound already (systemd's LISTEN_FDS). Throws as `listen` does. */
 export function adoptListener(fd: number, accept: (connection: Connection) => void): Promise<Listener> {
-  return listenOn({ fd }, `descriptor ${fd}`, accept);
+  return listenOn({ fd }, `descriptor ${fd}`, accept, true);
 }
 
 /** Where a socket's incoming chunks go; set once there is a connection. */
@@ -125,11 +128,16 @@ function aborted(name: string): LinkFault {
   return new LinkFault('connect-aborted', `connecting to ${name} was given up`, { retryable: false });
 }
 
-async function listen(address: Address, accept: (connection: Connection) => void): Promise<Listener> {
+async function listen(
+  address: Address,
+  accept: (connection: Connection) => void,
+  ownMemory: boolean,
+): Promise<Listener> {
   const name = formatAddress(address);
-  if (address.kind === 'tcp') return await listenOn({ host: address.host, port: address.port }, name, accept);
+  if (address.kind === 'tcp')
+    return await listenOn({ host: address.host, port: address.port }, name, accept, ownMemory);
   try {
-    return await listenOn({ path: address.path }, name, accept);
+    return await listenOn({ path: address.path }, name, accept, ownMemory);
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     if (errnoName(cause) !== 'EADDRINUSE' || !(await isStaleSocket(address.path))) throw error;
@@ -137,7 +145,7 @@ async function listen(address: Address, accept: (connection: Connection) => void
   await unlink(address.path).catch((error: unknown) => {
     if (errnoName(error) !== 'ENOENT') throw listenFault(name, error);
   });
-  return await listenOn({ path: address.path }, name, accept);
+  return await listenOn({ path: address.path }, name, accept, ownMemory);
 }
 
 /** A socket's name left behind by a process that is gone: nobody answers. Any other file is not ours to remove. */
@@ -154,10 +162,15 @@ async function isStaleSocket(path: string): Promise<boolean> {
 
 type Where = { fd: number } | { host: string; port: number } | { path: string };
 
-function listenOn(where: Where, name: string, accept: (connection: Connection) => void): Promise<Listener> {
+function listenOn(
+  where: Where,
+  name: string,
+  accept: (connection: Connection) => void,
+  ownMemory: boolean,
+): Promise<Listener> {
   return new Promise((resolve, reject) => {
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (socket) => {
-      accept(accepted(socket, name));
+      accept(accepted(socket, name, ownMemory));
     });
     const onError = (error: Error): void => reject(listenFault(name, error));
     server.once('error', onError);
@@ -197,12 +210,12 @@ interface SocketWithHandle {
   _handle?: object | null;
 }
 
-function accepted(socket: Socket, listenerName: string): Connection {
+function accepted(socket: Socket, listenerName: string, ownMemory: boolean): Connection {
   const { remoteAddress: host, remotePort: port } = socket;
   const isTcp = host !== undefined && port !== undefined;
   const peer = isTcp ? formatAddress({ kind: 'tcp', host, port }) : `${listenerName} (client)`;
   if (isTcp) socket.setKeepAlive(true, KEEP_ALIVE_MS);
-  return rewrapped(socket, peer) ?? bind(socket, peer, null);
+  return (ownMemory ? rewrapped(socket, peer) : null) ?? bind(socket, peer, null);
 }
 
 /**
