@@ -17,7 +17,7 @@ const BY_CODE: Readonly<Record<string, ErrorStatus>> = {
   'no-consistent-point': 409,
   'not-owned': 409,
   'no-nbd-listener': 409,
-  'agent-not-connected': 409,
+  'agent-not-connected': 503,
   'agent-gone': 502,
   'read-timeout': 504,
   'read-unreadable': 502,

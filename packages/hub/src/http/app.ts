@@ -105,6 +105,9 @@ export function httpApp(options: AppOptions): Hono {
     const group = groupOf(hub, context);
     const { volume, offset, length, timeoutSeconds } = await bodyOf(context, readSchema);
     const answer = await group.readRegion({ volume, offset, length, timeoutMs: timeoutSeconds * 1000 });
+    if (context.req.header('accept')?.includes('application/json') === true) {
+      return context.json({ seq: answer.seq, data: answer.bytes.toString('base64') });
+    }
     return context.body(new Uint8Array(answer.bytes), 200, {
       'content-type': 'application/octet-stream',
       'x-rephub-seq': String(answer.seq),

@@ -34,7 +34,7 @@ test('a new directory gets an identity, and keeps it', async () => {
 test('an identity that was told survives a power cut', async () => {
   const { files, randomness } = await world();
   const made = await openIdentity(files, randomness, '/data');
-  const after = files.crash({ seed: 1, fate: 'lost' });
+  const after = files.crash({ seed: 1, fate: 'lose' });
   expect(await openIdentity(after, randomness, '/data')).toEqual(made);
 });
 

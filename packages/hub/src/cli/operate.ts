@@ -1,0 +1,90 @@
+/** `rephub resync`, `enroll`, `forget` and `test drop`: an operator's words to the hub. */
+import { command, flag, formatSize } from '@rephub/command';
+import { askGroups, askHub, hubOption } from './api.js';
+import { confirm } from './confirm.js';
+
+const groupArgument = { name: 'GROUP', help: 'the group' };
+const yes = flag({ help: 'do it without asking', inFile: false });
+
+export const resyncCommand = command({
+  name: 'resync',
+  summary: 'ask the agent to send again what may differ',
+  arguments: [groupArgument],
+  options: { ...hubOption, full: flag({ help: 'send everything again', inFile: false }), yes },
+  run: async (values, context) => {
+    const name = context.arguments[0] ?? '';
+    if (values.full) {
+      const [group] = await askGroups(values.http, context, name);
+      const bytes = group?.volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0) ?? 0;
+      await confirm(
+        `All of group ${name} would be read and sent again: up to ${formatSize(bytes)}. The last good point stays open meanwhile.`,
+        values.yes,
+        context,
+      );
+    }
+    await askHub(values.http, context, { method: 'POST', path: `${pathOf(name)}/resync`, body: { full: values.full } });
+    context.out(
+      `the agent of ${name} was asked for a ${values.full ? 'full ' : ''}resync; see rephub status ${name}\n`,
+    );
+    return undefined;
+  },
+});
+
+export const enrollCommand = command({
+  name: 'enroll',
+  summary: 'let the next unknown agent take the group over',
+  arguments: [groupArgument],
+  options: hubOption,
+  run: async (values, context) => {
+    const name = context.arguments[0] ?? '';
+    await askHub(values.http, context, { method: 'POST', path: `${pathOf(name)}/enroll`, body: {} });
+    context.out(`the next unknown agent that connects for ${name} takes it over\n`);
+    return undefined;
+  },
+});
+
+export const forgetCommand = command({
+  name: 'forget',
+  summary: 'remove a group with all its data',
+  arguments: [groupArgument],
+  options: { ...hubOption, yes },
+  run: async (values, context) => {
+    const name = context.arguments[0] ?? '';
+    const [group] = await askGroups(values.http, context, name);
+    const volumes = group?.volumes.map((volume) => `${volume.name} (${formatSize(volume.sizeBytes)})`).join(', ');
+    const last = group?.consistentTime ?? 'never';
+    await confirm(
+      `Group ${name} would be removed: replicas of ${volumes ?? 'no volume'}, last consistent point ${last}, ` +
+        `${formatSize(group?.journalBytes ?? 0)} of journal, ${group?.tests.length ?? 0} open tests. There is no way back. ` +
+        'Its agent, if it is still there, begins again with a first sync.',
+      values.yes,
+      context,
+    );
+    await askHub(values.http, context, {
+      method: 'POST',
+      path: `${pathOf(name)}/forget`,
+      body: { confirm: name },
+      timeoutMs: 120_000,
+    });
+    context.out(`group ${name} is gone\n`);
+    return undefined;
+  },
+});
+
+export const dropTestCommand = command({
+  name: 'test drop',
+  summary: 'end a failover test that was kept open',
+  arguments: [groupArgument, { name: 'NAME', help: 'the test' }],
+  options: hubOption,
+  run: async (values, context) => {
+    const [name = '', test = ''] = context.arguments;
+    const path = `${pathOf(name)}/tests/${encodeURIComponent(test)}`;
+    await askHub(values.http, context, { method: 'DELETE', path, timeoutMs: 60_000 });
+    context.out(`test ${test} of ${name} is gone\n`);
+    return undefined;
+  },
+});
+
+function pathOf(group: string): string {
+  return `/groups/${encodeURIComponent(group)}`;
+}

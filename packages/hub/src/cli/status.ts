@@ -1,0 +1,112 @@
+/** `rephub status` and `rephub groups`. */
+import {
+  command,
+  type CommandContext,
+  flag,
+  formatDuration,
+  formatJson,
+  formatSize,
+  formatTable,
+  type ValuesOf,
+} from '@rephub/command';
+import type { GroupStatus } from '../group/group-status.js';
+import { askGroups, hubOption } from './api.js';
+
+const WATCH_EVERY_MS = 1000;
+
+const statusOptions = {
+  ...hubOption,
+  json: flag({ help: 'print JSON', inFile: false }),
+  watch: flag({ help: 'print it again every second, until interrupted', inFile: false }),
+};
+
+export const statusCommand = command({
+  name: 'status',
+  summary: 'how well each group is protected',
+  arguments: [{ name: 'GROUP', help: 'only this one', optional: true }],
+  options: statusOptions,
+  run: async (values, context) => {
+    do {
+      const text = await statusText(values, context);
+      // To a terminal the new table goes over the old one; to a pipe one after the other.
+      context.out(values.watch && !values.json && process.stdout.isTTY ? `\x1b[H\x1b[2J${text}` : text);
+      if (values.watch) await new Promise((resolve) => setTimeout(resolve, WATCH_EVERY_MS));
+    } while (values.watch);
+    return undefined;
+  },
+});
+
+async function statusText(values: ValuesOf<typeof statusOptions>, context: CommandContext): Promise<string> {
+  const groups = await askGroups(values.http, context, context.arguments[0]);
+  if (values.json) return values.watch ? `${JSON.stringify({ groups })}\n` : formatJson({ groups });
+  const rows = groups.map((group) => [
+    group.name,
+    group.state,
+    rpoText(group),
+    group.lagBytes === null ? '?' : formatSize(group.lagBytes),
+    String(group.durableSeq),
+    resyncText(group),
+    group.reason,
+  ]);
+  return formatTable(
+    [
+      { title: 'GROUP' },
+      { title: 'STATE' },
+      { title: 'RPO', right: true },
+      { title: 'LAG', right: true },
+      { title: 'DURABLE', right: true },
+      { title: 'RESYNC' },
+      { title: 'REASON' },
+    ],
+    rows,
+    { width: process.stdout.columns || 120, whenEmpty: 'no groups yet: start an agent with --hub' },
+  );
+}
+
+function rpoText(group: GroupStatus): string {
+  if (group.rpoSeconds !== null) return formatDuration(group.rpoSeconds * 1000);
+  return group.state === 'unknown' ? `≥ ${formatDuration(group.rpoAtLeastSeconds * 1000)}` : '?';
+}
+
+function resyncText({ resync }: GroupStatus): string {
+  if (resync === null) return '-';
+  const percent = resync.bytesTotal === 0 ? 100 : Math.floor((100 * resync.bytesDone) / resync.bytesTotal);
+  const eta = resync.etaSeconds === null ? '' : `, ${formatDuration(resync.etaSeconds * 1000)} left`;
+  return `${percent} % of ${formatSize(resync.bytesTotal)}${eta}`;
+}
+
+export const groupsCommand = command({
+  name: 'groups',
+  summary: 'the groups and their volumes',
+  options: { ...hubOption, json: flag({ help: 'print JSON', inFile: false }) },
+  run: async (values, context) => {
+    const groups = await askGroups(values.http, context, undefined);
+    if (values.json) {
+      context.out(formatJson({ groups }));
+      return undefined;
+    }
+    const rows = groups.flatMap((group) =>
+      group.volumes.map((volume) => [
+        group.name,
+        volume.name,
+        formatSize(volume.sizeBytes),
+        group.state,
+        group.generation ?? '-',
+      ]),
+    );
+    context.out(
+      formatTable(
+        [
+          { title: 'GROUP' },
+          { title: 'VOLUME' },
+          { title: 'SIZE', right: true },
+          { title: 'STATE' },
+          { title: 'GENERATION' },
+        ],
+        rows,
+        { width: process.stdout.columns || 120, whenEmpty: 'no groups yet: start an agent with --hub' },
+      ),
+    );
+    return undefined;
+  },
+});
