@@ -20,6 +20,9 @@ export interface HeartbeatOptions {
   dead(silentMs: number): void;
 }
 
+/** What is due within this time is due now: a timer that came a rounding error early must not be set again for it. */
+const SLACK_MS = 0.5;
+
 export class Heartbeat {
   readonly #options: HeartbeatOptions;
   readonly #clock: Clock;
@@ -107,7 +110,7 @@ export class Heartbeat {
     const lateMs = now - this.#expectedAt;
     if (lateMs > this.#intervalMs) this.#silentFrom = Math.min(now, this.#silentFrom + lateMs);
     const silentMs = now - this.#silentFrom;
-    if (!this.#deaf && silentMs >= this.#limitMs()) {
+    if (!this.#deaf && silentMs >= this.#limitMs() - SLACK_MS) {
       if (lateMs <= this.#intervalMs) {
         this.stop();
         this.#options.dead(silentMs);
@@ -116,7 +119,7 @@ export class Heartbeat {
       // Late, and the limit reached just now: one more interval to read what has come.
       this.#silentFrom = now - this.#limitMs() + this.#intervalMs;
     }
-    if (now >= this.#nextBeatAt) {
+    if (now >= this.#nextBeatAt - SLACK_MS) {
       // From now, not from when it was due: after a stop the missed beats are not sent in a burst.
       this.#nextBeatAt = now + this.#intervalMs;
       this.#options.send();

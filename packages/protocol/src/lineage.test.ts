@@ -1,7 +1,15 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decideLineage, firstNumberOf, LINEAGE_TABLE, type LineageRow } from './lineage.js';
-import { chainStart, type Hello, type HubGroup, uuidBytes, type VerdictKind } from './messages.js';
+import {
+  chainStart,
+  type Hello,
+  type HubGroup,
+  type Line,
+  uuidBytes,
+  type VerdictKind,
+  type VolumeDescription,
+} from './messages.js';
 
 const AGENT = 'aaaaaaaa-0000-4000-8000-000000000001';
 const OTHER_AGENT = 'aaaaaaaa-0000-4000-8000-000000000002';
@@ -444,14 +452,19 @@ describe('lineage table', () => {
 });
 
 const number = fc.integer({ min: 0, max: 12 });
-const someLine = fc.constantFrom(
+const someLine = fc.constantFrom<Line>(
   { id: LINE, parent: null },
   { id: LINE, parent: null },
   { id: LINE, parent: null },
   { id: CHILD, parent: { id: LINE, number: 4 } },
   { id: STRANGER, parent: null },
 );
-const someVolumes = fc.constantFrom([DISK], [DISK], [DISK, SECOND_DISK], [{ ...DISK, sizeBytes: 512 }]);
+const someVolumes = fc.constantFrom<VolumeDescription[]>(
+  [DISK],
+  [DISK],
+  [DISK, SECOND_DISK],
+  [{ ...DISK, sizeBytes: 512 }],
+);
 const someHello: fc.Arbitrary<Hello> = fc
   .record({
     agentId: fc.constantFrom(AGENT, AGENT, AGENT, AGENT, OTHER_AGENT),
