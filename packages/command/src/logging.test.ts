@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { openLogger, textLine } from './logging.js';
+import { flushLoggers, openLogger, textLine } from './logging.js';
 
 let directory: string;
 beforeEach(() => {
@@ -19,7 +19,7 @@ describe('openLogger', () => {
     log.debug('not-this');
     log.info('link-up', { hub: 'tcp://h:9010', delayMs: 5 });
     log.error('disk-failed');
-    log.flush();
+    await flushLoggers();
     const lines = readFileSync(logFile, 'utf8')
       .trim()
       .split('\n')
@@ -34,13 +34,13 @@ describe('openLogger', () => {
     const logFile = join(directory, 'log');
     const log = await openLogger({ logLevel: 'debug', logFormat: 'text', logFile });
     log.info('before');
-    log.flush();
+    await flushLoggers();
     renameSync(logFile, `${logFile}.1`);
     log.reopen();
     await vi.waitFor(() => readFileSync(logFile));
     log.warn('after', { reason: 'two words' });
-    await vi.waitFor(() => {
-      log.flush();
+    await vi.waitFor(async () => {
+      await flushLoggers();
       expect(readFileSync(logFile, 'utf8')).toMatch(/^\S+Z warn {2}after reason="two words"\n$/);
     });
     expect(readFileSync(`${logFile}.1`, 'utf8')).toMatch(/ info {2}before\n$/);

@@ -34,8 +34,28 @@ export interface LogSettings {
 export interface OpenLogger extends Logger {
   /** Opens the file anew by its name; for SIGHUP. Nothing for stderr. */
   reopen(): void;
-  /** Writes out what is buffered; the last thing before the process ends. */
+  /** Writes out what is buffered, now; one line may still be under way (`flushLoggers` waits for it too). */
   flush(): void;
+}
+
+const open = new Set<Destination>();
+const FLUSH_WITHIN_MS = 1000;
+
+/** Resolves when all lines of all loggers are out, or a second has passed: a pipe that nobody reads must not keep the process. */
+export async function flushLoggers(): Promise<void> {
+  await Promise.all(
+    Array.from(
+      open,
+      (destination) =>
+        new Promise<void>((resolve) => {
+          const limit = setTimeout(resolve, FLUSH_WITHIN_MS);
+          destination.flush(() => {
+            clearTimeout(limit);
+            resolve();
+          });
+        }),
+    ),
+  );
 }
 
 /** Throws a ConfigFault when the file cannot be opened. */
@@ -45,6 +65,7 @@ export async function openLogger(settings: LogSettings): Promise<OpenLogger> {
   const destination = await openDestination(make, settings.logFile);
   // A log that cannot be written must not end the process that it is about.
   destination.on('error', () => undefined);
+  open.add(destination);
   const stream =
     settings.logFormat === 'json' ? destination : { write: (line: string) => void destination.write(textLine(line)) };
   const lines = make(
@@ -94,7 +115,8 @@ async function openDestination(make: typeof pino, file: string | undefined): Pro
     dest: file ?? 2,
     append: true,
     sync: false,
-    minLength: 0,
+    // With 0 it would not tell when it is done with writing.
+    minLength: 1,
     maxLength: BUFFER_BYTES,
     mode: 0o640,
   });

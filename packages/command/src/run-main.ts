@@ -1,5 +1,6 @@
 /** The real process around a program: its arguments, its streams, its exit code. */
 import { EXIT, type ExitCode } from './exit.js';
+import { flushLoggers } from './logging.js';
 import { type ProgramSpec, runProgram } from './program.js';
 
 /** The last line of a main file: runs the program with the process's arguments and ends the process with its code. */
@@ -18,8 +19,9 @@ export async function runMain(program: ProgramSpec): Promise<void> {
   await endProcess(code);
 }
 
-/** Ends the process once what was written has left: stdout is asynchronous where it is a pipe. */
+/** Ends the process once what was written and logged has left: stdout is asynchronous where it is a pipe. */
 async function endProcess(code: ExitCode): Promise<void> {
+  await flushLoggers();
   await new Promise<void>((resolve) => {
     process.stdout.write('', () => resolve());
   });
