@@ -2,7 +2,7 @@
  * An agent of a few hundred lines, made of the protocol package alone: it says what a script tells it to, right or
  * wrong, and keeps its records so that they can be sent again. For tests of the hub that need no disk and no guest.
  */
-import { type Address, Fault, LinkFault, type Platform, randomUuid } from '@rephub/platform';
+import { type Address, type Fault, LinkFault, type Platform, randomUuid } from '@rephub/platform';
 import {
   type Ack,
   type AgentReport,
@@ -273,6 +273,13 @@ export class ScriptedAgent {
 
   async durableUpTo(number: number): Promise<void> {
     await this.until(`number ${number} to be durable`, () => this.durable >= number);
+  }
+
+  /** Sends a record that was sent before, as it was. */
+  sendAgain(number: number): void {
+    const kept = this.#kept.find((record) => record.number === number);
+    if (kept === undefined) throw new Error(`record ${number} is not kept`);
+    this.link.send(kept.frame);
   }
 
   /** Forgets the records that it could send again. */

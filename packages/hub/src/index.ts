@@ -6,4 +6,7 @@ export { Group, type OpenStore } from './group/group.js';
 export { type HubEvent } from './hub/events.js';
 export { Hub, type HubOptions } from './hub/hub.js';
 export { HubServer, type HubServerOptions } from './hub/hub-server.js';
+export { httpApp, type AppOptions } from './http/app.js';
+export { hubMetrics } from './http/metrics.js';
+export { openGroupStore } from './storage/index.js';
 export { SOFTWARE, VERSION } from './version.js';
