@@ -33,7 +33,7 @@ const wrongForAgent: readonly Case[] = [
   [{ '--upstream': 'file:' }, '--upstream'],
   [{ '--listen': 'somewhere' }, '--listen', 'somewhere'],
   [{ '--hub': 'http://h:1' }, '--hub', 'http://h:1'],
-  [{ '--hub': 'tcp://h' }, '--hub', 'tcp://h'],
+  [{ '--hub': 'tcp://h:0' }, '--hub', 'tcp://h:0'],
   [{ '--mode': 'never' }, '--mode', 'never'],
   [{ '--on-congestion': 'panic' }, '--on-congestion', 'panic', 'pull-ahead'],
   [{ '--durability': 'hope' }, '--durability', 'hope'],
@@ -95,7 +95,7 @@ test.for(wrongForHub)('rephub serve refuses %j', async ([given, ...named]) => {
 test.for<readonly [string, ...(readonly string[])]>([
   ['windw: 1MiB', 'windw', 'window'],
   ['window: banana', 'window', 'banana'],
-  ['volumes: [{name: a, upstrem: "file:/x"}]', 'upstrem'],
+  ['volumes: [{name: a, upstream: "file:/x", upstrem: 1}]', 'upstrem'],
   ['volumes: [{name: "a b", upstream: "file:/x"}]', 'a b'],
   ['volumes: [{name: a, upstream: "file:/x"}, {name: a, upstream: "file:/y"}]', 'a'],
   ['volumes: 7', 'volumes'],

@@ -12,7 +12,7 @@ const MiB = 1 << 20;
 
 test.for<readonly [what: string, size: number | null, said: RegExp]>([
   ['that is missing', null, /disk\.raw/],
-  ['that is empty', 0, /disk\.raw.*(empty|0 bytes|size)/s],
+  ['that is empty', 0, /disk\.raw.*(empty|no bytes)/s],
   ['whose size is not a multiple of 512', 1000, /1000.*512|512.*1000/s],
 ])('a file upstream %s is refused, saying so', async ([, size, said]) => {
   const scope = testScope();
