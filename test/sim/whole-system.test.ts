@@ -1,0 +1,143 @@
+import { describe, expect, it } from 'vitest';
+import { Cluster, type ClusterOptions } from './cluster.js';
+
+const MIB = 1024 * 1024;
+
+async function protectedCluster(options: Partial<ClusterOptions> = {}): Promise<Cluster> {
+  const cluster = new Cluster({ seed: 1, diskBytes: 16 * MIB, ...options });
+  await cluster.makeDisks();
+  await cluster.startHub();
+  await cluster.startAgent();
+  await cluster.waitProtected();
+  return cluster;
+}
+
+async function expectEqual(cluster: Cluster): Promise<void> {
+  for (const volume of cluster.volumes) {
+    const upstream = await cluster.upstream(volume);
+    expect(Buffer.compare(await cluster.replica(volume), upstream), `replica of ${volume}`).toBe(0);
+  }
+}
+
+async function settled(cluster: Cluster): Promise<void> {
+  await cluster.waitProtected();
+  await cluster.clock.runUntil(() => {
+    const status = cluster.agent?.status();
+    return status?.lagBytes === 0 && status.state === 'protected';
+  });
+}
+
+describe('agent and hub in one thread', () => {
+  it('mirrors what the guest writes while it writes', async () => {
+    const cluster = await protectedCluster();
+    await cluster.work(500);
+    await settled(cluster);
+    expect(cluster.agent?.status().rpoSeconds).toBe(0);
+    await expectEqual(cluster);
+  });
+
+  it('has the base image equal upstream after an orderly stop', async () => {
+    const cluster = await protectedCluster({ volumes: ['root', 'data'] });
+    await cluster.work(500);
+    expect(await cluster.stopAgent()).toBe(true);
+    await cluster.stopHub(true);
+    for (const volume of cluster.volumes) {
+      expect(Buffer.compare(await cluster.base(volume), await cluster.upstream(volume)), volume).toBe(0);
+    }
+  });
+
+  it('resumes a short cut from the window, without a resync', async () => {
+    const cluster = await protectedCluster();
+    await cluster.work(100);
+    const before = cluster.agent?.status().counters['copiedBytes'];
+    for (let cut = 0; cut < 5; cut++) {
+      cluster.cutLink();
+      await cluster.work(50);
+      await cluster.clock.advance(300);
+    }
+    await settled(cluster);
+    expect(cluster.agent?.status().counters['copiedBytes']).toBe(before);
+    await expectEqual(cluster);
+  });
+
+  it('after a longer outage sends only what changed', async () => {
+    const cluster = await protectedCluster({ diskBytes: 64 * MIB, agent: { windowBytes: MIB } });
+    await cluster.work(300);
+    await settled(cluster);
+    const before = cluster.agent?.status().counters['copiedBytes'] ?? 0;
+    cluster.silenceHub(true);
+    await cluster.work(400, 4 * MIB);
+    await cluster.clock.advance(20_000);
+    expect(cluster.agent?.status().state).toBe('degraded');
+    expect(cluster.agent?.status().rpoSeconds).toBeGreaterThan(15);
+    cluster.silenceHub(false);
+    await settled(cluster);
+    const resent = (cluster.agent?.status().counters['copiedBytes'] ?? 0) - before;
+    expect(resent).toBeGreaterThan(0);
+    expect(resent).toBeLessThanOrEqual(4 * MIB);
+    await expectEqual(cluster);
+  });
+
+  it('does nothing after an orderly stop and start of the agent', async () => {
+    const cluster = await protectedCluster();
+    await cluster.work(300);
+    await settled(cluster);
+    await cluster.stopAgent();
+    await cluster.startAgent();
+    await cluster.waitProtected();
+    expect(cluster.agent?.status().hub?.lastVerdict).toBe('L15-equal');
+    expect(cluster.agent?.status().counters['copiedBytes']).toBe(0);
+    await expectEqual(cluster);
+  });
+
+  it('keeps the last good point open while a resync runs (promise LASTGOOD)', async () => {
+    const cluster = await protectedCluster({ agent: { windowBytes: MIB, maxBytesPerSecond: 200_000 } });
+    await cluster.work(200);
+    await settled(cluster);
+    const good = await cluster.upstream('disk0');
+    cluster.silenceHub(true);
+    await cluster.work(600, 8 * MIB);
+    cluster.silenceHub(false);
+    await cluster.clock.runUntil(() => cluster.agent?.status().resync !== null);
+    await cluster.clock.advance(2_000);
+    expect(cluster.agent?.status().state).toBe('catching-up');
+    const during = await cluster.replica('disk0');
+    // What was in the window when the cut came is streamed before the span: a later good point than `good`.
+    expect(during.length).toBe(good.length);
+    expect(Buffer.compare(during, await cluster.replica('disk0'))).toBe(0);
+    await settled(cluster);
+    await expectEqual(cluster);
+  });
+
+  it('survives a hub that loses power, at any moment, with what it acknowledged', async () => {
+    for (let seed = 10; seed < 20; seed++) {
+      const cluster = await protectedCluster({ seed });
+      const writing = cluster.work(400);
+      await cluster.clock.advance(seed % 7);
+      const hub = cluster.hub;
+      cluster.hubFiles = cluster.hubFiles.crash({ seed });
+      cluster.cutLink();
+      cluster.hub = null;
+      await writing;
+      void hub?.close({ drain: false, graceMs: 0 }).catch(() => undefined);
+      await cluster.clock.advance(100);
+      await cluster.startHub();
+      await settled(cluster);
+      await expectEqual(cluster);
+    }
+  });
+
+  it('refuses a second agent for the same group, and keeps the first', async () => {
+    const cluster = await protectedCluster();
+    const other = new Cluster({ seed: 77, diskBytes: 16 * MIB, world: cluster, guestSocket: '/run/other.sock' });
+    await other.makeDisks();
+    await other.startAgent();
+    await cluster.clock.advance(5_000);
+    expect(other.agent?.status().state).toBe('degraded');
+    expect(other.agent?.status().reason).toContain('belongs to agent');
+    expect(cluster.agent?.status().state).toBe('protected');
+    await cluster.work(50);
+    await settled(cluster);
+    await expectEqual(cluster);
+  });
+});
