@@ -103,10 +103,9 @@ describe('NBD URIs', () => {
     fc.assert(
       fc.property(
         address,
-        fc.string({ unit: fc.constantFrom(...'aZ09 /?#%@:!,+=&~ü€'), maxLength: 50 }),
+        fc.string({ unit: fc.constantFrom(...Array.from('aZ09 /?#%@:!,+=&~ü€')), maxLength: 50 }),
         fc.boolean(),
         (where, name, tls) => {
-          fc.pre(!name.includes('\0') && name.isWellFormed());
           const uri = {
             kind: 'nbd' as const,
             tls,

@@ -2,8 +2,8 @@
  * A connection read as a stream, for negotiation: so many bytes at a time, awaited. Transmission has
  * readers of its own; the connection is handed over to them with what has come in already.
  *
- * Always holds: no more is kept than was asked for and what one pause lets through; after the peer's end,
- * a loss or `fail`, every `take` is rejected.
+ * Always holds: no more is kept than was asked for and what one pause lets through; what came before the
+ * peer's end or a loss can still be taken, after `fail` nothing can.
  */
 import { type Connection, type Fault, LinkFault, type Receiver } from '@rephub/platform';
 
@@ -17,6 +17,8 @@ export class StreamReader implements Receiver {
   #wanted = 0;
   #paused = false;
   #failure: Error | null = null;
+  /** Why no more will come; what has come is good. */
+  #end: Error | null = null;
   #ended = false;
   #closed = false;
   #wake: (() => void) | null = null;
@@ -32,12 +34,12 @@ export class StreamReader implements Receiver {
 
   /** Exactly so many bytes. Rejected with the failure, or `connection-ended` when they do not come. */
   async take(bytes: number): Promise<Buffer> {
-    while (this.#bytes < bytes) {
+    for (;;) {
       if (this.#failure !== null) throw this.#failure;
+      if (this.#bytes >= bytes) return this.#cut(bytes);
+      if (this.#end !== null) throw this.#end;
       await this.#more(bytes);
     }
-    if (this.#failure !== null) throw this.#failure;
-    return this.#cut(bytes);
   }
 
   /** Reads so many bytes off. */
@@ -86,13 +88,15 @@ export class StreamReader implements Receiver {
 
   ended(): void {
     this.#ended = true;
-    this.fail(new LinkFault('connection-ended', `${this.connection.peer} ended the connection`));
+    this.#end ??= new LinkFault('connection-ended', `${this.connection.peer} ended the connection`);
+    this.#wakeUp();
   }
 
   closed(error: Error | null): void {
     this.#closed = true;
     this.#closedError = error;
-    this.fail(error ?? new LinkFault('connection-ended', `${this.connection.peer} closed the connection`));
+    this.#end ??= error ?? new LinkFault('connection-ended', `${this.connection.peer} closed the connection`);
+    this.#wakeUp();
     const onClosed = this.#onClosed;
     this.#onClosed = null;
     onClosed?.();
