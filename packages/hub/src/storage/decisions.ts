@@ -7,7 +7,16 @@
  * Frames here use: number = 1, 2, …; previousChecksum = header checksum of the one before, CRC-32 of the group's name for
  * the first; line zero; agent time = the hub's wall clock, microseconds.
  */
-import { assert, asError, CorruptionFault, Fault, type FileSystem, type OpenFile, parentOf, StorageFault } from '@rephub/platform';
+import {
+  assert,
+  asError,
+  CorruptionFault,
+  type Fault,
+  type FileSystem,
+  type OpenFile,
+  parentOf,
+  StorageFault,
+} from '@rephub/platform';
 import { decodeBody, encodeFrameWithBody, FrameHeader, FrameType, lineSchema, payloadOf } from '@rephub/protocol';
 import { crc32 } from 'node:zlib';
 import { z } from 'zod';
@@ -58,7 +67,11 @@ export class DecisionLog {
   }
 
   /** Opens and checks the log, makes it when missing. Throws `decisions-damaged`. */
-  static async open(files: FileSystem, path: string, group: string): Promise<{ log: DecisionLog; decisions: StoredDecision[] }> {
+  static async open(
+    files: FileSystem,
+    path: string,
+    group: string,
+  ): Promise<{ log: DecisionLog; decisions: StoredDecision[] }> {
     const existed = (await files.status(path)) !== null;
     const file = await files.open(path, 'create');
     try {
@@ -66,16 +79,19 @@ export class DecisionLog {
         await file.sync();
         await files.syncDirectory(parentOf(path));
       }
-      const decisions: StoredDecision[] = [];
+      const bodies: { readonly body: Buffer; readonly unixMs: number }[] = [];
       let number = 0;
       let checksum = crc32(Buffer.from(group, 'utf8'));
       const { sizeBytes } = await file.status();
       const { position, why } = await scanFrames(file, 0, 0, sizeBytes, (header, raw) => {
-        if (header.type !== FrameType.Decision || header.number !== number + 1 || header.previousChecksum !== checksum) {
+        if (
+          header.type !== FrameType.Decision ||
+          header.number !== number + 1 ||
+          header.previousChecksum !== checksum
+        ) {
           throw new CorruptionFault('decisions-damaged', `decision ${number + 1} does not follow`);
         }
-        const body = Buffer.concat(payloadOf(header, raw));
-        decisions.push({ decision: decodeBody(decisionSchema, body, 'decision'), unixMs: header.agentTimeUs / 1000 });
+        bodies.push({ body: Buffer.concat(payloadOf(header, raw)), unixMs: header.agentTimeUs / 1000 });
         number = header.number;
         checksum = header.headerChecksum;
       });
@@ -86,6 +102,11 @@ export class DecisionLog {
         await file.truncate(position);
         await file.sync();
       }
+      // Whole but not understood is not torn: another version wrote it.
+      const decisions = bodies.map(({ body, unixMs }) => ({
+        decision: decodeBody(decisionSchema, body, path),
+        unixMs,
+      }));
       return { log: new DecisionLog(file, path, position, number, checksum), decisions };
     } catch (error) {
       await file.close();
@@ -135,11 +156,9 @@ async function hasFrameAfter(file: OpenFile, position: number, sizeBytes: number
   const magic = Buffer.from('RPH1', 'latin1');
   for (let at = bytes.indexOf(magic, 1); at >= 0 && at < read; at = bytes.indexOf(magic, at + 1)) {
     const end = position + read;
-    let whole = false;
-    await scanFrames(file, 0, position + at, end, () => {
-      whole = true;
-    });
-    if (whole) return true;
+    const from = position + at;
+    const after = await scanFrames(file, 0, from, end, () => undefined);
+    if (after.position > from) return true;
   }
   return false;
 }

@@ -1,4 +1,5 @@
 /** The only door of the hub's storage: one group's journal, indexes, base images, views and branches. */
+export { openGroupStore, type StorePlatform } from './group-store.js';
 export type {
   Branch,
   BranchOptions,
@@ -12,11 +13,3 @@ export type {
   ViewOptions,
   VolumeState,
 } from './store-types.js';
-import type { Platform } from '@rephub/platform';
-import type { GroupStore, GroupStoreOptions } from './store-types.js';
-
-/** Opens, and recovers, one group's storage; makes it when it is missing. */
-export declare const openGroupStore: (
-  platform: Pick<Platform, 'clock' | 'randomness' | 'files'>,
-  options: GroupStoreOptions,
-) => Promise<GroupStore>;

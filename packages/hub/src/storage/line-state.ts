@@ -87,13 +87,17 @@ export class LineState {
    * `-type`, `-span`, `-volume`, `-range`, `-compressed`.
    */
   check(header: FrameHeader): void {
-    if (!sameLine(header.line, this.#line)) throw new ProtocolFault('record-line', `record ${header.number} is of another line`);
+    if (!sameLine(header.line, this.#line))
+      throw new ProtocolFault('record-line', `record ${header.number} is of another line`);
     const { type, number } = header;
     if (number !== this.number + 1 && !this.#maySkip(type, number)) {
       throw new ProtocolFault('record-number', `record ${number} came, ${this.number + 1} was expected`);
     }
     if (header.previousChecksum !== this.checksum) {
-      throw new ProtocolFault('record-chain', `record ${number} does not follow the record ${this.number} that is held`);
+      throw new ProtocolFault(
+        'record-chain',
+        `record ${number} does not follow the record ${this.number} that is held`,
+      );
     }
     switch (type) {
       case FrameType.Write:
@@ -159,7 +163,12 @@ export class LineState {
         this.consistentNumber = number;
         break;
       case FrameType.VolumeAdded:
-        this.#volumes.set(record.volume, { index: record.volume, name: name ?? '', sizeBytes: record.length, added: number });
+        this.#volumes.set(record.volume, {
+          index: record.volume,
+          name: name ?? '',
+          sizeBytes: record.length,
+          added: number,
+        });
         break;
       case FrameType.VolumeRemoved:
         this.#volumes.delete(record.volume);
@@ -188,7 +197,10 @@ export class LineState {
   #known(header: FrameHeader): StoredVolume {
     const volume = this.#volumes.get(header.volume);
     if (volume === undefined) {
-      throw new ProtocolFault('record-volume', `record ${header.number} is for volume ${header.volume}, which does not exist`);
+      throw new ProtocolFault(
+        'record-volume',
+        `record ${header.number} is for volume ${header.volume}, which does not exist`,
+      );
     }
     return volume;
   }
@@ -204,7 +216,8 @@ export class LineState {
   }
 
   #checkSize(header: FrameHeader): void {
-    if (header.length === 0) throw new ProtocolFault('record-range', `record ${header.number} gives a volume a size of 0`);
+    if (header.length === 0)
+      throw new ProtocolFault('record-range', `record ${header.number} gives a volume a size of 0`);
   }
 }
 

@@ -45,7 +45,11 @@ export class SlotFile {
   }
 
   /** Opens the file, makes it when missing; its name is durable, and its room taken, when this resolves. */
-  static async open(files: FileSystem, path: string, slotBytes: number): Promise<{ file: SlotFile; content: SlotContent }> {
+  static async open(
+    files: FileSystem,
+    path: string,
+    slotBytes: number,
+  ): Promise<{ file: SlotFile; content: SlotContent }> {
     const status = await files.status(path);
     const file = await files.open(path, 'create');
     try {
@@ -65,7 +69,10 @@ export class SlotFile {
         await file.sync();
         await files.syncDirectory(parentOf(path));
       }
-      return { file: new SlotFile(file, path, slotBytes, sequence), content: { body, damaged: present && body === null } };
+      return {
+        file: new SlotFile(file, path, slotBytes, sequence),
+        content: { body, damaged: present && body === null },
+      };
     } catch (error) {
       await file.close();
       throw error;
@@ -75,9 +82,13 @@ export class SlotFile {
   /** The body is durable when this resolves. One at a time. After a failed sync nothing is written any more. */
   async write(body: Buffer): Promise<void> {
     assert(!this.#writing, 'one write of a slot at a time');
-    if (this.#dead) throw new StorageFault('sync-failed', `${this.#path} is not written any more: an earlier sync failed`);
+    if (this.#dead)
+      throw new StorageFault('sync-failed', `${this.#path} is not written any more: an earlier sync failed`);
     if (body.length + HEAD_BYTES > this.#slotBytes) {
-      throw new CorruptionFault('slot-too-small', `${this.#path}: body of ${body.length} bytes, room for ${this.#slotBytes - HEAD_BYTES}`);
+      throw new CorruptionFault(
+        'slot-too-small',
+        `${this.#path}: body of ${body.length} bytes, room for ${this.#slotBytes - HEAD_BYTES}`,
+      );
     }
     this.#writing = true;
     try {
@@ -114,7 +125,11 @@ function encodeHead(body: Buffer, sequence: number): Buffer {
   return head;
 }
 
-async function readSlot(file: OpenFile, position: number, slotBytes: number): Promise<{ sequence: number; body: Buffer } | null> {
+async function readSlot(
+  file: OpenFile,
+  position: number,
+  slotBytes: number,
+): Promise<{ sequence: number; body: Buffer } | null> {
   const slot = Buffer.alloc(slotBytes);
   let read: number;
   try {

@@ -223,7 +223,12 @@ export class Applier {
       log.warn('apply-waits', { line: timeline.line.id, why: error.code, message: cause.message });
       return;
     }
-    this.#fault = new Fault('storage', 'apply-failed', `the base images are not brought up to date any more: ${cause.message}`, { cause });
+    this.#fault = new Fault(
+      'storage',
+      'apply-failed',
+      `the base images are not brought up to date any more: ${cause.message}`,
+      { cause },
+    );
     log.error('apply-failed', { line: timeline.line.id, message: cause.message });
     this.#options.failed(this.#fault);
   }

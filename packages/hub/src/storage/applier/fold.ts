@@ -120,7 +120,10 @@ async function readPieces(pieces: readonly Piece[], journal: JournalReader): Pro
   let room = 0;
   for (const piece of sorted) {
     const pieceEnd = piece.position + piece.length;
-    const joins = group.length > 0 && piece.position - end <= LARGEST_WASTE_BYTES && pieceEnd - from <= Math.min(LARGEST_BYTES, room);
+    const joins =
+      group.length > 0 &&
+      piece.position - end <= LARGEST_WASTE_BYTES &&
+      pieceEnd - from <= Math.min(LARGEST_BYTES, room);
     if (!joins) {
       group = [];
       reads.push(group);

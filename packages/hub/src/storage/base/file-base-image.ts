@@ -34,7 +34,10 @@ export class FileBaseImage implements BaseImage {
     const status = await files.status(path);
     if (status === null) throw new CorruptionFault('base-missing', `base image ${path} is missing`);
     if (!sizes.includes(status.sizeBytes)) {
-      throw new CorruptionFault('base-size', `base image ${path} has ${status.sizeBytes} bytes, expected ${sizes.join(' or ')}`);
+      throw new CorruptionFault(
+        'base-size',
+        `base image ${path} has ${status.sizeBytes} bytes, expected ${sizes.join(' or ')}`,
+      );
     }
     return new FileBaseImage(await files.open(path, 'write'), status.sizeBytes, status.sizeBytes);
   }

@@ -34,7 +34,8 @@ function check(index: ExtentIndex, model: Float64Array, note: string): void {
   let kind = 0;
   for (let more = index.seek(0, extent); more; more = index.next(extent)) {
     if (extent.start < end || extent.end <= extent.start) throw new Error(`${note}: extents out of order`);
-    if (extent.start === end && extent.place < 0 && extent.place === kind) throw new Error(`${note}: neighbours not joined`);
+    if (extent.start === end && extent.place < 0 && extent.place === kind)
+      throw new Error(`${note}: neighbours not joined`);
     end = extent.end;
     kind = extent.place;
     count += 1;

@@ -81,7 +81,8 @@ export async function recoverJournal(options: RecoveryOptions): Promise<Recovere
   let position = from;
   let cutBytes = 0;
 
-  if (chain.length === 0 && (from > 0 || found.highestEnd > 0)) damage = `the journal segment with position ${from} is missing or damaged`;
+  if (chain.length === 0 && (from > 0 || found.highestEnd > 0))
+    damage = `the journal segment with position ${from} is missing or damaged`;
   for (const [index, segment] of chain.entries()) {
     const next = chain[index + 1];
     if (segment.base > from) {
@@ -194,7 +195,10 @@ async function readHeader(files: FileSystem, path: string): Promise<{ info: Segm
   try {
     const block = await readExactly(file, 0, 4096);
     const headerBytes = segmentHeaderBytes(block);
-    return { info: decodeSegmentHeader(headerBytes === 4096 ? block : await readExactly(file, 0, headerBytes)), headerBytes };
+    return {
+      info: decodeSegmentHeader(headerBytes === 4096 ? block : await readExactly(file, 0, headerBytes)),
+      headerBytes,
+    };
   } finally {
     await file.close();
   }

@@ -21,7 +21,13 @@ export interface ScanResult {
  * Frames from `from` up to `end` (positions; `base` is the file's first byte). `end` may lie beyond the file's end: then
  * it ends with the file.
  */
-export async function scanFrames(file: OpenFile, base: number, from: number, end: number, take: FrameTaker): Promise<ScanResult> {
+export async function scanFrames(
+  file: OpenFile,
+  base: number,
+  from: number,
+  end: number,
+  take: FrameTaker,
+): Promise<ScanResult> {
   let position = from;
   const reader = new FrameReader({
     frame(header, raw) {

@@ -19,6 +19,8 @@ import { SliceList } from './slice-list.js';
 const BATCH_BYTES = 4 * 1024 * 1024;
 /** Room is taken ahead in steps that double from here: an idle group takes little, a busy one few steps. */
 const FIRST_ALLOCATION_BYTES = 1024 * 1024;
+/** Bytes that were written and are not synced, at most so many times the queue. */
+const UNSYNCED_QUEUES = 8;
 const FIRST_RETRY_MS = 100;
 const LAST_RETRY_MS = 2000;
 
@@ -95,6 +97,8 @@ export class JournalWriter {
   #queuedNumber: number;
   #writtenNumber: number;
   #durableNumber: number;
+  #writtenPosition: number;
+  #durablePosition: number;
   #waiters: { readonly number: number; readonly resolve: () => void }[] = [];
   #wakeRetry: (() => void) | null = null;
 
@@ -110,6 +114,8 @@ export class JournalWriter {
     this.#queuedNumber = end.number;
     this.#writtenNumber = end.number;
     this.#durableNumber = end.number;
+    this.#writtenPosition = end.position;
+    this.#durablePosition = end.position;
     const last = end.nextBase === null ? options.segments.last : null;
     this.#base = last?.base ?? null;
     this.#firstFrame = last === null ? -1 : last.base + last.headerBytes;
@@ -166,7 +172,7 @@ export class JournalWriter {
     this.#position = at + bytes;
     this.#queuedNumber = number;
     this.#queuedBytes += bytes;
-    if (!this.#congested && this.#queuedBytes > this.#queueBytes) {
+    if (!this.#congested && this.#isAbove(1)) {
       this.#congested = true;
       this.#events.congested(true);
     }
@@ -219,7 +225,13 @@ export class JournalWriter {
     this.#base = base;
     this.#position = base + header.length;
     this.#firstFrame = this.#position;
-    this.#tail = { begins: { info, header }, position: this.#position, slices: new SliceList(), bytes: 0, lastNumber: this.#queuedNumber };
+    this.#tail = {
+      begins: { info, header },
+      position: this.#position,
+      slices: new SliceList(),
+      bytes: 0,
+      lastNumber: this.#queuedNumber,
+    };
     this.#parts.push(this.#tail);
   }
 
@@ -265,11 +277,9 @@ export class JournalWriter {
     this.#parts.shift();
     this.#queuedBytes -= part.bytes;
     this.#writtenNumber = part.lastNumber;
+    this.#writtenPosition = part.position + part.bytes;
     this.#events.written(part.lastNumber);
-    if (this.#congested && this.#queuedBytes <= this.#queueBytes / 2) {
-      this.#congested = false;
-      this.#events.congested(false);
-    }
+    this.#relieve();
     this.#syncing ??= this.#sync(file);
   }
 
@@ -277,9 +287,12 @@ export class JournalWriter {
     try {
       while (this.#durableNumber < this.#writtenNumber && this.#fault === null) {
         const target = this.#writtenNumber;
+        const targetPosition = this.#writtenPosition;
         await file.sync();
         this.#durableNumber = target;
+        this.#durablePosition = targetPosition;
         this.#events.durable(target);
+        this.#relieve();
         this.#wake();
       }
     } catch (error) {
@@ -287,6 +300,18 @@ export class JournalWriter {
     } finally {
       this.#syncing = null;
     }
+  }
+
+  /** Too much waits to be written, or was written and waits to be synced (memory and the page cache are not without end). */
+  #isAbove(share: number): boolean {
+    const unsynced = this.#position - this.#durablePosition;
+    return this.#queuedBytes > this.#queueBytes * share || unsynced > UNSYNCED_QUEUES * this.#queueBytes * share;
+  }
+
+  #relieve(): void {
+    if (!this.#congested || this.#isAbove(0.5)) return;
+    this.#congested = false;
+    this.#events.congested(false);
   }
 
   async #beginSegment(info: SegmentInfo, header: Buffer): Promise<void> {
@@ -353,11 +378,14 @@ export class JournalWriter {
           this.#wake();
         }
       }
-      if (this.#stopped) return false;
-      await this.#pause(delayMs);
-      if (this.#fault !== null || this.#stopped) return false;
+      if (!this.#stopped) await this.#pause(delayMs);
+      if (this.#isOver()) return false;
       delayMs = Math.min(LAST_RETRY_MS, delayMs * 2);
     }
+  }
+
+  #isOver(): boolean {
+    return this.#fault !== null || this.#stopped;
   }
 
   #pause(delayMs: number): Promise<void> {
@@ -378,7 +406,11 @@ export class JournalWriter {
   #fail(error: unknown): void {
     if (this.#fault !== null) return;
     const cause = asError(error);
-    this.#fault = new StorageFault('journal-failed', `journal in ${this.#segments.directory} failed: ${cause.message}`, { cause });
+    this.#fault = new StorageFault(
+      'journal-failed',
+      `journal in ${this.#segments.directory} failed: ${cause.message}`,
+      { cause },
+    );
     this.#wake();
     this.#events.failed(this.#fault);
   }

@@ -37,7 +37,11 @@ export class PendingRecords {
     return this.#count;
   }
 
-  push(record: Readonly<Omit<PendingRecord, 'payloadPosition' | 'endPosition'>>, payloadPosition: number, endPosition: number): void {
+  push(
+    record: Readonly<Omit<PendingRecord, 'payloadPosition' | 'endPosition'>>,
+    payloadPosition: number,
+    endPosition: number,
+  ): void {
     if (this.#count === this.#capacity) this.#grow();
     const at = (this.#first + this.#count) & (this.#capacity - 1);
     const wide = this.#wide;

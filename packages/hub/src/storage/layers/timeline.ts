@@ -10,7 +10,7 @@
  */
 import { assert } from '@rephub/platform';
 import { FrameType, type Line } from '@rephub/protocol';
-import { Extent, ExtentIndex, type IndexMemory } from '../index/extent-index.js';
+import { Extent, ExtentIndex, IndexMemory } from '../index/extent-index.js';
 import { Place } from '../index/extent-leaf.js';
 import type { Resolver } from '../index/run-list.js';
 import { LineState } from '../line-state.js';
@@ -231,7 +231,7 @@ export class Timeline {
   unreadableAfter(layer: Layer): Map<Volume, (readonly [number, number])[]> {
     const changed = new Map<Volume, (readonly [number, number])[]>();
     const extent = new Extent();
-    const scratch = new ExtentIndex({ bytes: 0 });
+    const scratch = new ExtentIndex(new IndexMemory());
     for (const [volume, index] of layer.indexes) {
       const before = this.baseUnreadable.get(volume);
       let touched = false;

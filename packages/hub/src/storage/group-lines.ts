@@ -1,0 +1,129 @@
+/**
+ * Which line is the group's main line, and where the others are: the directory side of beginning a line and of putting
+ * one aside. Each step can be cut short by a crash and is finished at the next start, for the decision comes first.
+ *
+ *   DATA/groups/GROUP/lines/LINE/…            a line's journal; `base` in it once the line is kept aside
+ *   DATA/groups/GROUP/lines/LINE.damaged-N/…  a line whose base or journal could not be believed
+ *   DATA/groups/GROUP/base/…                  the main line's base images
+ */
+import type { FileSystem } from '@rephub/platform';
+import type { Line } from '@rephub/protocol';
+import { AppliedFile } from './base/applied-file.js';
+import type { Decision, StoredDecision } from './decisions.js';
+import { segmentBase } from './journal/segments.js';
+
+export interface GroupPaths {
+  readonly group: string;
+  readonly lines: string;
+  readonly base: string;
+  readonly branches: string;
+  readonly decisions: string;
+}
+
+export function groupPaths(directory: string): GroupPaths {
+  return {
+    group: directory,
+    lines: `${directory}/lines`,
+    base: `${directory}/base`,
+    branches: `${directory}/branches`,
+    decisions: `${directory}/decisions.log`,
+  };
+}
+
+/** What the decisions say of owner and main line. */
+export interface Decided {
+  readonly owner: { readonly agentId: string; readonly session: number; readonly nonce: string } | null;
+  readonly line: Line | null;
+  /** The last line was put aside, and why; null once another has begun. */
+  readonly setAside: (Decision & { kind: 'set-aside' }) | null;
+  /** How many were put aside so far. */
+  readonly setAsideCount: number;
+  readonly openBranches: ReadonlySet<string>;
+}
+
+export function readDecisions(decisions: readonly StoredDecision[]): Decided {
+  let owner: Decided['owner'] = null;
+  let line: Line | null = null;
+  let setAside: Decided['setAside'] = null;
+  let setAsideCount = 0;
+  const openBranches = new Set<string>();
+  for (const { decision } of decisions) {
+    switch (decision.kind) {
+      case 'owner':
+        owner = { agentId: decision.agentId, session: decision.session, nonce: decision.nonce };
+        break;
+      case 'line-begun':
+        ({ line } = decision);
+        setAside = null;
+        break;
+      case 'set-aside':
+        line = null;
+        setAside = decision;
+        setAsideCount += 1;
+        break;
+      case 'branch-opened':
+        openBranches.add(decision.name);
+        break;
+      case 'branch-dropped':
+        openBranches.delete(decision.name);
+        break;
+      case 'branch-line':
+      case 'checkpoint':
+      case 'checkpoint-deleted':
+      case 'forgotten':
+        break;
+    }
+  }
+  return { owner, line, setAside, setAsideCount, openBranches };
+}
+
+/** After `line-begun`: the base images of the line before, if any, are moved to it. */
+export async function keepOldBaseAside(files: FileSystem, paths: GroupPaths, line: Line): Promise<void> {
+  const applied = `${paths.base}/applied`;
+  if ((await files.status(applied)) === null) return;
+  const opened = await AppliedFile.open(files, paths.base);
+  await opened.file.close();
+  const old = opened.applied?.line.id;
+  if (old === undefined || old === line.id) return;
+  await files.makeDirectory(`${paths.lines}/${old}`);
+  await files.rename(paths.base, `${paths.lines}/${old}/base`);
+  await files.syncDirectory(`${paths.lines}/${old}`);
+  await files.syncDirectory(paths.group);
+}
+
+/** After `set-aside`: journal and base images get their other name. */
+export async function finishSetAside(
+  files: FileSystem,
+  paths: GroupPaths,
+  line: Line,
+  directory: string,
+): Promise<void> {
+  const from = `${paths.lines}/${line.id}`;
+  const to = `${paths.lines}/${directory}`;
+  if ((await files.status(to)) === null) {
+    if ((await files.status(from)) === null) await files.makeDirectory(to);
+    else await files.rename(from, to);
+    await files.syncDirectory(paths.lines);
+  }
+  if ((await files.status(paths.base)) !== null && (await files.status(`${to}/base`)) === null) {
+    await files.rename(paths.base, `${to}/base`);
+    await files.syncDirectory(to);
+    await files.syncDirectory(paths.group);
+  }
+}
+
+/** True when nothing of the line's journal is there. */
+export async function hasNoJournal(files: FileSystem, paths: GroupPaths, line: Line): Promise<boolean> {
+  const directory = `${paths.lines}/${line.id}`;
+  if ((await files.status(directory)) === null) return true;
+  return !(await files.list(directory)).some((name) => segmentBase(name) !== null);
+}
+
+/** Test branches do not outlive the hub that opened them. Names of those that were removed. */
+export async function removeBranches(files: FileSystem, paths: GroupPaths): Promise<string[]> {
+  if ((await files.status(paths.branches)) === null) return [];
+  const names = await files.list(paths.branches);
+  for (const name of names) await files.removeTree(`${paths.branches}/${name}`);
+  if (names.length > 0) await files.syncDirectory(paths.branches);
+  return names;
+}

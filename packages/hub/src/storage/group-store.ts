@@ -1,0 +1,423 @@
+/**
+ * One group's storage: its main line, its decisions, and what is open of it.
+ *
+ * Always holds: see store-types.ts, and the files that it ties together. Methods that change which line there is run one
+ * after the other; `append` in between is refused while there is no line.
+ * Must not know: sessions, sockets, HTTP, other groups.
+ */
+import { asError, ConfigFault, CorruptionFault, type Fault, type Platform, ProtocolFault } from '@rephub/platform';
+import { type FrameHeader, type HubGroup, type Line, NAME_PATTERN } from '@rephub/protocol';
+import { DecisionLog } from './decisions.js';
+import {
+  finishSetAside,
+  type GroupPaths,
+  groupPaths,
+  keepOldBaseAside,
+  readDecisions,
+  removeBranches,
+} from './group-lines.js';
+import { LineStore } from './line-store.js';
+import type {
+  Branch,
+  BranchOptions,
+  GroupState,
+  GroupStore,
+  GroupStoreListener,
+  GroupStoreOptions,
+  Owner,
+  StallReason,
+  View,
+  ViewOptions,
+  VolumeState,
+} from './store-types.js';
+import { TestBranch } from './views/branch.js';
+import { PointContent } from './views/point-content.js';
+import { PointView } from './views/view.js';
+
+const SEGMENT_BYTES = 64 * 1024 * 1024;
+const QUEUE_BYTES = 16 * 1024 * 1024;
+/** Branches keep less in memory, and less on the disk ahead of need. */
+const BRANCH_QUEUE_BYTES = 4 * 1024 * 1024;
+
+export type StorePlatform = Pick<Platform, 'clock' | 'randomness' | 'files'>;
+
+interface Progress {
+  lastNumber: number;
+  receivedNumber: number;
+  durableNumber: number;
+  consistentNumber: number | null;
+  stalled: StallReason | null;
+  congested: boolean;
+}
+
+/** Opens, and recovers, one group's storage; makes it when it is missing. */
+export async function openGroupStore(platform: StorePlatform, options: GroupStoreOptions): Promise<GroupStore> {
+  const { files } = platform;
+  const paths = groupPaths(options.directory);
+  await files.makeDirectory(paths.group);
+  const { log: decisions, decisions: stored } = await DecisionLog.open(files, paths.decisions, options.group);
+  try {
+    const decided = readDecisions(stored);
+    await removeBranches(files, paths);
+    for (const name of decided.openBranches) {
+      options.log.info('branch-removed', { group: options.group, branch: name, why: 'the hub was started again' });
+      await decisions.append({ kind: 'branch-dropped', name }, platform.clock.unixMs());
+    }
+    const store = new OpenGroupStore(platform, options, paths, decisions, decided.owner, decided.setAsideCount);
+    if (decided.setAside !== null) {
+      const { line, directory, why } = decided.setAside;
+      await finishSetAside(files, paths, line, directory);
+      store.setAsideWhy = why;
+    }
+    if (decided.line !== null) await store.openLine(decided.line);
+    return store;
+  } catch (error) {
+    await decisions.close();
+    throw error;
+  }
+}
+
+class OpenGroupStore implements GroupStore {
+  listener: GroupStoreListener | null = null;
+  readonly progress: Progress = {
+    lastNumber: 0,
+    receivedNumber: 0,
+    durableNumber: 0,
+    consistentNumber: null,
+    stalled: null,
+    congested: false,
+  };
+  /** Why the line before this one was put aside, until this one has a consistent point. */
+  setAsideWhy: string | null = null;
+  readonly #platform: StorePlatform;
+  readonly #options: GroupStoreOptions;
+  readonly #paths: GroupPaths;
+  readonly #decisions: DecisionLog;
+  #owner: Owner | null;
+  #setAsideCount: number;
+  #main: LineStore | null = null;
+  #lastRecordUnixMs: number | null = null;
+  readonly #views = new Set<PointView>();
+  readonly #branches = new Map<string, TestBranch>();
+  /** Names whose opening is under way. */
+  readonly #opening = new Set<string>();
+  #changing: Promise<void> = Promise.resolve();
+  #closed = false;
+
+  constructor(
+    platform: StorePlatform,
+    options: GroupStoreOptions,
+    paths: GroupPaths,
+    decisions: DecisionLog,
+    owner: Owner | null,
+    setAsideCount: number,
+  ) {
+    this.#platform = platform;
+    this.#options = options;
+    this.#paths = paths;
+    this.#decisions = decisions;
+    this.#owner = owner;
+    this.#setAsideCount = setAsideCount;
+  }
+
+  get state(): GroupState {
+    const main = this.#main;
+    const { progress } = this;
+    return {
+      group: this.#options.group,
+      line: main?.line ?? null,
+      owner: this.#owner,
+      volumes: main === null ? [] : volumeStates(main),
+      lastNumber: main?.appended.number ?? 0,
+      lastChecksum: main?.appended.checksum ?? 0,
+      receivedNumber: progress.receivedNumber,
+      durableNumber: progress.durableNumber,
+      consistentNumber: progress.consistentNumber,
+      consistentTimeUs: main?.timeline.state.consistentTimeUs ?? 0,
+      spanOpen: main?.appended.spanOpen ?? false,
+      appliedNumber: main?.applier.appliedNumber ?? 0,
+      journalBytes: main?.segments.bytes ?? 0,
+      indexBytes: main?.timeline.memory.bytes ?? 0,
+      queuedBytes: main?.writer.queuedBytes ?? 0,
+      congested: progress.congested,
+      stalled: progress.stalled,
+      corrupted: main?.damage ?? (progress.consistentNumber === null ? this.setAsideWhy : null),
+      lastRecordUnixMs: this.#lastRecordUnixMs,
+      openViews: this.#views.size,
+      branches: [...this.#branches.keys()],
+    };
+  }
+
+  toHubGroup(): HubGroup | null {
+    const main = this.#main;
+    const owner = this.#owner;
+    if (main === null || owner === null) return null;
+    const { appended } = main;
+    return {
+      owner: owner.agentId,
+      ownerSession: owner.session,
+      ownerNonce: owner.nonce,
+      line: main.line,
+      lastNumber: appended.number,
+      lastChecksum: appended.checksum,
+      spanOpen: appended.spanOpen,
+      consistentNumber: main.timeline.state.consistentNumber,
+      failedOver: false,
+      volumes: appended.volumes().map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
+    };
+  }
+
+  async settled(): Promise<void> {
+    await this.#main?.writer.settled();
+  }
+
+  async setOwner(owner: Owner): Promise<void> {
+    const now = this.#owner;
+    if (now?.agentId === owner.agentId && now.session === owner.session && now.nonce === owner.nonce) return;
+    await this.#decisions.append({ kind: 'owner', ...owner }, this.#platform.clock.unixMs());
+    this.#owner = owner;
+  }
+
+  beginLine(line: Line): Promise<void> {
+    const begun = this.#changing.then(() => this.#beginLine(line));
+    this.#changing = begun.catch(() => undefined);
+    return begun;
+  }
+
+  append(header: FrameHeader, raw: readonly Buffer[]): void {
+    const main = this.#main;
+    if (main === null)
+      throw new ProtocolFault(
+        'record-line',
+        `group ${this.#options.group} has no line that record ${header.number} could belong to`,
+      );
+    main.append(header, raw);
+    this.progress.lastNumber = header.number;
+    this.#lastRecordUnixMs = this.#platform.clock.unixMs();
+  }
+
+  openView(options: ViewOptions = {}): Promise<View> {
+    // Nothing here waits today; a point in the past will have to be looked for.
+    return new Promise((resolve) => {
+      resolve(this.#openView(options));
+    });
+  }
+
+  async openBranch(name: string, options: BranchOptions): Promise<Branch> {
+    if (!NAME_PATTERN.test(name)) throw new ConfigFault('bad-name', `${name} cannot be a branch's name`);
+    if (this.#branches.has(name) || this.#opening.has(name)) {
+      throw new ConfigFault('branch-exists', `group ${this.#options.group} has a branch ${name} already`);
+    }
+    const view = this.#openView(options);
+    this.#opening.add(name);
+    const { clock, files, randomness } = this.#platform;
+    try {
+      await this.#decisions.append(
+        { kind: 'branch-opened', name, line: view.line, number: view.number, purpose: 'test' },
+        clock.unixMs(),
+      );
+      const branch = new TestBranch({
+        clock,
+        files,
+        randomness,
+        log: this.#options.log,
+        group: this.#options.group,
+        hubId: this.#options.hubId,
+        name,
+        directory: `${this.#paths.branches}/${name}`,
+        view,
+        scratchBytes: options.scratchBytes,
+        segmentBytes: this.#options.segmentBytes ?? SEGMENT_BYTES,
+        queueBytes: BRANCH_QUEUE_BYTES,
+        storeLine: (line) => this.#decisions.append({ kind: 'branch-line', name, line }, clock.unixMs()),
+        dropped: async () => {
+          this.#branches.delete(name);
+          await this.#decisions.append({ kind: 'branch-dropped', name }, clock.unixMs());
+        },
+      });
+      this.#branches.set(name, branch);
+      return branch;
+    } catch (error) {
+      await view.close();
+      throw error;
+    } finally {
+      this.#opening.delete(name);
+    }
+  }
+
+  branch(name: string): Branch | null {
+    return this.#branches.get(name) ?? null;
+  }
+
+  async drain(): Promise<void> {
+    const main = this.#main;
+    if (main === null) return;
+    await main.writer.settled();
+    await main.applier.drain();
+  }
+
+  async close(options: { readonly drain: boolean }): Promise<void> {
+    await this.#changing;
+    if (this.#closed) return;
+    this.#closed = true;
+    try {
+      await this.#closeMain('the group is being closed', options.drain);
+    } finally {
+      await this.#decisions.close();
+    }
+  }
+
+  /** Opens the main line; what cannot be believed is put aside, and the group begins anew. */
+  async openLine(line: Line): Promise<void> {
+    const { clock, files } = this.#platform;
+    const { log, group } = this.#options;
+    try {
+      await keepOldBaseAside(files, this.#paths, line);
+      this.#main = await this.#openLine(line);
+      this.#progressed();
+      this.progress.lastNumber = this.#main.appended.number;
+    } catch (error) {
+      if (!(error instanceof CorruptionFault)) throw error;
+      const why = asError(error).message;
+      log.error('line-set-aside', { group, line: line.id, code: error.code, message: why });
+      this.#setAsideCount += 1;
+      const directory = `${line.id}.damaged-${this.#setAsideCount}`;
+      await this.#decisions.append({ kind: 'set-aside', line, directory, why }, clock.unixMs());
+      await finishSetAside(files, this.#paths, line, directory);
+      this.setAsideWhy = why;
+    }
+  }
+
+  async #openLine(line: Line): Promise<LineStore> {
+    const { retentionMs, indexBytes, journalMaxBytes } = this.#options;
+    return await LineStore.open({
+      platform: this.#platform,
+      directory: `${this.#paths.lines}/${line.id}`,
+      baseDirectory: this.#paths.base,
+      group: this.#options.group,
+      hubId: this.#options.hubId,
+      line,
+      limits: { retentionMs, indexBytes, journalMaxBytes: journalMaxBytes ?? Infinity },
+      segmentBytes: this.#options.segmentBytes ?? SEGMENT_BYTES,
+      queueBytes: this.#options.queueBytes ?? QUEUE_BYTES,
+      log: this.#options.log,
+      events: {
+        progressed: () => {
+          this.#progressed();
+          this.listener?.progressed(this.progress.receivedNumber, this.progress.durableNumber);
+        },
+        congested: (now) => {
+          this.progress.congested = now;
+          this.listener?.congested(now);
+        },
+        full: (now) => {
+          this.#stall(now ? 'disk-full' : null);
+        },
+        failed: (fault) => {
+          this.#failed(fault);
+        },
+      },
+    });
+  }
+
+  async #beginLine(line: Line): Promise<void> {
+    if (this.#main?.line.id === line.id) return;
+    await this.#closeMain('another line of history begins', false);
+    // The decision first: everything after it is finished by the next start, should this one be cut short.
+    await this.#decisions.append({ kind: 'line-begun', line }, this.#platform.clock.unixMs());
+    await keepOldBaseAside(this.#platform.files, this.#paths, line);
+    this.#main = await this.#openLine(line);
+    this.progress.lastNumber = this.#main.appended.number;
+    this.#progressed();
+  }
+
+  async #closeMain(why: string, drain: boolean): Promise<void> {
+    const main = this.#main;
+    for (const branch of [...this.#branches.values()]) await branch.drop();
+    for (const view of [...this.#views]) {
+      view.expire(why);
+      await view.close();
+    }
+    if (main === null) return;
+    try {
+      if (drain) await this.drain();
+    } finally {
+      this.#main = null;
+      await main.close();
+    }
+  }
+
+  #openView(options: ViewOptions): PointView {
+    const main = this.#main;
+    const { at } = options;
+    const consistent = main?.timeline.state.consistentNumber ?? null;
+    if (main === null || consistent === null || this.#closed) {
+      throw new ConfigFault('no-consistent-point', `group ${this.#options.group} has no consistent point yet`);
+    }
+    if (at !== undefined && at !== consistent) {
+      throw new ConfigFault(
+        'unknown-point',
+        `number ${at} of group ${this.#options.group} cannot be opened; the newest is ${consistent}`,
+      );
+    }
+    const { timeline, journal, base, applier } = main;
+    let opened: PointView | null = null;
+    const pin = timeline.pinLatest((why) => opened?.expire(why));
+    if (pin === null)
+      throw new ConfigFault('no-consistent-point', `group ${this.#options.group} has no consistent point yet`);
+    const view = new PointView({
+      line: main.line.id,
+      number: pin.number,
+      timeUs: pin.timeUs,
+      volumes: pin.volumes,
+      content: new PointContent(timeline, journal, base, pin.number),
+      log: this.#options.log,
+      release: () => {
+        timeline.unpin(pin);
+        this.#views.delete(view);
+        applier.poke();
+      },
+    });
+    opened = view;
+    this.#views.add(view);
+    return view;
+  }
+
+  #progressed(): void {
+    const main = this.#main;
+    if (main === null) return;
+    const { progress } = this;
+    progress.receivedNumber = main.writer.writtenNumber;
+    progress.durableNumber = main.timeline.state.number;
+    progress.consistentNumber = main.timeline.state.consistentNumber;
+    if (progress.consistentNumber !== null) this.setAsideWhy = null;
+  }
+
+  #stall(reason: StallReason | null): void {
+    if (this.progress.stalled === 'journal-failed' || this.progress.stalled === reason) return;
+    this.progress.stalled = reason;
+    this.#options.log.warn('journal-stalled', { group: this.#options.group, reason });
+    this.listener?.stalled(reason);
+  }
+
+  #failed(fault: Fault): void {
+    this.#options.log.error('storage-failed', { group: this.#options.group, code: fault.code, message: fault.message });
+    if (fault.code === 'journal-failed') this.#stall('journal-failed');
+    this.listener?.failed(fault);
+  }
+}
+
+function volumeStates(main: LineStore): VolumeState[] {
+  const unreadable = new Map<number, number>();
+  for (const volume of main.timeline.volumes) {
+    if (volume.unreadable.count > 0) unreadable.set(volume.added, volume.unreadable.coveredBytes());
+  }
+  return main.appended
+    .volumes()
+    .map(({ index, name, sizeBytes, added }) => ({
+      index,
+      name,
+      sizeBytes,
+      unreadableBytes: unreadable.get(added) ?? 0,
+    }));
+}
