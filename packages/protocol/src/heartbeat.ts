@@ -63,8 +63,9 @@ export class Heartbeat {
     this.#schedule();
   }
 
-  /** Other times from now on: what the two sides have agreed upon. */
+  /** Other times from now on: what the two sides have agreed upon. Silence counts from anew: the peer learns of them now. */
   setTimes(intervalMs: number, timeoutMs: number): void {
+    this.#silentFrom = this.#clock.monotonicMs();
     this.#intervalMs = intervalMs;
     this.#timeoutMs = timeoutMs;
     if (this.#nextBeatAt !== Number.POSITIVE_INFINITY) this.#nextBeatAt = this.#clock.monotonicMs() + intervalMs;

@@ -54,7 +54,7 @@ function parseNetwork(text: string, transport: keyof typeof DEFAULT_PORTS, rest:
   const web = transport === 'ws' || transport === 'wss';
   if (!web && path !== '/') throw bad(text, `a path (${path}) has no place after HOST:PORT`);
   if (authority.includes('@')) throw bad(text, 'a user name or password has no place in it');
-  const parts = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]*))(?::(.*))?$/.exec(authority);
+  const parts = /^(?:\[([0-9A-Fa-f:.]+)\]|([^:[\]]*))(?::([^:]*))?$/.exec(authority);
   if (parts === null) throw bad(text, `"${authority}" is not HOST:PORT; an IPv6 address needs [ ]`);
   const host = parts[1] ?? parts[2] ?? '';
   if (host === '') throw bad(text, 'the host is missing');
