@@ -5,13 +5,14 @@ export interface ErrorAnswer {
   readonly error: { readonly code: string; readonly message: string; readonly retryable: boolean };
 }
 
-export type ErrorStatus = 400 | 404 | 409 | 500 | 502 | 503 | 504 | 507;
+export type ErrorStatus = 400 | 404 | 409 | 413 | 500 | 502 | 503 | 504 | 507;
 
 const BY_CODE: Readonly<Record<string, ErrorStatus>> = {
   'unknown-group': 404,
   'unknown-volume': 404,
   'unknown-test': 404,
   'unknown-point': 404,
+  'body-too-large': 413,
   'test-exists': 409,
   'branch-exists': 409,
   'no-consistent-point': 409,

@@ -7,7 +7,6 @@
 import type { Clock } from '@rephub/platform';
 import { ConfigFault } from '@rephub/platform';
 import { type Context, Hono } from 'hono';
-import { bodyLimit } from 'hono/body-limit';
 import type { Registry } from 'prom-client';
 import type { z } from 'zod';
 import { exportName, parsePoint } from '../exports/export-names.js';
@@ -64,7 +63,6 @@ export function httpApp(options: AppOptions): Hono {
     await next();
     return undefined;
   });
-  app.use(bodyLimit({ maxSize: MAX_BODY_BYTES }));
 
   app.get('/healthz', (context) => context.json({ status: 'ok' }));
   app.get('/metrics', async (context) =>
@@ -184,7 +182,7 @@ function groupOf(hub: Hub, context: Context): Group {
 async function bodyOf<T>(context: Context, schema: z.ZodType<T>): Promise<T> {
   const type = context.req.header('content-type')?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json') throw new ConfigFault('bad-body', 'the content-type must be application/json');
-  const text = await context.req.text();
+  const text = await textOf(context.req.raw);
   let parsed: unknown;
   try {
     parsed = text === '' ? {} : JSON.parse(text);
@@ -192,6 +190,22 @@ async function bodyOf<T>(context: Context, schema: z.ZodType<T>): Promise<T> {
     throw new ConfigFault('bad-body', 'the body is not JSON');
   }
   return check(schema, parsed);
+}
+
+/** The body as text; no more than the limit of it is ever taken into memory. */
+async function textOf(request: Request): Promise<string> {
+  const parts: Uint8Array[] = [];
+  let bytes = 0;
+  const body: AsyncIterable<Uint8Array> | null = request.body;
+  if (body === null) return '';
+  for await (const part of body) {
+    bytes += part.length;
+    if (bytes > MAX_BODY_BYTES) {
+      throw new ConfigFault('body-too-large', `the body has more than the ${MAX_BODY_BYTES} bytes that are allowed`);
+    }
+    parts.push(part);
+  }
+  return Buffer.concat(parts).toString('utf8');
 }
 
 function check<T>(schema: z.ZodType<T>, value: unknown): T {
