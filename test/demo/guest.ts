@@ -4,8 +4,10 @@
  */
 import { connectNbd, flushDevice, type NbdClient, writeBytes } from '@rephub/nbd';
 import { type Platform } from '@rephub/platform';
+import { setTimeout as sleep } from 'node:timers/promises';
 
 const IN_FLIGHT = 16;
+const WRITES_PER_SECOND = 1000;
 const FLUSH_EVERY = 500;
 const SIZES = [4096, 4096, 4096, 16_384, 65_536] as const;
 
@@ -17,6 +19,7 @@ export class Guest {
   readonly #hotBytes: number;
   #seed = 0x2545f491;
   #stop = false;
+  #dueMs = 0;
   #lanes: Promise<void>[] = [];
 
   private constructor(client: NbdClient, hotBytes: number) {
@@ -32,6 +35,7 @@ export class Guest {
   /** Writes until `pause`. */
   start(): void {
     this.#stop = false;
+    this.#dueMs = performance.now();
     this.#lanes = Array.from({ length: IN_FLIGHT }, () => this.#lane());
   }
 
@@ -50,6 +54,7 @@ export class Guest {
       const size = SIZES[this.#random() % SIZES.length] ?? 4096;
       const offset = Math.floor((this.#random() % this.#hotBytes) / size) * size;
       const data = Buffer.alloc(size, `write ${this.writes} at ${offset} `);
+      await this.#pace();
       const begun = performance.now();
       await writeBytes(this.#client, offset, data);
       this.slowestMs = Math.max(this.slowestMs, performance.now() - begun);
@@ -57,6 +62,13 @@ export class Guest {
       this.bytes += size;
       if (this.writes % FLUSH_EVERY === 0) await flushDevice(this.#client);
     }
+  }
+
+  /** As a busy VM would: not more than so many writes a second. */
+  async #pace(): Promise<void> {
+    this.#dueMs = Math.max(this.#dueMs, performance.now() - 50) + 1000 / WRITES_PER_SECOND;
+    const waitMs = this.#dueMs - performance.now();
+    if (waitMs > 1) await sleep(waitMs);
   }
 
   /** xorshift: the same writes on every run. */

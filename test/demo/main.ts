@@ -19,7 +19,7 @@ const MIB = 1024 * 1024;
 const DISK_BYTES = 512 * MIB;
 const OLD_DATA_BYTES = 96 * MIB;
 const HOT_BYTES = 24 * MIB;
-const WINDOW = '4MiB';
+const WINDOW = '16MiB';
 
 interface GroupStatus {
   readonly state: string;

@@ -11,6 +11,7 @@ import { type Address, type Platform, silentLogger } from '@rephub/platform';
 import { SeededRandomness, type SimFiles, simPlatform, type SimPlatform } from '@rephub/platform/sim';
 
 export const BLOCK = 4096;
+const READ_BYTES = 4 * 1024 * 1024;
 const LINK: Address = { kind: 'tcp', host: '127.0.0.1', port: 9010 };
 const EXPORTS = { kind: 'unix', path: '/run/hub.sock' } as const;
 
@@ -182,9 +183,12 @@ export class Cluster {
   /** The replica as the hub exports it. */
   async replica(volume: string): Promise<Buffer> {
     const client = await this.run(connectNbd(this.agentHost, `nbd+unix:///vm1%2F${volume}?socket=${EXPORTS.path}`));
-    const bytes = await this.run(readBytes(client, 0, client.sizeBytes));
+    const parts: Buffer[] = [];
+    for (let at = 0; at < client.sizeBytes; at += READ_BYTES) {
+      parts.push(await this.run(readBytes(client, at, Math.min(READ_BYTES, client.sizeBytes - at))));
+    }
     await this.run(client.close());
-    return bytes;
+    return Buffer.concat(parts);
   }
 
   cutLink(): void {

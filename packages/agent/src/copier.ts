@@ -46,6 +46,8 @@ export interface CopierParts {
   readonly tracker: Tracker;
   readonly mirror: Mirror;
   readonly log: Logger;
+  /** Bytes per bit of the dirty bitmap: what is taken begins and ends at a multiple of it. */
+  readonly granularityBytes: number;
   readonly maxBytesPerSecond: number | null;
   /** Nothing is dirty and the span has been ended. */
   readonly ended: (progress: CopyProgress) => void;
@@ -158,12 +160,26 @@ export class Copier {
     copyBytes: number,
   ): Promise<void> {
     // Taken for this lane before anything is awaited, so that no other lane takes it too.
-    cursor.at = offset + Math.min(runLength, copyBytes);
-    const holeBytes = await this.#holeAt(volume, offset, Math.min(runLength, HOLE_STEP_BYTES));
-    if (holeBytes > copyBytes && cursor.at === offset + copyBytes) cursor.at = offset + holeBytes;
-    const length = cursor.at - offset > copyBytes ? holeBytes : Math.min(runLength, copyBytes);
+    let length = Math.min(runLength, Math.max(copyBytes, this.#parts.granularityBytes));
+    cursor.at = offset + length;
+    const hole = this.#wholeBlocks(
+      volume,
+      offset,
+      await this.#holeAt(volume, offset, Math.min(runLength, HOLE_STEP_BYTES)),
+    );
+    // All of a longer hole, unless another lane has gone on from where this one's part ends.
+    if (hole > length && cursor.at === offset + length) {
+      length = hole;
+      cursor.at = offset + hole;
+    }
     await this.#whenRoom(length);
-    await withRange(volume.lock, offset, length, () => this.#copyLocked(volume, offset, length, holeBytes >= length));
+    await withRange(volume.lock, offset, length, () => this.#copyLocked(volume, offset, length, hole >= length));
+  }
+
+  /** So many of `length` bytes that they end with a block of the bitmap, or the volume. */
+  #wholeBlocks(volume: GuestVolume, offset: number, length: number): number {
+    if (offset + length >= volume.sizeBytes) return volume.sizeBytes - offset;
+    return length - ((offset + length) % this.#parts.granularityBytes);
   }
 
   /** Under the range lock: reads, numbers, and takes the marks. */
@@ -171,7 +187,7 @@ export class Copier {
     const { mirror, tracker } = this.#parts;
     const stillHole = expectHole && (await this.#holeAt(volume, offset, length)) >= length;
     // Not a hole any more, and too long to be read at once: the marks stay for the next pass.
-    if (!stillHole && length > COPY_BYTES) return;
+    if (!stillHole && length > Math.max(COPY_BYTES, this.#parts.granularityBytes)) return;
     const pieces: Piece[] | null = stillHole
       ? [{ offset, length, kind: 'zero', data: [] }]
       : await this.#readPieces(volume, offset, length);

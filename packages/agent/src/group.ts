@@ -183,6 +183,7 @@ export class AgentGroup {
       tracker,
       mirror: this.#mirror,
       log,
+      granularityBytes: config.granularityBytes,
       maxBytesPerSecond: config.maxBytesPerSecond,
       ended: (progress) => {
         this.#resyncEnded(progress);
@@ -253,6 +254,7 @@ export class AgentGroup {
   #tick(): void {
     this.#timer = this.#platform.clock.after(1000, () => {
       this.#mirror.adjustTime();
+      this.#mirror.wantSpan();
       this.#tick();
     });
   }

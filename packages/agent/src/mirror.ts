@@ -39,6 +39,9 @@ export interface Counters {
 }
 
 const NO_DATA: readonly Buffer[] = [];
+/** How long the next span waits after one that was outrun by the guest; doubles each time. */
+const HOLD_OFF_MIN_MS = 200;
+const HOLD_OFF_MAX_MS = 10_000;
 
 export class Mirror {
   readonly window: RecordWindow;
@@ -55,6 +58,9 @@ export class Mirror {
   #receivedNumber = 0;
   #durableNumber = 0;
   #gapSinceMs: number | null = null;
+  /** No span begins before this: a guest that outruns the link must not make gap and span alternate. */
+  #spanNotBeforeMs = 0;
+  #holdOffMs = 0;
   #spanEndNumber = 0;
 
   constructor(parts: {
@@ -118,12 +124,19 @@ export class Mirror {
     }
     const payloadBytes = type === FrameType.Write ? length : 0;
     if (!this.window.hasRoomFor(payloadBytes)) {
-      this.#move('lost-a-write');
-      this.#log.warn('pulled-ahead', { windowBytes: this.window.bytes });
+      this.#pullAhead();
       this.#markOnly(volume, offset, length);
       return 0;
     }
     return this.#append(type, 0, 0, volume, offset, length, data, payloadBytes);
+  }
+
+  #pullAhead(): void {
+    const inSpan = this.#state === 'span';
+    this.#holdOffMs = inSpan ? Math.min(Math.max(2 * this.#holdOffMs, HOLD_OFF_MIN_MS), HOLD_OFF_MAX_MS) : 0;
+    this.#spanNotBeforeMs = this.#clock.monotonicMs() + this.#holdOffMs;
+    this.#log.warn('pulled-ahead', { windowBytes: this.window.bytes, spanInMs: this.#holdOffMs });
+    this.#move('lost-a-write');
   }
 
   /** Content that was read from upstream, under its range lock. Returns 0, and does nothing, when it cannot be sent now. */
@@ -177,6 +190,7 @@ export class Mirror {
 
   /** Nothing is dirty any more: the replica is consistent from this record on. */
   endSpan(): void {
+    this.#holdOffMs = 0;
     this.#spanEndNumber = this.#append(FrameType.SpanEnd, 0, 0, 0, 0, 0, NO_DATA, 0);
     this.#move('span-ended');
   }
@@ -268,7 +282,8 @@ export class Mirror {
   /** Asks for a span when one is due and possible. */
   wantSpan(): void {
     const wanted = this.#state === 'gap' || (this.#state === 'streaming' && this.#tracker.anyDirty());
-    if (wanted && this.#target !== null && this.window.bytes <= this.window.limitBytes / 2) this.#events.spanWanted();
+    if (!wanted || this.#target === null || this.window.bytes > this.window.limitBytes / 2) return;
+    if (this.#clock.monotonicMs() >= this.#spanNotBeforeMs) this.#events.spanWanted();
   }
 
   /** Streaming ends here, by the operator's or the lineage table's word: writes are only marked from now on. */
