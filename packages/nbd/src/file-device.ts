@@ -19,6 +19,7 @@ import {
   type Limits,
   NbdError,
 } from './block-device.js';
+import { freshBuffer } from './slab.js';
 import { appendZeroes } from './zeroes.js';
 
 export interface FileDeviceOptions {
@@ -166,7 +167,7 @@ class FileDevice implements BlockDevice {
   }
 
   #read(request: BlockRequest): void {
-    const buffer = Buffer.allocUnsafe(request.length);
+    const buffer = freshBuffer(request.length);
     this.#file.read(buffer, request.offset).then(
       (bytes) => {
         if (bytes !== request.length) {

@@ -13,6 +13,7 @@ import {
   type Limits,
   NbdError,
 } from './block-device.js';
+import { freshBuffer } from './slab.js';
 import { appendZeroes, ZEROES } from './zeroes.js';
 
 export interface MemoryDeviceOptions {
@@ -90,7 +91,7 @@ class MemoryDevice implements BlockDevice {
       const page = this.#pages[(offset - within) / PAGE_BYTES];
       if (page === undefined) appendZeroes(request.data, step);
       else {
-        const copy = Buffer.allocUnsafe(step);
+        const copy = freshBuffer(step);
         page.copy(copy, 0, within, within + step);
         request.data.push(copy);
       }

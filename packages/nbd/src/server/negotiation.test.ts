@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { NbdError } from '../block-device.js';
 import { memoryDevice } from '../memory-device.js';
@@ -513,5 +514,102 @@ describe('transmission', () => {
       expect(server.clients()[0]?.bytesInFlight).toBe(0);
     }
     expect(peer.take().readUInt32BE(4)).toBe(NbdError.Einval);
+  });
+
+  it('a read that the device fails tells from where on, when structured', async () => {
+    const { peer, directory } = await transmit('structured');
+    const submit = directory.device.submit.bind(directory.device);
+    directory.device.submit = (one) => {
+      if (one.offset === 1024) one.complete(NbdError.Eio);
+      else submit(one);
+    };
+    peer.send(request(0, 9, 1024, 512), request(0, 10, 0, 512));
+    await settle();
+    const answer = peer.take();
+    expect([answer.readUInt16BE(4), answer.readUInt16BE(6), answer.readUInt32BE(16)]).toEqual([1, 0x8002, 14]);
+    expect([answer.readUInt32BE(20), answer.readUInt16BE(24), answer.readBigUInt64BE(26)]).toEqual([5, 0, 1024n]);
+    expect(answer.readUInt16BE(34 + 6)).toBe(2);
+  });
+
+  it('a device that answers a read with another length is EIO to the client and counted as our bug', async () => {
+    const { peer, directory, faults } = await transmit('simple');
+    directory.device.submit = (one) => {
+      one.data.push(Buffer.alloc(511));
+      one.complete(0);
+    };
+    peer.send(request(0, 9, 1024, 512));
+    await settle();
+    const answer = peer.take();
+    expect([answer.length, answer.readUInt32BE(4)]).toEqual([16, NbdError.Eio]);
+    expect(faults.map(({ code }) => code)).toEqual(['internal']);
+  });
+
+  it('a device that throws ends the connection of that client, which is gone all the same', async () => {
+    const { peer, directory, faults, server } = await transmit('simple');
+    directory.device.submit = () => {
+      throw new Error('a bug');
+    };
+    peer.send(request(0, 9, 1024, 512));
+    await settle();
+    expect(peer.isClosed).toBe(true);
+    expect(faults.map(({ code }) => code)).toEqual(['internal']);
+    expect([server.clients(), directory.open_]).toEqual([[], 0]);
+  });
+
+  it('any flipped bit in a whole session, in any chunking: answered, refused or ended, and nothing stays open', async () => {
+    const session = Buffer.concat([
+      u32(3),
+      option(STRUCTURED),
+      metaOption(SET_META, 'disk', 'base:allocation'),
+      infoOption(GO, 'disk', 1, 3),
+      request(1, 1, 0, 512, 0, Buffer.alloc(512, 1)),
+      request(0, 2, 0, 1024),
+      request(7, 3, 0, SIZE),
+      request(6, 4, 512, 512),
+      request(3, 5, 0, 0),
+      request(2, 0, 0, 0),
+    ]);
+    await fc.assert(
+      fc.asyncProperty(
+        fc.nat(session.length * 8 - 1),
+        fc.array(fc.nat(session.length), { maxLength: 5 }),
+        async (bit, cuts) => {
+          const { peer, directory, server, faults, clock } = await (async () => {
+            const meeting = {
+              clock: new ManualClock(),
+              network: memoryNetwork(),
+              directory: new Directory(),
+              faults: [] as ServerFault[],
+            };
+            const started = new NbdServer({
+              platform: meeting,
+              exports: meeting.directory,
+              onFault: (one) => meeting.faults.push(one),
+            });
+            await started.listen(ADDRESS);
+            return {
+              ...meeting,
+              server: started,
+              peer: new RawPeer(await meeting.network.connect(ADDRESS, { timeoutMs: 1 })),
+            };
+          })();
+          const flipped = Buffer.from(session);
+          flipped.writeUInt8(flipped.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+          const at = [0, ...cuts.sort((one, other) => one - other), flipped.length];
+          for (const [index, from] of at.entries()) {
+            peer.send(flipped.subarray(from, at[index + 1] ?? from));
+            for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+          }
+          peer.connection.end();
+          await settle();
+          clock.advance(60_000);
+          await settle();
+          expect(server.clients()).toEqual([]);
+          expect(directory.open_).toBe(0);
+          expect(faults.filter(({ code }) => code === 'internal')).toEqual([]);
+        },
+      ),
+      { numRuns: 150 },
+    );
   });
 });

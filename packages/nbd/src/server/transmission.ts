@@ -226,7 +226,10 @@ export class Transmission implements Receiver, RequestSink, Completion {
         return;
       }
       this.#events.fault('internal', `the device answered a read of ${request.length} bytes with another length`);
-      this.#writer.status(NbdError.Eio, request.offset, request.tagHigh, request.tagLow);
+      request.error = NbdError.Eio;
+      this.#writer.readError(request);
+    } else if (command === Command.Read) {
+      this.#writer.readError(request);
     } else if (error === 0 && command === Command.BlockStatus) {
       this.#writer.blockStatus(request, this.#contextIds);
     } else {

@@ -32,6 +32,7 @@ export class ReplyWriter {
   readonly #data: Buffer;
   readonly #hole: Buffer;
   readonly #error: Buffer;
+  readonly #errorOffset: Buffer;
 
   constructor(connection: Connection, framing: Framing) {
     this.#connection = connection;
@@ -42,6 +43,7 @@ export class ReplyWriter {
     this.#data = this.#chunkHeader(8);
     this.#hole = this.#chunkHeader(12);
     this.#error = this.#chunkHeader(6);
+    this.#errorOffset = this.#chunkHeader(14);
   }
 
   /** An outcome without payload. */
@@ -56,6 +58,19 @@ export class ReplyWriter {
       this.#error.writeUInt32BE(error, this.#headerBytes);
       this.#connection.send(this.#error);
     }
+  }
+
+  /** A read that failed, and from where on: with its first byte, since nothing of it is sent. */
+  readError(request: BlockRequest): void {
+    if (this.#framing === 'simple') {
+      this.#sendSimple(request.error, request.tagHigh, request.tagLow);
+      return;
+    }
+    const chunk = this.#errorOffset;
+    this.#fill(chunk, Chunk.ErrorOffset, CHUNK_FLAG_DONE, request.offset, request.tagHigh, request.tagLow, 14);
+    chunk.writeUInt32BE(request.error, this.#headerBytes);
+    writeUint64(chunk, request.offset, this.#headerBytes + 6);
+    this.#connection.send(chunk);
   }
 
   /** A read of no bytes: structured framings want a chunk for it, not a simple reply. */
