@@ -10,7 +10,6 @@ import type { FileSystem } from '@rephub/platform';
 import type { Line } from '@rephub/protocol';
 import { AppliedFile } from './base/applied-file.js';
 import type { Decision, StoredDecision } from './decisions.js';
-import { segmentBase } from './journal/segments.js';
 
 export interface GroupPaths {
   readonly group: string;
@@ -79,12 +78,11 @@ export function readDecisions(decisions: readonly StoredDecision[]): Decided {
 
 /** After `line-begun`: the base images of the line before, if any, are moved to it. */
 export async function keepOldBaseAside(files: FileSystem, paths: GroupPaths, line: Line): Promise<void> {
-  const applied = `${paths.base}/applied`;
-  if ((await files.status(applied)) === null) return;
   const opened = await AppliedFile.open(files, paths.base);
+  if (opened === null) return;
   await opened.file.close();
-  const old = opened.applied?.line.id;
-  if (old === undefined || old === line.id) return;
+  const old = opened.applied.line.id;
+  if (old === line.id) return;
   await files.makeDirectory(`${paths.lines}/${old}`);
   await files.rename(paths.base, `${paths.lines}/${old}/base`);
   await files.syncDirectory(`${paths.lines}/${old}`);
@@ -110,13 +108,6 @@ export async function finishSetAside(
     await files.syncDirectory(to);
     await files.syncDirectory(paths.group);
   }
-}
-
-/** True when nothing of the line's journal is there. */
-export async function hasNoJournal(files: FileSystem, paths: GroupPaths, line: Line): Promise<boolean> {
-  const directory = `${paths.lines}/${line.id}`;
-  if ((await files.status(directory)) === null) return true;
-  return !(await files.list(directory)).some((name) => segmentBase(name) !== null);
 }
 
 /** Test branches do not outlive the hub that opened them. Names of those that were removed. */

@@ -412,12 +412,10 @@ function volumeStates(main: LineStore): VolumeState[] {
   for (const volume of main.timeline.volumes) {
     if (volume.unreadable.count > 0) unreadable.set(volume.added, volume.unreadable.coveredBytes());
   }
-  return main.appended
-    .volumes()
-    .map(({ index, name, sizeBytes, added }) => ({
-      index,
-      name,
-      sizeBytes,
-      unreadableBytes: unreadable.get(added) ?? 0,
-    }));
+  return main.appended.volumes().map(({ index, name, sizeBytes, added }) => ({
+    index,
+    name,
+    sizeBytes,
+    unreadableBytes: unreadable.get(added) ?? 0,
+  }));
 }

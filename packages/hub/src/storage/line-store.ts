@@ -160,13 +160,12 @@ export class LineStore {
   static async open(options: LineStoreOptions): Promise<LineStore> {
     const { files } = options.platform;
     await files.makeDirectory(options.directory);
-    const hasSegments = (await files.list(options.directory)).some((name) => segmentBase(name) !== null);
-    const { file: appliedFile, applied } = await openApplied(options, hasSegments);
-    const { file: hint, content } = await SlotFile.open(files, `${options.directory}/durable`, HINT_SLOT_BYTES);
+    const { file: appliedFile, applied } = await openApplied(options);
+    const { file: hint, number: hinted } = await openHint(options);
     const base = new BaseSet(files, options.baseDirectory);
     let segments: SegmentSet | null = null;
     try {
-      const knownDurable = Math.max(applied.point.number, hintedNumber(content.body, options.line));
+      const knownDurable = Math.max(applied.point.number, hinted);
       const unreadable = await readUnreadable(base);
       const timeline = new Timeline(options.line, applied.point, applied.position, new IndexMemory(), unreadable);
       const journal = await readJournal(options, timeline, applied.position, knownDurable);
@@ -271,49 +270,39 @@ function hintedNumber(body: Buffer | null, line: Line): number {
 }
 
 /** A new line gets its `applied`; an old one whose `applied` is gone is not to be believed. */
-async function openApplied(
-  options: LineStoreOptions,
-  hasSegments: boolean,
-): Promise<{ file: AppliedFile; applied: Applied }> {
-  const { baseDirectory, line } = options;
+async function openApplied(options: LineStoreOptions): Promise<{ file: AppliedFile; applied: Applied }> {
+  const { baseDirectory, directory, line } = options;
   const { files } = options.platform;
   await files.makeDirectory(baseDirectory);
-  if (!hasSegments) {
+  const opened = await AppliedFile.open(files, baseDirectory);
+  if (opened === null) {
+    const hasSegments = (await files.list(directory)).some((name) => segmentBase(name) !== null);
     const hasImages = (await files.list(baseDirectory)).some((name) => name.endsWith('.raw'));
-    // A file that a crash has left half made says nothing, and nothing rests on it.
-    if (!hasImages && !(await isWhole(options))) await files.remove(`${baseDirectory}/applied`);
-  }
-  const { file, applied } = await AppliedFile.open(files, baseDirectory);
-  try {
-    if (applied !== null) {
-      if (applied.line.id !== line.id) {
-        throw new CorruptionFault(
-          'applied-foreign',
-          `${baseDirectory}/applied is of line ${applied.line.id}, expected ${line.id}`,
-        );
-      }
-      return { file, applied };
+    if (hasSegments || hasImages) {
+      throw new CorruptionFault(
+        'applied-missing',
+        `${baseDirectory}/applied is missing: what the base images hold is unknown`,
+      );
     }
-    if (hasSegments)
-      throw new CorruptionFault('applied-missing', `${baseDirectory}/applied is missing, and there is a journal`);
-    const fresh: Applied = { version: 1, line, position: 0, point: lineStart(line) };
-    await file.write(fresh);
-    return { file, applied: fresh };
-  } catch (error) {
-    await file.close();
-    throw error;
+    const applied: Applied = { version: 1, line, position: 0, point: lineStart(line) };
+    return { file: await AppliedFile.make(files, baseDirectory, applied), applied };
   }
+  const { file, applied } = opened;
+  if (applied.line.id === line.id) return { file, applied };
+  await file.close();
+  throw new CorruptionFault(
+    'applied-foreign',
+    `${baseDirectory}/applied is of line ${applied.line.id}, expected ${line.id}`,
+  );
 }
 
-async function isWhole(options: LineStoreOptions): Promise<boolean> {
-  try {
-    const { file, applied } = await AppliedFile.open(options.platform.files, options.baseDirectory);
-    await file.close();
-    return applied !== null;
-  } catch (error) {
-    if (error instanceof CorruptionFault) return false;
-    throw error;
-  }
+async function openHint(options: LineStoreOptions): Promise<{ file: SlotFile; number: number }> {
+  const { directory, line, platform } = options;
+  const path = `${directory}/durable`;
+  const found = await SlotFile.open(platform.files, path, HINT_SLOT_BYTES);
+  if (found !== null) return { file: found.file, number: hintedNumber(found.body, line) };
+  const body = encodeBody({ version: 1, line: line.id, number: 0 });
+  return { file: await SlotFile.make(platform.files, path, HINT_SLOT_BYTES, body), number: 0 };
 }
 
 async function readUnreadable(base: BaseSet): Promise<UnreadableRanges> {

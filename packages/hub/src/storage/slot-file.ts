@@ -15,19 +15,12 @@
  *
  * Must not know: what the bodies say.
  */
-import { assert, CorruptionFault, type FileSystem, type OpenFile, parentOf, StorageFault } from '@rephub/platform';
+import { assert, type FileSystem, type OpenFile, replaceSmallFile, StorageFault } from '@rephub/platform';
 import { crc32 } from 'node:zlib';
 
 const MAGIC = Buffer.from('RPHSLOT1', 'latin1');
 const HEAD_BYTES = 32;
 const VERSION = 1;
-
-export interface SlotContent {
-  /** The newest valid body; null when the file is new, or when both slots are damaged. */
-  readonly body: Buffer | null;
-  /** The file existed and holds no valid slot. */
-  readonly damaged: boolean;
-}
 
 export class SlotFile {
   readonly #file: OpenFile;
@@ -44,35 +37,31 @@ export class SlotFile {
     this.#sequence = sequence;
   }
 
-  /** Opens the file, makes it when missing; its name is durable, and its room taken, when this resolves. */
+  /** Makes the file with its first body, or replaces it: after a crash it is there whole, or not at all. */
+  static async make(files: FileSystem, path: string, slotBytes: number, body: Buffer): Promise<SlotFile> {
+    const content = Buffer.alloc(2 * slotBytes);
+    encodeHead(body, 1, slotBytes).copy(content, slotBytes);
+    body.copy(content, slotBytes + HEAD_BYTES);
+    await replaceSmallFile(files, path, content);
+    return new SlotFile(await files.open(path, 'write'), path, slotBytes, 1);
+  }
+
+  /** Opens the file; null when there is none. `body` is the newest valid one, null when no slot is valid. */
   static async open(
     files: FileSystem,
     path: string,
     slotBytes: number,
-  ): Promise<{ file: SlotFile; content: SlotContent }> {
-    const status = await files.status(path);
-    const file = await files.open(path, 'create');
+  ): Promise<{ readonly file: SlotFile; readonly body: Buffer | null } | null> {
+    if ((await files.status(path)) === null) return null;
+    const file = await files.open(path, 'write');
     try {
       let sequence = 0;
       let body: Buffer | null = null;
-      const present = status !== null && status.sizeBytes > 0;
-      if (present) {
-        for (const slot of [0, 1]) {
-          const found = await readSlot(file, slot * slotBytes, slotBytes);
-          if (found === null || found.sequence <= sequence) continue;
-          ({ sequence, body } = found);
-        }
+      for (const slot of [0, 1]) {
+        const found = await readSlot(file, slot * slotBytes, slotBytes);
+        if (found !== null && found.sequence > sequence) ({ sequence, body } = found);
       }
-      if (status === null || status.sizeBytes < 2 * slotBytes) {
-        await file.allocate(0, 2 * slotBytes);
-        await file.truncate(2 * slotBytes);
-        await file.sync();
-        await files.syncDirectory(parentOf(path));
-      }
-      return {
-        file: new SlotFile(file, path, slotBytes, sequence),
-        content: { body, damaged: present && body === null },
-      };
+      return { file: new SlotFile(file, path, slotBytes, sequence), body };
     } catch (error) {
       await file.close();
       throw error;
@@ -84,16 +73,10 @@ export class SlotFile {
     assert(!this.#writing, 'one write of a slot at a time');
     if (this.#dead)
       throw new StorageFault('sync-failed', `${this.#path} is not written any more: an earlier sync failed`);
-    if (body.length + HEAD_BYTES > this.#slotBytes) {
-      throw new CorruptionFault(
-        'slot-too-small',
-        `${this.#path}: body of ${body.length} bytes, room for ${this.#slotBytes - HEAD_BYTES}`,
-      );
-    }
     this.#writing = true;
     try {
       const sequence = this.#sequence + 1;
-      await this.#file.write([encodeHead(body, sequence), body], (sequence % 2) * this.#slotBytes);
+      await this.#file.write([encodeHead(body, sequence, this.#slotBytes), body], (sequence % 2) * this.#slotBytes);
       await this.#sync();
       this.#sequence = sequence;
     } finally {
@@ -115,7 +98,8 @@ export class SlotFile {
   }
 }
 
-function encodeHead(body: Buffer, sequence: number): Buffer {
+function encodeHead(body: Buffer, sequence: number, slotBytes: number): Buffer {
+  assert(HEAD_BYTES + body.length <= slotBytes, `a body of ${body.length} bytes fits into a slot of ${slotBytes}`);
   const head = Buffer.alloc(HEAD_BYTES);
   MAGIC.copy(head, 0);
   head.writeUInt32LE(VERSION, 8);
@@ -134,7 +118,8 @@ async function readSlot(
   let read: number;
   try {
     read = await file.read(slot, position);
-  } catch {
+  } catch (error) {
+    if (!(error instanceof StorageFault)) throw error;
     // A slot that cannot be read is a slot that is not there; the other one may be.
     return null;
   }

@@ -10,6 +10,7 @@ import { SlotFile } from '../slot-file.js';
 
 /** Room for 256 volumes with the longest names, twice over. */
 const SLOT_BYTES = 64 * 1024;
+const NAME = 'applied';
 
 export const appliedSchema = z.object({
   version: z.literal(1),
@@ -27,17 +28,22 @@ export class AppliedFile {
     this.#slots = slots;
   }
 
-  /** `applied` is null when the file is new or empty; throws `applied-damaged` when there was something that cannot be read. */
-  static async open(files: FileSystem, directory: string): Promise<{ file: AppliedFile; applied: Applied | null }> {
-    const { file, content } = await SlotFile.open(files, `${directory}/applied`, SLOT_BYTES);
+  /** Makes the file, whole or not at all. */
+  static async make(files: FileSystem, directory: string, applied: Applied): Promise<AppliedFile> {
+    return new AppliedFile(await SlotFile.make(files, `${directory}/${NAME}`, SLOT_BYTES, encodeBody(applied)));
+  }
+
+  /** Null when there is no such file; throws `applied-damaged` when it cannot be read or understood. */
+  static async open(files: FileSystem, directory: string): Promise<{ file: AppliedFile; applied: Applied } | null> {
+    const found = await SlotFile.open(files, `${directory}/${NAME}`, SLOT_BYTES);
+    if (found === null) return null;
     try {
-      const applied = content.body === null ? null : decodeBody(appliedSchema, content.body, 'applied');
-      if (content.damaged) throw new CorruptionFault('applied-damaged', `${directory}/applied is damaged`);
-      return { file: new AppliedFile(file), applied };
+      if (found.body === null) throw new CorruptionFault('applied-damaged', `no slot of ${directory}/${NAME} is whole`);
+      return { file: new AppliedFile(found.file), applied: decodeBody(appliedSchema, found.body, NAME) };
     } catch (error) {
-      await file.close();
+      await found.file.close();
       if (error instanceof CorruptionFault) throw error;
-      throw new CorruptionFault('applied-damaged', `${directory}/applied cannot be understood`, { cause: error });
+      throw new CorruptionFault('applied-damaged', `${directory}/${NAME} cannot be understood`, { cause: error });
     }
   }
 

@@ -1,8 +1,7 @@
-/** What the tests of the storage share: stores on a simulated disk, and comparing what they serve with the model. */
+/** What the tests of the storage share: opening stores, and comparing what they serve with the model. */
 import { type BlockDevice, DeviceError, readBytes } from '@rephub/nbd';
-import { type Logger, silentLogger } from '@rephub/platform';
-import { SeededRandomness, SimClock, SimFiles } from '@rephub/platform/sim';
-import { openGroupStore } from '../group-store.js';
+import { type FileSystem, type Logger, silentLogger } from '@rephub/platform';
+import { openGroupStore, type StorePlatform } from '../group-store.js';
 import type { GroupStore, GroupStoreOptions, View } from '../store-types.js';
 import { type ModelVolume, type ScriptedAgent, UNREADABLE } from './scripted-agent.js';
 
@@ -13,18 +12,8 @@ export const OWNER = {
   nonce: '00000000-0000-4000-8000-000000000002',
 };
 
-export interface World {
-  readonly clock: SimClock;
-  readonly files: SimFiles;
-  readonly randomness: SeededRandomness;
-}
-
-export function world(files?: SimFiles, clock = new SimClock()): World {
-  return { clock, files: files ?? new SimFiles({ clock }), randomness: new SeededRandomness(7) };
-}
-
 export async function openStore(
-  on: World,
+  on: StorePlatform,
   options: Partial<GroupStoreOptions> = {},
   log: Logger = silentLogger,
 ): Promise<GroupStore> {
@@ -79,7 +68,7 @@ export async function expectView(view: View, agent: ScriptedAgent, note: string)
 }
 
 /** The bytes of a base image, and what the model holds at a number. */
-export async function expectBase(files: SimFiles, agent: ScriptedAgent, number: number, note: string): Promise<void> {
+export async function expectBase(files: FileSystem, agent: ScriptedAgent, number: number, note: string): Promise<void> {
   for (const { name, content } of agent.modelAt(number)) {
     const file = await files.open(`${DIRECTORY}/base/${name}.raw`, 'read');
     const { sizeBytes } = await file.status();
