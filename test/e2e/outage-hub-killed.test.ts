@@ -15,8 +15,8 @@ test(
   async () => {
     const scope = testScope();
     const upstream = await qemuNbd(scope, await filledDisk(scope, 128 * MiB));
-    // A window of 1 MiB is full after 256 writes: then the agent pulls ahead to its bitmap.
-    const { hub, agent } = await startSystem(scope, upstream.uri, { agent: { args: ['--window', '1MiB'] } });
+    // A window of 4 MiB is full after a thousand writes: then the agent pulls ahead to its bitmap.
+    const { hub, agent } = await startSystem(scope, upstream.uri, { agent: { args: ['--window', '4MiB'] } });
     const before = await hub.status('vm1');
     const running = await startLoad(scope, agent.uri(), {
       pattern: 'randwrite',
@@ -71,7 +71,7 @@ test('a short outage is resumed from the window, without a resync', { timeout: 1
 test('a hub that is killed again and again while it catches up still converges', { timeout: 180_000 }, async () => {
   const scope = testScope();
   const upstream = await qemuNbd(scope, await filledDisk(scope, 64 * MiB));
-  const { hub, agent } = await startSystem(scope, upstream.uri, { agent: { args: ['--window', '1MiB'] } });
+  const { hub, agent } = await startSystem(scope, upstream.uri, { agent: { args: ['--window', '4MiB'] } });
   const running = await startLoad(scope, agent.uri(), {
     pattern: 'randwrite',
     blockBytes: 4096,

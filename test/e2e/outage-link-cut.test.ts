@@ -100,7 +100,7 @@ test(
   { timeout: 120_000 },
   async () => {
     const scope = testScope();
-    const here = await scene(scope, ['--window', '1MiB']);
+    const here = await scene(scope, ['--window', '4MiB']);
     const before = await here.agent.status();
     here.proxy.refuse();
     await here.agent.waitFor(
