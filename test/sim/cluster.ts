@@ -7,8 +7,18 @@
 import { AGENT_DEFAULTS, type AgentConfig, AgentGroup } from '@rephub/agent';
 import { HubServer, noCatalogue, openGroupStore } from '@rephub/hub';
 import { connectNbd, flushDevice, type NbdClient, readBytes, trimRange, writeBytes, zeroRange } from '@rephub/nbd';
-import { type Address, type Platform, silentLogger } from '@rephub/platform';
-import { SeededRandomness, type SimFiles, simPlatform, type SimPlatform } from '@rephub/platform/sim';
+import { type Address, type Logger, silentLogger } from '@rephub/platform';
+import {
+  type CrashFate,
+  SeededRandomness,
+  SimClock,
+  SimFiles,
+  SimNetwork,
+  simPlatform,
+  type SimPlatform,
+} from '@rephub/platform/sim';
+
+import { mortal, type Mortal } from './mortal.js';
 
 export const BLOCK = 4096;
 const READ_BYTES = 4 * 1024 * 1024;
@@ -25,26 +35,30 @@ export interface ClusterOptions {
   readonly world?: Cluster;
   /** Where this cluster's guest connects; one for each cluster of a world. */
   readonly guestSocket?: string;
+  /** The agent's log; silent when left out. */
+  readonly log?: Logger;
 }
 
 export class Cluster {
-  readonly agentHost: SimPlatform;
+  agentHost: SimPlatform;
   readonly random: SeededRandomness;
   readonly options: ClusterOptions;
   hubFiles: SimFiles;
   hub: HubServer | null = null;
   agent: AgentGroup | null = null;
+  #agentProcess: Mortal | null = null;
+  #hubProcess: Mortal | null = null;
+  #lives = 0;
   #guests = new Map<string, NbdClient>();
 
   constructor(options: ClusterOptions) {
     this.options = options;
     const { world } = options;
-    this.agentHost = simPlatform(
-      options.seed,
-      world === undefined ? {} : { clock: world.clock, network: world.agentHost.network },
-    );
+    const clock = world?.clock ?? new SimClock();
+    const network = world?.agentHost.network ?? new SimNetwork({ clock });
     this.random = new SeededRandomness(options.seed + 1);
-    this.hubFiles = simPlatform(options.seed + 2, this.#shared).files;
+    this.agentHost = simPlatform(options.seed, { clock, network, files: slowDisk(clock, options.seed + 2) });
+    this.hubFiles = slowDisk(clock, options.seed + 3);
   }
 
   get #shared(): Pick<SimPlatform, 'clock' | 'network'> {
@@ -75,6 +89,10 @@ export class Cluster {
   }
 
   async makeDisks(): Promise<void> {
+    await this.run(this.#makeDisks());
+  }
+
+  async #makeDisks(): Promise<void> {
     for (const name of this.volumes) {
       const file = await this.agentHost.files.open(`/${name}.raw`, 'create-new');
       await file.truncate(this.options.diskBytes);
@@ -85,9 +103,11 @@ export class Cluster {
   }
 
   async startHub(): Promise<void> {
-    const platform: Platform = simPlatform(this.options.seed + 3, { ...this.#shared, files: this.hubFiles });
+    this.#lives++;
+    const host = simPlatform(this.options.seed + 1000 * this.#lives, { ...this.#shared, files: this.hubFiles });
+    this.#hubProcess = mortal(host);
     this.hub = await this.run(
-      HubServer.open(platform, {
+      HubServer.open(this.#hubProcess.platform, {
         directory: '/data',
         software: 'rephub under simulation',
         storage: { retentionMs: this.options.retentionMs ?? 0, indexBytes: 64 << 20 },
@@ -116,7 +136,8 @@ export class Cluster {
       stateDirectory: '/state',
       ...this.options.agent,
     };
-    this.agent = await this.run(AgentGroup.open(this.agentHost, config, silentLogger));
+    this.#agentProcess = mortal(this.agentHost);
+    this.agent = await this.run(AgentGroup.open(this.#agentProcess.platform, config, this.options.log ?? silentLogger));
     await this.run(this.agent.start());
   }
 
@@ -125,6 +146,23 @@ export class Cluster {
     this.agent = null;
     this.#guests.clear();
     return agent === null ? true : await this.run(agent.stop());
+  }
+
+  /** The hub's process dies, or with a `fate` other than `keep` its host loses power. */
+  killHub(fate: CrashFate): void {
+    this.#hubProcess?.kill();
+    this.hub = null;
+    this.hubFiles = this.hubFiles.crash({ seed: this.options.seed + this.#lives, fate });
+  }
+
+  /** The agent's process dies, or its host loses power with the disk; its guest sees its connections end. */
+  killAgent(fate: CrashFate): void {
+    this.#agentProcess?.kill();
+    this.agent = null;
+    this.#guests.clear();
+    this.#lives++;
+    const files = this.agentHost.files.crash({ seed: this.options.seed + this.#lives, fate });
+    this.agentHost = simPlatform(this.options.seed + 1000 * this.#lives, { ...this.#shared, files });
   }
 
   /** The guest's connection to a volume; made when it is first asked for. */
@@ -172,12 +210,12 @@ export class Cluster {
 
   /** Upstream's bytes, read past everything of ours. */
   async upstream(volume: string): Promise<Buffer> {
-    return await readAll(this.agentHost.files, `/${volume}.raw`);
+    return await this.run(readAll(this.agentHost.files, `/${volume}.raw`));
   }
 
   /** The base image's bytes; the replica itself once the hub has stopped and drained. */
   async base(volume: string): Promise<Buffer> {
-    return await readAll(this.hubFiles, `/data/groups/vm1/base/${volume}.raw`);
+    return await this.run(readAll(this.hubFiles, `/data/groups/vm1/base/${volume}.raw`));
   }
 
   /** The replica as the hub exports it. */
@@ -199,6 +237,15 @@ export class Cluster {
   silenceHub(silent: boolean): void {
     this.agentHost.network.setSilent(LINK, silent);
   }
+}
+
+/** A disk whose operations take from 20 µs to 1 ms, syncs up to 5 ms: crashes find every step half done. */
+function slowDisk(clock: SimClock, seed: number): SimFiles {
+  const random = new SeededRandomness(seed);
+  return new SimFiles({
+    clock,
+    delayMs: (operation) => 0.02 + random.fraction() ** 4 * (operation === 'sync' ? 5 : 1),
+  });
 }
 
 async function readAll(files: SimFiles, path: string): Promise<Buffer> {

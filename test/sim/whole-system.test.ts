@@ -109,22 +109,53 @@ describe('agent and hub in one thread', () => {
     await expectEqual(cluster);
   });
 
-  it('survives a hub that loses power, at any moment, with what it acknowledged', async () => {
-    for (let seed = 10; seed < 20; seed++) {
-      const cluster = await protectedCluster({ seed });
-      const writing = cluster.work(400);
-      await cluster.clock.advance(seed % 7);
-      const hub = cluster.hub;
-      cluster.hubFiles = cluster.hubFiles.crash({ seed });
-      cluster.cutLink();
-      cluster.hub = null;
-      await writing;
-      void hub?.close({ drain: false, graceMs: 0 }).catch(() => undefined);
-      await cluster.clock.advance(100);
-      await cluster.startHub();
-      await settled(cluster);
-      await expectEqual(cluster);
-    }
+  for (const fate of ['keep', 'lose', 'tear', 'garble', 'mixed'] as const) {
+    it(`has what the hub acknowledged after a crash of the hub that leaves unsynced bytes to fate ${fate}`, async () => {
+      for (let seed = 10; seed < 14; seed++) {
+        const cluster = await protectedCluster({ seed });
+        const writing = cluster.work(300);
+        await cluster.clock.advance(seed % 7);
+        cluster.killHub(fate);
+        await writing;
+        await cluster.clock.advance(100);
+        await cluster.startHub();
+        await settled(cluster);
+        expect(cluster.agent?.status().hub?.lastVerdict, `seed ${seed}`).toBe('L16-resume');
+        await expectEqual(cluster);
+      }
+    });
+
+    it(`converges after a crash of the agent that leaves unsynced bytes to fate ${fate} (promise SUPERSET)`, async () => {
+      for (let seed = 20; seed < 26; seed++) {
+        const cluster = await protectedCluster({ seed, diskBytes: 32 * MIB });
+        const writing = cluster.work(400).catch(() => undefined);
+        await cluster.clock.advance(1 + (seed % 9));
+        cluster.killAgent(fate);
+        await cluster.run(writing);
+        await cluster.startAgent();
+        await settled(cluster);
+        await cluster.work(50);
+        await settled(cluster);
+        await expectEqual(cluster);
+      }
+    });
+  }
+
+  it('after a killed agent sends at most its hot extents again (promise NOFULL)', async () => {
+    const cluster = await protectedCluster({ diskBytes: 64 * MIB });
+    await cluster.work(300);
+    await settled(cluster);
+    await cluster.clock.advance(30_000);
+    expect(cluster.agent?.status().hotExtents).toBe(0);
+    const hot = cluster.work(200, 8 * MIB).catch(() => undefined);
+    await cluster.clock.advance(3);
+    cluster.killAgent('keep');
+    await cluster.run(hot);
+    await cluster.startAgent();
+    expect(cluster.agent?.status().dirtyBytes).toBeLessThanOrEqual(8 * MIB);
+    expect(cluster.agent?.status().dirtyBytes).toBeGreaterThan(0);
+    await settled(cluster);
+    await expectEqual(cluster);
   });
 
   it('refuses a second agent for the same group, and keeps the first', async () => {
