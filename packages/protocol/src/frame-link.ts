@@ -250,8 +250,10 @@ export class FrameLink {
   }
 
   #peerEnded(): void {
+    // It may still be reading our last words; the connection closes when they have left, or the linger time is over.
+    if (this.#state !== 'open') return;
     const where = this.#reader.atBoundary ? 'without a word' : 'in the middle of a frame';
-    this.destroy(this.#state === 'open' ? new LinkFault('peer-ended', `${this.peer} closed the link ${where}`) : null);
+    this.destroy(new LinkFault('peer-ended', `${this.peer} closed the link ${where}`));
   }
 
   #connectionClosed(error: Error | null): void {
