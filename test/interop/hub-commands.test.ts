@@ -1,0 +1,147 @@
+// What a person types at a hub, against `rephub serve` as a process: output, exit codes, and what must be confirmed.
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { nodePlatform } from '@rephub/platform/node';
+import { expect, test } from 'vitest';
+import { command, COMMANDS } from '../kit/commands.js';
+import { start } from '../kit/process.js';
+import { HubPlace } from '../kit/rephub-system.js';
+import { MIB, ScriptedAgent } from '../kit/scripted-agent.js';
+import { type Scope } from '../kit/scope.js';
+import { groupsOf } from '../kit/status.js';
+import { tempDir } from '../kit/temp-dir.js';
+import { testScope } from '../kit/test-scope.js';
+
+interface Place {
+  readonly hub: HubPlace;
+  readonly agent: ScriptedAgent;
+  rephub(...args: string[]): ReturnType<typeof command>;
+}
+
+async function place(scope: Scope, env: Record<string, string> = {}): Promise<Place> {
+  const hub = await HubPlace.prepare(scope);
+  await hub.start();
+  const agent = new ScriptedAgent(nodePlatform(), { kind: 'tcp', host: '127.0.0.1', port: hub.linkPort });
+  await agent.protect();
+  const environment = { REPHUB_HTTP: hub.http, ...env };
+  return { hub, agent, rephub: async (...args) => await command('rephub', args, { env: environment }) };
+}
+
+test('status and groups show each group, as a table and as the JSON of the contract', async () => {
+  const { hub, agent, rephub } = await place(testScope());
+  await hub.waitFor('vm1', 'protected', ({ state }) => state === 'protected');
+  const table = await rephub('status');
+  expect(table.stdout).toMatch(/^GROUP +STATE +RPO/);
+  expect(table.stdout).toMatch(/vm1 +protected/);
+  const json = groupsOf((await rephub('status', 'vm1', '--json')).stdout);
+  expect(json).toMatchObject([{ name: 'vm1', state: 'protected', rpoSeconds: 0, durableSeq: agent.lastNumber }]);
+  expect((await rephub('groups')).stdout).toMatch(/vm1 +disk0 +8 MiB/);
+  expect(groupsOf((await rephub('groups', '--json')).stdout)).toHaveLength(1);
+  const unknown = await rephub('status', 'vm9');
+  expect(unknown).toMatchObject({ code: 1 });
+  expect(unknown.stderr).toContain('there is no group called vm9');
+});
+
+test('status --watch goes on until it is interrupted', async () => {
+  const scope = testScope();
+  const { hub } = await place(scope);
+  const child = start(scope, process.execPath, [COMMANDS.rephub, 'status', '--watch', '--json', '--http', hub.http]);
+  await child.waitForOutput(/\n.*vm1.*\n/);
+  await child.stop();
+});
+
+test('without a hub the commands say that nobody answers, and that another try may help', async () => {
+  const result = await command('rephub', ['status', '--http', '127.0.0.1:1']);
+  expect(result.code).toBe(75);
+  expect(result.stderr).toContain('127.0.0.1:1');
+});
+
+test('events tell what happened, and go on with --follow', async () => {
+  const scope = testScope();
+  const { hub, agent, rephub } = await place(scope);
+  expect((await rephub('events')).stdout).toMatch(/vm1 session-began: first-sync \(L1-unknown-new\)/);
+  const child = start(scope, process.execPath, [COMMANDS.rephub, 'events', '--follow', '--json', '--http', hub.http]);
+  await child.waitForOutput(/"session-began"/);
+  await agent.bye();
+  const ended = await child.waitForOutput(/^.*"session-ended".*$/m);
+  expect(JSON.parse(ended[0])).toMatchObject({ group: 'vm1', event: 'session-ended' });
+});
+
+test('read fetches a region from the source into a file or to stdout', async () => {
+  const scope = testScope();
+  const { agent, rephub } = await place(scope);
+  const source = Buffer.alloc(8 * MIB);
+  for (let at = 0; at < source.length; at += 4) source.writeUInt32LE((at * 2654435761) >>> 0, at);
+  agent.onReadRegion = ({ tag, offset, length }) =>
+    agent.write(offset, source.subarray(offset, offset + length), { flags: 3, tag });
+  const file = join(await tempDir(scope), 'region');
+  const result = await rephub('read', 'vm1/disk0', '--offset', '1000', '--length', '5MiB', '--out', file);
+  expect(result).toMatchObject({ code: 0 });
+  expect((await readFile(file)).equals(source.subarray(1000, 1000 + 5 * MIB))).toBe(true);
+  for (const name of ['vm1', 'vm1/disk0@latest', 'vm1/disk0!t']) {
+    expect(await rephub('read', name, '--offset', '0', '--length', '1')).toMatchObject({ code: 2 });
+  }
+  await agent.bye();
+  expect(await rephub('read', 'vm1/disk0', '--offset', '0', '--length', '1')).toMatchObject({ code: 75 });
+});
+
+test('resync reaches the agent; a full one must be confirmed', async () => {
+  const { agent, rephub } = await place(testScope());
+  expect(await rephub('resync', 'vm1')).toMatchObject({ code: 0 });
+  await agent.until('the request', () => agent.requests.includes('resync'));
+  const plan = await rephub('resync', 'vm1', '--full');
+  expect(plan).toMatchObject({ code: 2 });
+  expect(plan.stderr).toContain('up to 8 MiB');
+  expect(agent.requests).not.toContain('resync-full');
+  expect(await rephub('resync', 'vm1', '--full', '--yes')).toMatchObject({ code: 0 });
+  await agent.until('the request', () => agent.requests.includes('resync-full'));
+});
+
+test('enroll lets the next unknown agent in, once, also after the hub was killed', async () => {
+  const { hub, agent, rephub } = await place(testScope());
+  expect(await rephub('enroll', 'vm1')).toMatchObject({ code: 0 });
+  await hub.child.killHard();
+  await hub.start();
+  const address = { kind: 'tcp', host: '127.0.0.1', port: hub.linkPort } as const;
+  await new ScriptedAgent(nodePlatform(), address).protect();
+  await expect(new ScriptedAgent(nodePlatform(), address).begin()).rejects.toThrow(/belongs to agent/);
+  await expect(agent.begin()).rejects.toThrow(/belongs to agent/);
+});
+
+test('forget shows what would be lost and does nothing without --yes', async () => {
+  const { hub, rephub } = await place(testScope());
+  const plan = await rephub('forget', 'vm1');
+  expect(plan).toMatchObject({ code: 2 });
+  expect(plan.stderr).toMatch(/disk0 \(8 MiB\).*no way back/s);
+  expect(await hub.status('vm1')).toMatchObject({ name: 'vm1' });
+  expect(await rephub('forget', 'vm1', '--yes')).toMatchObject({ code: 0 });
+  await expect(hub.status('vm1')).rejects.toThrow('knows no group');
+});
+
+test('with REPHUB_TOKEN set, only those who have it are answered', async () => {
+  const scope = testScope();
+  const data = join(await tempDir(scope), 'data');
+  const child = start(
+    scope,
+    process.execPath,
+    [
+      COMMANDS.rephub,
+      'serve',
+      '--data',
+      data,
+      '--listen',
+      'tcp://127.0.0.1:0',
+      '--http',
+      `unix:${data}.sock`,
+      '--nbd',
+      'nbd://127.0.0.1:0',
+    ],
+    { env: { REPHUB_TOKEN: 'secret' } },
+  );
+  await child.waitForOutput(/rephub is ready/);
+  const ask = async (token: string): Promise<number | null> =>
+    (await command('rephub', ['status', '--http', `unix:${data}.sock`], { env: { REPHUB_TOKEN: token } })).code;
+  expect(await ask('')).toBe(1);
+  expect(await ask('wrong')).toBe(1);
+  expect(await ask('secret')).toBe(0);
+});
