@@ -11,6 +11,7 @@ export interface TrackedVolume {
   readonly sizeBytes: number;
 }
 
+/** Called in the middle of the tracker's work: must not throw. */
 export interface TrackerHooks {
   /** Marks could be cleared, or slots freed, if upstream were flushed now. Called at most once until `upstreamFlushed`. */
   wantsFlush(): void;

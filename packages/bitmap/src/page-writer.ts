@@ -23,7 +23,7 @@ const PARALLEL_PAGES = 32;
 
 export interface PageWriterHooks {
   restsOn(): number;
-  /** Extents have become ready to be cooled. */
+  /** Extents may have become ready to be cooled that were not before. */
   prepared(): void;
   failed(error: Error): void;
 }
@@ -108,18 +108,22 @@ export class PageWriter {
       await Promise.resolve();
       while (this.#stopped === null && (this.#toPrepare > 0 || this.#waiters.length > 0)) {
         waiters = this.#waiters.splice(0);
-        const slots = this.#prepareSlots();
-        const runs = this.#pagesToWrite(slots);
+        const { preparing, ready } = this.#prepareSlots();
+        const runs = this.#pagesToWrite(preparing);
         for (const batch of batchesOf(runs)) await this.#writeBatch(batch);
         // The announcement must be gone before somebody relies on these pages for good.
         if (this.#isAnnounced && waiters.length > 0) {
           await this.#loop.commit();
           this.#isAnnounced = false;
         }
-        for (const slot of slots) {
-          if (this.#marks.hot.readiness(slot) === PREPARING) this.#marks.hot.setReadiness(slot, READY);
+        let news = ready;
+        for (const slot of preparing) {
+          if (this.#marks.hot.readiness(slot) !== PREPARING) continue;
+          this.#marks.hot.setReadiness(slot, READY);
+          news += 1;
         }
-        this.#hooks.prepared();
+        // Written pages help proven extents too that were not asked for.
+        if (news > 0 || runs.length > 0) this.#hooks.prepared();
         for (const waiter of waiters.splice(0)) waiter.resolve();
       }
     } catch (thrown) {
@@ -133,10 +137,11 @@ export class PageWriter {
     }
   }
 
-  /** Prepares the oldest idle extents; returns those that need pages to be written first. */
-  #prepareSlots(): number[] {
+  /** Prepares the oldest idle extents: some need pages to be written first, others are ready at once. */
+  #prepareSlots(): { readonly preparing: readonly number[]; readonly ready: number } {
     const { hot } = this.#marks;
     const preparing: number[] = [];
+    let ready = 0;
     let left = this.#toPrepare;
     this.#toPrepare = 0;
     for (let slot = hot.oldest(); slot >= 0 && left > 0; slot = hot.newerThan(slot)) {
@@ -145,8 +150,9 @@ export class PageWriter {
       if (this.#marks.canCool(slot)) continue;
       this.#marks.prepare(slot);
       if (hot.readiness(slot) === PREPARING) preparing.push(slot);
+      else ready += 1;
     }
-    return preparing;
+    return { preparing, ready };
   }
 
   #pagesToWrite(slots: readonly number[]): PageRun[] {
