@@ -1,5 +1,15 @@
 // What the hub exports, seen through our own NBD client: names, points, tests.
-import { connectNbd, flushDevice, listExports, readBytes, trimRange, writeBytes, zeroRange } from '@rephub/nbd';
+import {
+  AllocationFlag,
+  blockStatus,
+  connectNbd,
+  flushDevice,
+  listExports,
+  readBytes,
+  trimRange,
+  writeBytes,
+  zeroRange,
+} from '@rephub/nbd';
 import { describe, expect, test } from 'vitest';
 import { type HubInProcess, startHub } from '../kit/hub-in-process.js';
 import { MIB, ScriptedAgent } from '../kit/scripted-agent.js';
@@ -128,6 +138,31 @@ describe('ISOLATE: a test', () => {
     await expect(writeBytes(client, 0, Buffer.alloc(MIB, 5))).rejects.toThrow();
     expect(group.status().tests).toMatchObject([{ name: 'a', clients: 1, over: expect.any(String) as string }]);
     await agent.durableUpTo(agent.write(0, Buffer.alloc(512, 8)));
+    await client.close();
+  });
+
+  test('tells which ranges are zero rightly, however many pieces its point has', async () => {
+    const { hub, agent } = await hubWithDisk(0);
+    // Every second block: more runs than one answer to block status holds.
+    for (let offset = 0; offset < 8 * MIB; offset += 4096) agent.write(offset, Buffer.alloc(2048, 6));
+    await agent.durableUpTo(agent.lastNumber);
+    await hub.server.hub.group('vm1').openTest({ name: 'a', leaseMs: null, scratchBytes: MIB });
+    const client = await connectNbd(hub.platform, hub.uri('vm1/disk0!a'));
+    const content = await readBytes(client, 0, 8 * MIB);
+    await writeBytes(client, 7 * MIB, content.subarray(7 * MIB, 7 * MIB + 4096));
+    for (let at = 0; at < 8 * MIB;) {
+      const { runs } = await blockStatus(client, at, 8 * MIB - at, 'base:allocation');
+      for (let run = 0; run + 1 < runs.length; run += 2) {
+        const length = runs[run] ?? 0;
+        const isZero = ((runs[run + 1] ?? 0) & AllocationFlag.Zero) !== 0;
+        if (isZero)
+          expect(
+            content.subarray(at, at + length).every((byte) => byte === 0),
+            `at ${at}`,
+          ).toBe(true);
+        at += length;
+      }
+    }
     await client.close();
   });
 

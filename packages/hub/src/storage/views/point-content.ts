@@ -71,6 +71,8 @@ export class PointContent {
         }
       }
     }
+    // What a caller adds next must not be taken for what follows here.
+    if ((found.at(-1)?.to ?? end) < end) into.stop();
   }
 }
 
@@ -84,9 +86,14 @@ export class RunCollector {
     this.#most = most;
   }
 
-  /** A run had no room any more: the answer ends before it. */
+  /** The answer ends here: a run had no room any more, or what follows is not known. */
   get full(): boolean {
     return this.#full;
+  }
+
+  /** Nothing more is taken. */
+  stop(): void {
+    this.#full = true;
   }
 
   hole(length: number): void {
