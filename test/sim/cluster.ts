@@ -7,7 +7,7 @@
 import { AGENT_DEFAULTS, type AgentConfig, AgentGroup } from '@rephub/agent';
 import { HubServer, noCatalogue, openGroupStore } from '@rephub/hub';
 import { connectNbd, flushDevice, type NbdClient, readBytes, trimRange, writeBytes, zeroRange } from '@rephub/nbd';
-import { type Address, type Logger, silentLogger } from '@rephub/platform';
+import { type Address, type Logger, silentLogger, sleep } from '@rephub/platform';
 import {
   type CrashFate,
   SeededRandomness,
@@ -31,6 +31,8 @@ export interface ClusterOptions {
   readonly agent?: Partial<AgentConfig>;
   readonly retentionMs?: number;
   readonly volumes?: readonly string[];
+  /** One way, between agent and hub; 0.1 ms when left out. */
+  readonly linkLatencyMs?: number;
   /** Another cluster's time and network, to meet its hub. */
   readonly world?: Cluster;
   /** Where this cluster's guest connects; one for each cluster of a world. */
@@ -49,6 +51,8 @@ export class Cluster {
   #agentProcess: Mortal | null = null;
   #hubProcess: Mortal | null = null;
   #lives = 0;
+  /** Guest operations answered so far. */
+  answered = 0;
   #guests = new Map<string, NbdClient>();
 
   constructor(options: ClusterOptions) {
@@ -59,6 +63,7 @@ export class Cluster {
     this.random = new SeededRandomness(options.seed + 1);
     this.agentHost = simPlatform(options.seed, { clock, network, files: slowDisk(clock, options.seed + 2) });
     this.hubFiles = slowDisk(clock, options.seed + 3);
+    if (options.linkLatencyMs !== undefined) network.conditionsOf(LINK).latencyMs = options.linkLatencyMs;
   }
 
   get #shared(): Pick<SimPlatform, 'clock' | 'network'> {
@@ -185,12 +190,24 @@ export class Cluster {
     for (let at = 0; at < count; at++) {
       const volume = this.volumes[this.#below(this.volumes.length)] ?? 'disk0';
       const client = await this.guest(volume);
-      const done = this.#operation(client, at, hotBytes).finally(() => inFlight.delete(done));
+      const done = this.#operation(client, at, hotBytes)
+        .then(() => {
+          this.answered++;
+        })
+        .finally(() => inFlight.delete(done));
       done.catch(() => undefined);
       inFlight.add(done);
       if (inFlight.size >= 8) await this.run(Promise.race(inFlight));
     }
     await this.run(Promise.all(inFlight));
+  }
+
+  /** As `work`, until `reached`, at about 500 operations a second. */
+  async workUntil(reached: () => boolean, hotBytes = this.options.diskBytes): Promise<void> {
+    while (!reached()) {
+      await this.work(10, hotBytes);
+      await sleep(this.clock, 20);
+    }
   }
 
   #operation(client: NbdClient, serial: number, hotBytes: number): Promise<void> {

@@ -12,6 +12,7 @@ import { type Tracker } from '@rephub/bitmap';
 import { AllocationFlag, blockStatus, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
 import { type Clock, type Logger, sleep } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
+import { type FlushProof } from './flush-proof.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type Mirror } from './mirror.js';
 import { withRange } from './range-lock.js';
@@ -44,6 +45,7 @@ export interface CopierParts {
   readonly clock: Clock;
   readonly volumes: readonly GuestVolume[];
   readonly tracker: Tracker;
+  readonly proof: FlushProof;
   readonly mirror: Mirror;
   readonly log: Logger;
   /** Bytes per bit of the dirty bitmap: what is taken begins and ends at a multiple of it. */
@@ -197,7 +199,9 @@ export class Copier {
     }
     if (!this.#isActive()) return;
     const taken = tracker.take(volume.index, offset, length);
+    // What was read may still lie in upstream's cache, from before this process even: a flush after this proves it.
     const ticket = tracker.takeTicket();
+    this.#parts.proof.written(volume.index, ticket);
     let number = 0;
     for (const piece of pieces) {
       number = mirror.copied(TYPES[piece.kind], 0, volume.index, piece.offset, piece.length, piece.data);

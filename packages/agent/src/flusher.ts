@@ -85,20 +85,26 @@ export class Flusher {
     tracker.upstreamFlushed(proof.proven());
   }
 
+  /** A span's end is durable: what it proved is taken off the disk's marks now, or a crash would copy it all again (NOFULL). */
+  async settle(): Promise<void> {
+    const { tracker, log } = this.#parts;
+    try {
+      await this.flushAll();
+      await tracker.coolIdle();
+    } catch (fault) {
+      log.warn('marks-not-cleared', { fault: String(fault) });
+    }
+  }
+
   async #whenIdle(): Promise<void> {
-    const { volumes, tracker, mirror, log } = this.#parts;
+    const { volumes, mirror } = this.#parts;
     let requests = 0;
     for (const volume of volumes) requests += volume.guestRequests;
     const idle = requests === this.#seenRequests;
     this.#seenRequests = requests;
     const settled = mirror.state === 'off' || (mirror.state === 'streaming' && mirror.window.count === 0);
     if (!idle || !settled || this.#cooledAt === requests) return;
-    try {
-      await this.flushAll();
-      await tracker.coolIdle();
-      this.#cooledAt = requests;
-    } catch (fault) {
-      log.warn('idle-flush-failed', { fault: String(fault) });
-    }
+    this.#cooledAt = requests;
+    await this.settle();
   }
 }

@@ -151,6 +151,7 @@ export class AgentGroup {
         spanDurable: () => {
           this.#lastResync = this.#endedResync ?? this.#lastResync;
           this.#link?.noteConsistent();
+          void this.#flusher.settle();
         },
         failed: (fault) => {
           this.#stoppedReason = asError(fault).message;
@@ -181,6 +182,7 @@ export class AgentGroup {
       clock,
       volumes: this.#volumes,
       tracker,
+      proof: this.#proof,
       mirror: this.#mirror,
       log,
       granularityBytes: config.granularityBytes,
