@@ -76,7 +76,12 @@ const agentAndHub: Starter = async (scope, sizeBytes) => {
   const peer = await backend(scope, sizeBytes);
   const hub = await HubPlace.prepare(scope);
   await hub.start();
-  const agent = await AgentPlace.prepare(scope, { volumes: [{ name: 'disk0', upstream: peer.uri }], hubUrl: hub.url });
+  const agent = await AgentPlace.prepare(scope, {
+    volumes: [{ name: 'disk0', upstream: peer.uri }],
+    hubUrl: hub.url,
+    // Every write is to be streamed: a full window holds the guest back instead of leaving writes to a resync.
+    args: ['--on-congestion', 'block'],
+  });
   await agent.start();
   await agent.waitUntilProtected();
   const pulledAhead = async (): Promise<number> => (await agent.status()).counters['pulledAheadBytes'] ?? Number.NaN;
@@ -148,7 +153,10 @@ export interface Cast {
   readonly absent: readonly string[];
 }
 
-/** Starts everybody. The mirror's second target is a file on the disk that the hub's journal is on too. */
+/**
+ * Starts everybody. The mirror's other targets are files on the disk that the hub's journal is on too: one in the page
+ * cache, which is no promise, and one written past it, which is the nearest thing to a hub that acknowledges durably.
+ */
 export async function startSubjects(scope: Scope, sizeBytes: number): Promise<Cast> {
   const starters: Starter[] = [
     alone,
@@ -156,6 +164,9 @@ export async function startSubjects(scope: Scope, sizeBytes: number): Promise<Ca
     qemuProxy,
     mirror('QEMU active mirror to memory', backend),
     mirror('QEMU active mirror to a file', async (inner, size) => await qemuNbd(inner, await sparseFile(inner, size))),
+    mirror('the same, past the page cache', async (inner, size) => {
+      return await qemuNbd(inner, await sparseFile(inner, size), { args: ['--cache=none', '--aio=threads'] });
+    }),
   ];
   const absent: string[] = [];
   if (await built(COMMANDS.repagent)) starters.push(agentAlone);

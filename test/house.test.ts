@@ -169,7 +169,7 @@ describe('the sources', () => {
   test('every source file says at its head, or at what it exports, what it is for', () => {
     const bare = sources.filter(
       (path) =>
-        path.endsWith('.ts') && !/(\/index|\.config)\.ts$/.test(path) && !/^(#!.*\n)?\s*(\/\/|\/\*)/m.test(read(path)),
+        path.endsWith('.ts') && !/(\/index|\.config|\.test)\.ts$/.test(path) && !/^(#!.*\n)?\s*(\/\/|\/\*)/m.test(read(path)),
     );
     expect(bare).toEqual([]);
   });
