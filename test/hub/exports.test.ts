@@ -10,6 +10,7 @@ import {
   writeBytes,
   zeroRange,
 } from '@rephub/nbd';
+import { FrameType } from '@rephub/protocol';
 import { describe, expect, test } from 'vitest';
 import { type HubInProcess, startHub } from '../kit/hub-in-process.js';
 import { MIB, ScriptedAgent } from '../kit/scripted-agent.js';
@@ -145,6 +146,7 @@ describe('ISOLATE: a test', () => {
     const { hub, agent } = await hubWithDisk(0);
     // One stretch of data of more pieces than one answer to block status looks at.
     for (let offset = 0; offset < 6 * MIB; offset += 4096) agent.write(offset, Buffer.alloc(4096, 6));
+    agent.record(FrameType.Discard, { offset: 6 * MIB, length: 2 * MIB });
     await agent.durableUpTo(agent.lastNumber);
     await hub.server.hub.group('vm1').openTest({ name: 'a', leaseMs: null, scratchBytes: MIB });
     const client = await connectNbd(hub.platform, hub.uri('vm1/disk0!a'));
