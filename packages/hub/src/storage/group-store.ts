@@ -312,6 +312,7 @@ class OpenGroupStore implements GroupStore {
         },
         full: (now) => {
           this.#stall(now ? 'disk-full' : null);
+          if (now) for (const branch of this.#branches.values()) branch.endForRoom();
         },
         failed: (fault) => {
           this.#failed(fault);

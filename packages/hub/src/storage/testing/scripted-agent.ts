@@ -100,6 +100,12 @@ export class ScriptedAgent {
     this.#timeUs += ms * 1000;
   }
 
+  /** These numbers are gone: the agent has only marks of them. */
+  forget(from: number, to: number): void {
+    const kept = this.records.filter(({ number }) => number < from || number > to);
+    this.records.splice(0, this.records.length, ...kept);
+  }
+
   /** Sends all records above the store's last number, in chunks as a socket might bring them. */
   sendTo(store: GroupStore, upTo = Infinity, chunkBytes = 1500): void {
     const from = store.state.lastNumber;

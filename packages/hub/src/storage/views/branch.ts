@@ -148,6 +148,11 @@ export class TestBranch implements Branch {
     return this.#dropping;
   }
 
+  /** The disk is full: what is only a test makes room for protection (FULL). */
+  endForRoom(): void {
+    this.#end('the disk is full', NbdError.Enospc);
+  }
+
   /** Takes a request for one of its volumes; called by its devices. */
   take(request: BlockRequest, volume: Volume): void {
     if (this.#over !== null && (this.#over.error !== NbdError.Enospc || changes(request.command))) {
