@@ -20,7 +20,6 @@ import {
   FrameType,
   type Hello,
   parseHubUrl,
-  PROTOCOL_VERSION,
   type ReadRegion,
   type Refuse,
   type Request,
@@ -29,14 +28,17 @@ import {
 } from '@rephub/protocol';
 import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
+import { helloOf } from './hello.js';
 import { type Mirror } from './mirror.js';
 import { readRegion } from './region-reader.js';
-import { SOFTWARE } from './version.js';
+import { Standing } from './standing.js';
 
 const CONNECT_TIMEOUT_MS = 5_000;
 /** After a refusal that only a person can lift: how often it is tried all the same. */
 const REFUSED_RETRY_MS = 30_000;
 const SAVE_DURABLE_MS = 10_000;
+/** Refusals that say: the hub holds other records under our numbers. */
+const CHAIN_CODES = new Set(['record-chain', 'record-number', 'record-line']);
 
 export interface HubLinkParts {
   readonly platform: Platform;
@@ -73,12 +75,13 @@ export class HubLink {
   readonly #announced = new Set<string>();
   #link: FrameLink | null = null;
   #stopped = false;
-  #paused: boolean;
+  readonly #standing: Standing;
   #wake: (() => void) | null = null;
   #running: Promise<void> | null = null;
   /** A handshake has been carried out in this process: the mirror's numbers are certain. */
   #numbersKnown = false;
   #everythingMarked = false;
+  #windowDoubted = false;
   #spanCause: string | null = null;
   #reason: string | null = 'not connected yet';
   #refused = false;
@@ -96,8 +99,7 @@ export class HubLink {
     this.#clock = parts.platform.clock;
     this.#nonce = randomUuid(parts.platform.randomness);
     this.#backoff = new Backoff(parts.platform.randomness);
-    this.#paused = parts.tracker.identity.notes['paused'] === 'yes';
-    if (this.#paused) this.#reason = 'paused';
+    this.#standing = new Standing(parts.tracker);
   }
 
   get status(): LinkStatus {
@@ -109,7 +111,7 @@ export class HubLink {
       connected: this.#parts.mirror.linked,
       reason: this.#reason,
       refused: this.#refused,
-      paused: this.#paused,
+      paused: this.#standing.paused,
       everConsistent: this.#everConsistent,
       stalled: this.#stalled,
       sessions: this.#sessions,
@@ -129,21 +131,26 @@ export class HubLink {
   }
 
   async pause(): Promise<void> {
-    await this.#setPaused(true);
+    await this.#standing.pause();
+    this.#parts.log.info('paused');
     this.#parts.mirror.leaveStep();
     this.#link?.end('paused by the operator');
   }
 
+  /** The operator's word to go on, after a pause or after the hub had barred this agent. */
   async resume(): Promise<void> {
-    await this.#setPaused(false);
+    await this.#standing.goOn();
+    this.#parts.log.info('resumed');
+    this.#refused = false;
     this.#wake?.();
   }
 
-  async #setPaused(paused: boolean): Promise<void> {
-    const { tracker, log } = this.#parts;
-    await tracker.saveIdentity({ notes: { ...tracker.identity.notes, paused: paused ? 'yes' : 'no' } });
-    this.#paused = paused;
-    log.info(paused ? 'paused' : 'resumed');
+  /** Stays away, across restarts too, until the operator says `resume`. */
+  #bar(why: string): void {
+    this.#refused = true;
+    this.#standing.bar(why).catch((fault: unknown) => {
+      this.#parts.log.error('identity-not-saved', { fault: String(fault) });
+    });
   }
 
   /** A span's end is durable: there is a point that can be opened. */
@@ -172,8 +179,10 @@ export class HubLink {
   async #run(): Promise<void> {
     let at = 0;
     while (!this.#stopped) {
-      if (this.#paused) {
-        this.#reason = 'paused';
+      const { paused, barred } = this.#standing;
+      if (paused || barred !== null) {
+        this.#refused = !paused;
+        this.#reason = paused ? 'paused' : `${barred ?? ''}; 'repagent resume' tries again`;
         await this.#sleep(Number.MAX_SAFE_INTEGER);
         continue;
       }
@@ -214,7 +223,7 @@ export class HubLink {
   async #session(url: string): Promise<number | null> {
     const address = dialAddress(parseHubUrl(url));
     const connection = await this.#parts.platform.network.connect(address, { timeoutMs: CONNECT_TIMEOUT_MS });
-    if (this.#stopped || this.#paused) {
+    if (this.#stopped || this.#standing.paused) {
       connection.destroy();
       return null;
     }
@@ -256,54 +265,30 @@ export class HubLink {
     this.#stalled = null;
     this.#parts.mirror.linkDown();
     if (!this.#refused) this.#reason = fault === null ? 'the hub ended the session' : fault.message;
-    if (this.#paused) this.#reason = 'paused';
+    if (this.#standing.paused) this.#reason = 'paused';
   }
 
   #refusedBy(refuse: Refuse): number | null {
     this.#reason = `refused by the hub: ${refuse.message}`;
     this.#refused = refuse.retryAfterMs === null;
     this.#parts.log.warn('refused-by-hub', { code: refuse.code, reason: refuse.message });
+    if (Standing.isBarring(refuse.code)) this.#bar(this.#reason);
+    // The hub holds other records under our numbers: what the window says of it is not to be believed.
+    if (CHAIN_CODES.has(refuse.code)) this.#windowDoubted = true;
     return refuse.retryAfterMs;
   }
 
   // Handshake ---------------------------------------------------------------------------------------
 
   #hello(): Hello {
-    const { tracker, mirror, volumes, config } = this.#parts;
-    const { identity } = tracker;
-    const { window } = mirror;
-    const lastNumber = this.#numbersKnown ? mirror.lastNumber : identity.lastNumber;
-    return {
-      protocol: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
-      features: [],
-      software: SOFTWARE,
-      group: config.group,
-      agentId: identity.agentId,
-      session: identity.session,
+    return helloOf({
+      ...this.#parts,
       nonce: this.#nonce,
-      line: { id: identity.line.id, parent: identity.line.parent === null ? null : { ...identity.line.parent } },
-      lastNumber,
-      restsOn: identity.restsOn,
-      durableNumber: Math.max(identity.durableNumber, mirror.durableNumber),
-      window: this.#numbersKnown
-        ? {
-            first: window.count > 0 ? window.firstNumber : lastNumber + 1,
-            last: lastNumber,
-            previousChecksum: window.count > 0 ? window.previousChecksum : mirror.lastChecksum,
-          }
-        : null,
-      tracking: this.#tracking(),
-      volumes: volumes.map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
-      mode: config.mode,
-    };
-  }
-
-  #tracking(): Hello['tracking'] {
-    const { tracker } = this.#parts;
-    const believed = this.#everythingMarked || tracker.found === 'clean' || tracker.found === 'marked';
-    if (!believed) return tracker.found;
-    if (this.#numbersKnown || tracker.found === 'clean') return tracker.anyDirty() ? 'marked' : 'clean';
-    return 'marked';
+      numbersKnown: this.#numbersKnown,
+      lastNumberBefore: this.#standing.lastNumberBefore,
+      everythingMarked: this.#everythingMarked,
+      windowDoubted: this.#windowDoubted,
+    });
   }
 
   async #welcomed(
@@ -322,6 +307,7 @@ export class HubLink {
     if (verdict.kind === 'refuse' || verdict.kind === 'superseded' || verdict.kind === 'split-brain') {
       this.#refused = true;
       this.#reason = `${verdict.kind}: ${verdict.reason}`;
+      if (Standing.isBarring(verdict.row)) this.#bar(this.#reason);
       mirror.leaveStep();
       link.refuse(new LinkFault('lineage', this.#reason), null);
       return;
@@ -329,6 +315,7 @@ export class HubLink {
     this.#refused = false;
     try {
       await this.#carryOut(verdict, welcome);
+      await this.#standing.reserve(mirror.lastNumber);
     } catch (thrown) {
       link.refuse(new LinkFault('marks-not-durable', asError(thrown).message), null);
       return;
@@ -383,6 +370,16 @@ export class HubLink {
     if (verdict.kind === 'resync-by-bitmap') return;
     await mirror.copyEverything(verdict.reason);
     this.#everythingMarked = true;
+    this.#windowDoubted = false;
+  }
+
+  #reserveMore(): void {
+    this.#standing.reserveMore(this.#parts.mirror.lastNumber)?.catch((fault: unknown) => {
+      // Without a reserve no number may be used: writes are only marked until the next handshake.
+      this.#parts.log.error('numbers-not-reserved', { fault: String(fault) });
+      this.#parts.mirror.leaveStep();
+      this.#link?.end('numbers could not be reserved');
+    });
   }
 
   /** The hub has accepted Start: records flow. */
@@ -408,6 +405,7 @@ export class HubLink {
     const { mirror, tracker } = this.#parts;
     this.#stalled = stalled;
     mirror.acknowledged(received, durable);
+    this.#reserveMore();
     const now = this.#clock.monotonicMs();
     if (now - this.#savedDurableAtMs < SAVE_DURABLE_MS) return;
     this.#savedDurableAtMs = now;

@@ -1,0 +1,98 @@
+/**
+ * What the agent must remember of its standing with the hub, across restarts: whether the operator paused
+ * it, whether the hub has barred it, and which numbers are reserved. Kept in the identity file's notes.
+ *
+ * Always holds: a number is used only when a durable reserve above it exists, so that no crash makes one be
+ * given twice; an agent that was barred stays away until an operator says otherwise, for its next start shows a
+ * higher session number, which would hide what was wrong (promise LINEAGE).
+ */
+import { type Tracker } from '@rephub/bitmap';
+
+/** Numbers are reserved so far ahead of their use. */
+const RESERVED_NUMBERS = 2 ** 20;
+const MAX_NOTE_LENGTH = 500;
+/** Refusals, and rows of the lineage table, that a mere restart of the agent would get around. */
+const BARRING = new Set([
+  'session-back',
+  'session-copied',
+  'superseded',
+  'split-brain',
+  'L4-session-back',
+  'L5-failed-over',
+  'L6-other-line',
+  'L7-split-brain',
+  'L11-hub-ahead',
+]);
+
+export class Standing {
+  readonly #tracker: Tracker;
+  #paused: boolean;
+  #barred: string;
+  #reserved: number;
+  #reserving: Promise<void> | null = null;
+
+  constructor(tracker: Tracker) {
+    const { notes } = tracker.identity;
+    this.#tracker = tracker;
+    this.#paused = notes['paused'] === 'yes';
+    this.#barred = notes['barred'] ?? '';
+    this.#reserved = Number(notes['reserved'] ?? 0);
+  }
+
+  get paused(): boolean {
+    return this.#paused;
+  }
+
+  /** Why this agent must not come back by itself; null: it may. */
+  get barred(): string | null {
+    return this.#barred === '' ? null : this.#barred;
+  }
+
+  /** The highest number that an earlier process may have used: exact after an orderly stop, else the reserve. */
+  get lastNumberBefore(): number {
+    const { lastNumber } = this.#tracker.identity;
+    return this.#tracker.found === 'clean' ? lastNumber : Math.max(lastNumber, this.#reserved);
+  }
+
+  async pause(): Promise<void> {
+    await this.#note({ paused: 'yes' });
+    this.#paused = true;
+  }
+
+  /** The operator's word to go on, after a pause or after having been barred. */
+  async goOn(): Promise<void> {
+    await this.#note({ paused: 'no', barred: '' });
+    this.#paused = false;
+    this.#barred = '';
+  }
+
+  static isBarring(codeOrRow: string): boolean {
+    return BARRING.has(codeOrRow);
+  }
+
+  /** Takes effect at once; durable when it resolves. */
+  async bar(why: string): Promise<void> {
+    this.#barred = why.slice(0, MAX_NOTE_LENGTH);
+    await this.#note({ barred: this.#barred });
+  }
+
+  /** Makes sure, durably, that the numbers after `lastNumber` are this process's. */
+  async reserve(lastNumber: number): Promise<void> {
+    const reserved = lastNumber + RESERVED_NUMBERS;
+    await this.#note({ reserved: String(reserved) });
+    this.#reserved = reserved;
+  }
+
+  /** Reserves more once half is used; null when nothing is to be done. Half a million records leave time enough for one sync. */
+  reserveMore(lastNumber: number): Promise<void> | null {
+    if (this.#reserving !== null || lastNumber < this.#reserved - RESERVED_NUMBERS / 2) return null;
+    this.#reserving = this.reserve(lastNumber).finally(() => {
+      this.#reserving = null;
+    });
+    return this.#reserving;
+  }
+
+  async #note(notes: Readonly<Record<string, string>>): Promise<void> {
+    await this.#tracker.saveIdentity({ notes: { ...this.#tracker.identity.notes, ...notes } });
+  }
+}
