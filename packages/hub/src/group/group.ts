@@ -9,21 +9,25 @@
  *  - what goes wrong here (a damaged journal, a full disk) shows in this group's status and nowhere else.
  */
 import { asError, ConfigFault, Fault, LinkFault, type Platform, ProtocolFault, StorageFault } from '@rephub/platform';
-import type { AgentReport, Beat, Hello, HubGroup, Verdict, Welcome } from '@rephub/protocol';
-import { PROTOCOL_VERSION } from '@rephub/protocol';
+import type { OpenExport, OpenRefusal } from '@rephub/nbd';
+import type { AgentReport, Beat, Hello, Verdict } from '@rephub/protocol';
 import { surveySegments } from '../catalogue/survey.js';
 import type { Catalogue } from '../catalogue/catalogue.js';
+import type { ExportName } from '../exports/export-names.js';
 import { GroupCounters } from '../hub/counters.js';
 import { loggerOf, type Tell } from '../hub/events.js';
 import type { HubIdentity } from '../hub/identity.js';
-import { admit, type Admission, type Enrolment, newerOwner } from '../session/admission.js';
+import { admit, type Enrolment, newerOwner } from '../session/admission.js';
 import type { RegionAnswer } from '../session/remote-reads.js';
 import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/session.js';
 import type { GroupStore, GroupStoreOptions, Owner } from '../storage/index.js';
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
+import { openGroupExport } from './group-exports.js';
 import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
+import { readVolumeRegion, type RegionOrder } from './region-order.js';
 import { SharedViews } from './shared-views.js';
+import { presentedGroup, welcomeFor } from './welcome.js';
 
 export type OpenStore = (
   platform: Pick<Platform, 'clock' | 'randomness' | 'files'>,
@@ -40,18 +44,6 @@ export interface GroupSurroundings {
   readonly openStore: OpenStore;
   readonly catalogue: Catalogue;
 }
-
-/** A region of a volume, by name. */
-export interface RegionOrder {
-  readonly volume: string;
-  readonly offset: number;
-  readonly length: number;
-  readonly timeoutMs: number;
-}
-
-/** One request to the agent is at most so long: it reads that much under its range lock. */
-const REGION_STEP_BYTES = 1024 * 1024;
-export const MAX_REGION_BYTES = 32 * 1024 * 1024;
 
 export class Group implements SessionGroup {
   readonly name: string;
@@ -142,6 +134,14 @@ export class Group implements SessionGroup {
     });
   }
 
+  /** Opens one of its exports for an NBD client. */
+  async openExport(
+    name: Exclude<ExportName, { readonly kind: 'wrong' }>,
+    fullName: string,
+  ): Promise<OpenExport | OpenRefusal> {
+    return await openGroupExport(this, name, fullName);
+  }
+
   // What a session asks.
 
   meet(session: AgentSession, hello: Hello): Promise<Meeting | Refusal> {
@@ -157,7 +157,8 @@ export class Group implements SessionGroup {
       this.#candidate = { agentId: hello.agentId, session: hello.session, nonce: hello.nonce };
       this.#mode = hello.mode;
       await this.#store?.settled();
-      return { welcome: this.#welcome(hello, admission), group: this };
+      const known = this.#store?.toHubGroup() ?? null;
+      return { welcome: welcomeFor(this.#around, presentedGroup(known, hello, admission)), group: this };
     });
   }
 
@@ -185,7 +186,7 @@ export class Group implements SessionGroup {
         row: verdict.row,
         session: owner.session,
       });
-      await this.note();
+      this.noteSoon();
       if (store.state.corrupted !== null && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
         session.request('resync-full');
       }
@@ -228,34 +229,11 @@ export class Group implements SessionGroup {
     return test;
   }
 
-  /** Throws: `agent-not-connected`, `unknown-volume`, `bad-range`, and what RemoteReads throws. */
+  /** Throws: `agent-not-connected`, and what readVolumeRegion throws. */
   async readRegion(order: RegionOrder): Promise<RegionAnswer> {
-    const store = this.#openedStore();
-    const volume = store.state.volumes.find((known) => known.name === order.volume);
-    if (volume === undefined)
-      throw new ConfigFault('unknown-volume', `group ${this.name} has no volume ${order.volume}`);
-    const end = order.offset + order.length;
-    if (order.length < 1 || order.length > MAX_REGION_BYTES || end > volume.sizeBytes) {
-      throw new ConfigFault(
-        'bad-range',
-        `${order.length} bytes at ${order.offset}: 1 to ${MAX_REGION_BYTES} bytes within the volume's ${volume.sizeBytes} can be read`,
-      );
-    }
+    const { volumes } = this.#openedStore().state;
     this.counters.remoteReads += 1;
-    const parts: Buffer[] = [];
-    let seq = 0;
-    for (let offset = order.offset; offset < end; offset += REGION_STEP_BYTES) {
-      const length = Math.min(REGION_STEP_BYTES, end - offset);
-      const answer = await this.#connected().readRegion({
-        volume: volume.index,
-        offset,
-        length,
-        timeoutMs: order.timeoutMs,
-      });
-      parts.push(answer.bytes);
-      seq = answer.seq;
-    }
-    return { bytes: Buffer.concat(parts), seq };
+    return await readVolumeRegion(order, volumes, () => this.#connected());
   }
 
   /** The agent is asked to send all marked blocks again, or with `full` all blocks. Throws `agent-not-connected`. */
@@ -292,6 +270,14 @@ export class Group implements SessionGroup {
     this.#around.catalogue.group(this.#store.state, segments);
   }
 
+  /** The same, for nobody to wait for. */
+  noteSoon(): void {
+    this.note().catch((thrown: unknown) => {
+      // Files come and go under the survey; the next one sees what is left.
+      if (!this.#closing) this.#tell('warn', 'survey-failed', asError(thrown).message);
+    });
+  }
+
   endSession(reason: string): void {
     this.#closing = true;
     this.#session?.end(reason);
@@ -304,25 +290,11 @@ export class Group implements SessionGroup {
       await this.tests.close();
       const store = this.#store;
       if (store === null) return;
-      await this.note();
+      await this.note().catch(() => undefined);
       this.#store = null;
       this.#trouble = 'closed';
       await store.close({ drain });
     });
-  }
-
-  #welcome(hello: Hello, admission: Admission): Welcome {
-    const { identity, software, times } = this.#around;
-    return {
-      protocol: PROTOCOL_VERSION,
-      features: [],
-      software,
-      hubId: identity.hubId,
-      epoch: identity.epoch,
-      heartbeatMs: times.heartbeatMs,
-      timeoutMs: times.timeoutMs,
-      group: presentedGroup(this.#store?.toHubGroup() ?? null, hello, admission),
-    };
   }
 
   async #openStore(): Promise<GroupStore> {
@@ -371,17 +343,6 @@ export class Group implements SessionGroup {
     this.#last = run.catch(() => undefined);
     return run;
   }
-}
-
-/**
- * What the agent is told that the hub holds. An agent that takes the group over is its owner as far as the
- * lineage is concerned; on a line of its own it finds the group unknown, and begins with a first sync, while
- * what was there is kept aside.
- */
-function presentedGroup(known: HubGroup | null, hello: Hello, admission: Admission): HubGroup | null {
-  if (known === null) return null;
-  if (admission.kind === 'take-over' && known.line.id !== hello.line.id) return null;
-  return { ...known, owner: hello.agentId, ownerSession: hello.session, ownerNonce: hello.nonce };
 }
 
 function refusal(refused: Fault, retryAfterMs: number | null): Refusal {

@@ -231,7 +231,7 @@ export class Hub implements SessionHost {
       if (!NAME_PATTERN.test(name)) continue;
       const group = this.#makeGroup(name);
       await group.recover();
-      await group.note();
+      group.noteSoon();
     }
     this.#watchStates();
   }
@@ -258,11 +258,7 @@ export class Hub implements SessionHost {
           reason,
         });
       }
-      if (noteNow) {
-        group.note().catch((thrown: unknown) => {
-          this.events.tell(group.name, 'warn', 'survey-failed', asError(thrown).message);
-        });
-      }
+      if (noteNow) group.noteSoon();
     }
     this.#watch = this.#platform.clock.after(WATCH_MS, () => this.#watchStates());
   }
