@@ -15,7 +15,7 @@ import { testScope } from '../kit/test-scope.js';
 interface Place {
   readonly hub: HubPlace;
   readonly agent: ScriptedAgent;
-  rephub(...args: string[]): ReturnType<typeof command>;
+  readonly rephub: (...args: string[]) => ReturnType<typeof command>;
 }
 
 async function place(scope: Scope, env: Record<string, string> = {}): Promise<Place> {

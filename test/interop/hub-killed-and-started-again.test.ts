@@ -1,7 +1,9 @@
 // `rephub serve` as a process: killed, stopped, started again, fed garbage. What it acknowledged as durable must be there.
 import { connect } from 'node:net';
-import { rm, writeFile } from 'node:fs/promises';
+import { readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { connectNbd } from '@rephub/nbd';
+import { LinkFault } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
 import { expect, test } from 'vitest';
 import { command, COMMANDS } from '../kit/commands.js';
@@ -12,6 +14,7 @@ import { MIB, ScriptedAgent } from '../kit/scripted-agent.js';
 import { type Scope } from '../kit/scope.js';
 import { tempDir } from '../kit/temp-dir.js';
 import { testScope } from '../kit/test-scope.js';
+import { waitUntil } from '../kit/wait.js';
 
 const SIZE = 16 * MIB;
 
@@ -159,6 +162,47 @@ test.for([
   const result = await command('rephub', ['serve', '--data', data, ...args]);
   expect(result.code).toBe(2);
   expect(result.stderr).toContain(option);
+});
+
+test('SIGTERM ends it in order though clients of replicas and tests are connected', async () => {
+  const scope = testScope();
+  const hub = await HubPlace.prepare(scope);
+  await hub.start();
+  const agent = agentOf(hub);
+  await agent.protect();
+  expect(await command('failover-test', ['vm1', '--http', hub.http, '--name', 't', '--keep'])).toMatchObject({
+    code: 0,
+  });
+  const clients = await Promise.all(
+    ['', '!t'].map(async (suffix) => await connectNbd(nodePlatform(), hub.uri('vm1', 'disk0', suffix))),
+  );
+  const began = performance.now();
+  expect(await hub.child.stop()).toEqual({ code: 0, signal: null });
+  expect(performance.now() - began).toBeLessThan(10_000);
+  for (const client of clients) client.destroy(new LinkFault('test-over', 'the test is over'));
+});
+
+test('SIGHUP opens the log anew by its name', async () => {
+  const scope = testScope();
+  const log = join(await tempDir(scope), 'rephub.log');
+  const hub = await HubPlace.prepare(scope, { args: ['--log-file', log] });
+  await hub.start();
+  expect(hub.child.stdout).toContain('rephub is ready');
+  await waitUntil('the log', async () => (await readFile(log, 'utf8')).includes('ready'));
+  await rename(log, `${log}.1`);
+  hub.child.signal('SIGHUP');
+  await waitUntil('the new log', async () => {
+    // Something to write about, until the signal has been seen: each agent is another one, and is refused or begins.
+    await agentOf(hub)
+      .begin()
+      .catch(() => undefined);
+    return await readFile(log, 'utf8').then(
+      (text) => text.length > 0,
+      () => false,
+    );
+  });
+  await hub.child.stop();
+  expect(await readFile(log, 'utf8')).toContain('stopped');
 });
 
 test('a second signal ends the hub at once', async () => {
