@@ -9,7 +9,7 @@
  *          6      6  sequence
  *         12      4  page number
  *         16      8  number on which cleared bits rest
- *         24      4  tag: CRC-32 of the header block, so that another volume's page is noticed
+ *         24      4  tag: CRC-32 of the header block's fields, so that another volume's page is noticed
  *         28      4  CRC-32 of the page without this field
  *         32   4064  bits, block 0 of the page in the lowest bit of the first byte
  *
@@ -73,9 +73,9 @@ export function decodeMapHeader(block: Buffer, path: string): MapHeader {
   };
 }
 
-/** What ties a map's pages to it. */
+/** What ties a map's pages to it: the header's own checksum (that of a block with its checksum is the same for all). */
 export function tagOf(header: Buffer): number {
-  return crc32(header);
+  return header.readUInt32LE(header.length - 4);
 }
 
 /** Where a copy of a page lies in the file. */
