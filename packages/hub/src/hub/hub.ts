@@ -172,7 +172,12 @@ export class Hub implements SessionHost {
       }
       group = this.#makeGroup(hello.group);
     }
-    return await group.meet(session, hello);
+    const meeting = await group.meet(session, hello);
+    if (!session.isOpen) {
+      group.over(session, null);
+      this.#leaveVacant(hello.group);
+    }
+    return meeting;
   }
 
   over(session: AgentSession, fault: Fault | null): void {
@@ -180,7 +185,12 @@ export class Hub implements SessionHost {
     this.counters.sessionEnds.add(fault?.code ?? 'bye');
     const { groupName } = session;
     if (fault !== null && !session.hasBegun) this.#tellRefused(session, fault);
-    if (groupName !== null && this.#groups.get(groupName)?.isIdleVacant === true) this.#groups.delete(groupName);
+    if (groupName !== null) this.#leaveVacant(groupName);
+  }
+
+  /** A name that somebody has only asked for is forgotten again. */
+  #leaveVacant(name: string): void {
+    if (this.#groups.get(name)?.isIdleVacant === true) this.#groups.delete(name);
   }
 
   /** All of the group's data is removed; its agent, if it comes back, begins anew. Throws `unknown-group`. */

@@ -39,7 +39,7 @@ export function isRefusal(answer: object): answer is Refusal {
 /** The hub, as a session sees it. */
 export interface SessionHost {
   readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
-  /** Finds the agent's group and lets the session in, ending an older one of the same agent. */
+  /** Finds the agent's group and lets the session in, ending an older one of the same agent; not one that is over meanwhile. */
   meet(session: AgentSession, hello: Hello): Promise<Meeting | Refusal>;
   /** The session is over, in whatever phase. Called once. */
   over(session: AgentSession, fault: Fault | null): void;
@@ -174,10 +174,7 @@ export class AgentSession {
       this.#link.refuse(meeting.refused, meeting.retryAfterMs);
       return;
     }
-    if (!this.#link.isOpen) {
-      meeting.group.over(this, null);
-      return;
-    }
+    if (!this.#link.isOpen) return;
     this.#group = meeting.group;
     this.#volumes = new Map(hello.volumes.map(({ index, name, sizeBytes }) => [index, { name, sizeBytes }]));
     const verdict = decideLineage(hello, meeting.welcome.group);
