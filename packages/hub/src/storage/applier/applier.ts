@@ -49,6 +49,7 @@ export class Applier {
   #timer: Timer | null = null;
   #waitingSinceMs: number | null = null;
   #draining = false;
+  #hurry: (() => void) | null = null;
   #stopped = false;
   #fault: Fault | null = null;
   #retryAtMs = 0;
@@ -88,6 +89,7 @@ export class Applier {
   async drain(): Promise<void> {
     this.#draining = true;
     this.#retryAtMs = 0;
+    this.#hurry?.();
     try {
       for (;;) {
         await this.#running;
@@ -108,6 +110,7 @@ export class Applier {
   async stop(): Promise<void> {
     this.#stopped = true;
     this.#timer?.cancel();
+    this.#hurry?.();
     await this.#running;
   }
 
@@ -175,9 +178,9 @@ export class Applier {
       for (let layer = this.#next(); layer !== null && !this.#stopped; layer = this.#next()) {
         if (!(await this.#fold(layer))) break;
       }
-      while (!this.#stopped && this.#options.timeline.layers.length > MOST_LAYERS) {
+      while (!this.#stopped && !this.#draining && this.#options.timeline.layers.length > MOST_LAYERS) {
         if (!this.#options.timeline.mergeStep(MERGE_EXTENTS)) break;
-        await nextStep(this.#options.clock);
+        await this.#breathe();
       }
     } catch (error) {
       this.#gaveUp(error);
@@ -185,6 +188,17 @@ export class Applier {
       this.#running = null;
       if (!this.#draining) queueMicrotask(() => this.poke());
     }
+  }
+
+  /** Lets others run between two steps; those who wait for the applier to end do not wait for that. */
+  #breathe(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#options.clock.after(0, resolve);
+      this.#hurry = () => {
+        timer.cancel();
+        resolve();
+      };
+    });
   }
 
   /** False when it was interrupted. */
@@ -232,8 +246,4 @@ export class Applier {
     log.error('apply-failed', { line: timeline.line.id, message: cause.message });
     this.#options.failed(this.#fault);
   }
-}
-
-function nextStep(clock: Clock): Promise<void> {
-  return new Promise((resolve) => clock.after(0, resolve));
 }
