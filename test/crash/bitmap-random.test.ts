@@ -47,7 +47,10 @@ function randomSteps(random: SeededRandomness, setting: Setting): Step[] {
       const then = (['number', 'number', 'wait', 'put-back'] as const)[random.below(4)]!;
       return { do: 'copy', count: 1 + random.below(40), then };
     }
-    if (draw < 84) return { do: 'prove', hub: random.chance(0.8), flush: random.chance(0.8) };
+    if (draw < 84) {
+      const behind = random.chance() ? 0 : random.below(20);
+      return { do: 'prove', hub: random.chance(0.8), flush: random.chance(0.8), behind };
+    }
     if (draw < 88) return { do: 'cool' };
     if (draw < 91) return { do: 'wait' };
     if (draw < 93) return { do: 'note' };

@@ -17,8 +17,8 @@ export type Step =
   /** What stayed in flight ends, with records. */
   | { readonly do: 'end' }
   | { readonly do: 'copy'; readonly count: number; readonly then: 'number' | 'wait' | 'put-back' }
-  /** Hub and upstream have everything, or one of them. */
-  | { readonly do: 'prove'; readonly hub: boolean; readonly flush: boolean }
+  /** Hub and upstream have everything, or one of them; the hub all but the newest `behind` records. */
+  | { readonly do: 'prove'; readonly hub: boolean; readonly flush: boolean; readonly behind?: number }
   | { readonly do: 'lose-records' }
   | { readonly do: 'cool' }
   | { readonly do: 'wait' }
@@ -110,7 +110,7 @@ export class World {
         for (let index = 0; index < step.count; index += 1) this.#copy(step.then);
         return;
       case 'prove':
-        this.#prove(step.hub, step.flush);
+        this.#prove(step.hub, step.flush, step.behind ?? 0);
         return;
       case 'lose-records':
         this.model.putBackAbove(this.tracker.identity.durableNumber);
@@ -191,14 +191,14 @@ export class World {
     }
   }
 
-  #prove(hub: boolean, flush: boolean): void {
+  #prove(hub: boolean, flush: boolean, behind: number): void {
     if (flush) {
       this.model.upstreamFlushed(this.#ticket);
       this.tracker.upstreamFlushed(this.#ticket);
     }
     if (hub) {
-      this.model.hubDurable(this.#number);
-      this.tracker.hubDurable(this.#number);
+      this.model.hubDurable(this.#number - behind);
+      this.tracker.hubDurable(this.#number - behind);
     }
   }
 

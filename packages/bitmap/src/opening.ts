@@ -219,7 +219,6 @@ class Opening {
   async #takeOver(read: ReadIdentity, readable: Readable, clean: boolean): Promise<Omit<OpenedState, 'lock'>> {
     const { ring, file: logFile } = readable.log;
     const { volumes } = this.#checked;
-    if (this.#syncs) await logFile.sync();
     const marks = marksOf(volumes, this.#checked, read.identity, ring);
     const opened: OpenMap[] = [];
     const readMaps: ReadMap[] = [];
@@ -251,7 +250,8 @@ class Opening {
 
     const log = new HotLog(logFile, this.#syncs, ring.table, ring.newest.sequence);
     const facts = factsOf(identity.stored, marks);
-    // At least one: it takes the announcement away and is whole in both copies.
+    // At least one: it takes the announcement away, is whole in both copies, and its sync makes durable what a
+    // killed process left unsynced in this file (as saving did for the identity, and reading for the maps).
     do {
       const changes = strangers.splice(0, MAX_CHANGES).flatMap((slot) => [slot, NO_EXTENT]);
       await log.append(changes, [], facts);
@@ -351,7 +351,6 @@ class Opening {
 
   async #openIdentity(read: ReadIdentity): Promise<IdentityFile> {
     const file = await this.#files.open(this.#path(IDENTITY_NAME), 'write');
-    if (this.#syncs) await file.sync();
     return new IdentityFile(file, this.#syncs, read);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Reads what the files say: the table of hot.log and the pages of every map, put together as marks. Changes
- * nothing on the disk but syncing it: what a killed process wrote and did not sync must not be relied on before.
+ * nothing.
  *
  * Always holds: whatever cannot be relied on is thrown as a CorruptionFault; nothing is guessed.
  */
@@ -121,6 +121,7 @@ export async function readMap(open: OpenMap, marks: Marks, ring: RecoveredRing, 
     announced.some(({ first, count }) => page >= first && page < first + count);
   const torn: TornPage[] = [];
   let restsOn = 0;
+  // A killed process may have left it unsynced, and what follows relies on it.
   if (syncs) await file.sync();
   const sequences = await readPages(file, path, stored, tag, isAnnounced, (found) => {
     marks.loadPage(volume, found.page, found.words);

@@ -229,6 +229,17 @@ describe('a tracker', () => {
     expect([...(await open(here)).runs(0)]).toEqual([{ offset: 0, length: EXTENT_BYTES }]);
   });
 
+  it('makes fine marks durable that a killed process wrote without syncing them', async () => {
+    const here = world();
+    const first = await clean(here, { durability: 'process' });
+    await write(first, 0, 4096, 0);
+    await first.coolIdle();
+    await first.close();
+    await (await open(here)).close();
+    await powerCut(here, 'lose');
+    expect([...(await open(here)).runs(0)]).toEqual([{ offset: 0, length: 64 * KIB }]);
+  });
+
   it('writes what was cleared by itself after a second', async () => {
     const here = world();
     const tracker = await open(here);
