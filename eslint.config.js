@@ -19,7 +19,14 @@ const ARROWS = {
 };
 
 /** The thin shell of a package: files that meet the real world. All others are core. */
-const SHELL = ['src/node/**', 'src/cli/**', 'src/**/main.ts', 'src/**/*-main.ts', 'src/**/*.test.ts'];
+const SHELL = [
+  'src/node/**',
+  'src/**/testing/**',
+  'src/cli/**',
+  'src/**/main.ts',
+  'src/**/*-main.ts',
+  'src/**/*.test.ts',
+];
 
 /** Modules of Node that only compute. */
 const PURE_MODULES = ['assert', 'buffer', 'crypto', 'events', 'path', 'string_decoder', 'url', 'util', 'zlib'];

@@ -138,12 +138,19 @@ export class Copier {
       }
       const begunMs = clock.monotonicMs();
       const sentBefore = this.#progress?.bytesSent ?? 0;
-      await this.#copyFrom(volume, cursor, run.offset, run.length, busy ? BUSY_COPY_BYTES : COPY_BYTES);
+      await this.#copyFrom(volume, cursor, run.offset, run.length, this.#copyBytes(busy));
       const tookMs = clock.monotonicMs() - begunMs;
       const sent = (this.#progress?.bytesSent ?? 0) - sentBefore;
       if (busy) await sleep(clock, Math.min(BUSY_WINDOW_MS, tookMs));
       await this.#keepRate(sent, tookMs);
     }
+  }
+
+  /** A copy takes at most an eighth of the window, in whole blocks of the bitmap. */
+  #copyBytes(busy: boolean): number {
+    const { granularityBytes, mirror } = this.#parts;
+    const most = Math.min(busy ? BUSY_COPY_BYTES : COPY_BYTES, mirror.window.limitBytes / 8);
+    return Math.max(granularityBytes, most - (most % granularityBytes));
   }
 
   async #keepRate(sentBytes: number, tookMs: number): Promise<void> {
@@ -162,7 +169,7 @@ export class Copier {
     copyBytes: number,
   ): Promise<void> {
     // Taken for this lane before anything is awaited, so that no other lane takes it too.
-    let length = Math.min(runLength, Math.max(copyBytes, this.#parts.granularityBytes));
+    let length = Math.min(runLength, copyBytes);
     cursor.at = offset + length;
     const hole = this.#wholeBlocks(
       volume,
@@ -211,6 +218,8 @@ export class Copier {
     }
     if (number === 0) {
       tracker.putBack(taken);
+      // Never at once again: this loop must not spin while nothing changes.
+      await sleep(this.#parts.clock, ROOM_POLL_MS);
       return;
     }
     tracker.numbered(taken, number, ticket);

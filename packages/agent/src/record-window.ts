@@ -72,8 +72,9 @@ export class RecordWindow {
     return this.#count === 0 ? null : (this.#bornMs[this.#head] ?? 0);
   }
 
+  /** An empty window takes one record, however large: or a small window could never take a large one. */
   hasRoomFor(payloadBytes: number): boolean {
-    return this.#bytes + payloadBytes + FRAME_OVERHEAD_BYTES <= this.limitBytes;
+    return this.#count === 0 || this.#bytes + payloadBytes + FRAME_OVERHEAD_BYTES <= this.limitBytes;
   }
 
   /** `head`, the slices of `data` and `tail` are the frame, kept as they are. */

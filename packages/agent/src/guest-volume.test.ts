@@ -1,0 +1,249 @@
+import { Command, DeviceError, flushDevice, NbdError, readBytes, trimRange, writeBytes, zeroRange } from '@rephub/nbd';
+import { FrameFlag, FrameType } from '@rephub/protocol';
+import { describe, expect, it } from 'vitest';
+import { DISK_BYTES, volumeKit } from './testing/volume-kit.js';
+
+const KIB = 1024;
+const data = (fill: number, length = 4 * KIB): Buffer => Buffer.alloc(length, fill);
+
+async function errorOf(work: Promise<unknown>): Promise<number> {
+  try {
+    await work;
+    return 0;
+  } catch (error) {
+    if (error instanceof DeviceError) return error.nbdError;
+    throw error;
+  }
+}
+
+describe('a guest write', () => {
+  it('becomes one record with its payload, numbered in the order of completion', async () => {
+    const { volume, records, run } = await volumeKit();
+    await run(writeBytes(volume, 4096, data(1)));
+    await run(writeBytes(volume, 0, data(2)));
+    expect(records.map(({ type, number, offset }) => [type, number, offset])).toEqual([
+      [FrameType.Write, 1, 4096],
+      [FrameType.Write, 2, 0],
+    ]);
+    expect(records[0]?.data.equals(data(1))).toBe(true);
+  });
+
+  it('is marked, durably, before upstream sees it (promise SUPERSET)', async () => {
+    const { volume, upstream, tracker, platform, run } = await volumeKit();
+    upstream.holding = true;
+    const before = platform.files.changes;
+    const writing = writeBytes(volume, 8 * KIB, data(1));
+    await platform.clock.runUntil(() => upstream.seen.length > 0);
+    expect(tracker.hotExtents).toBe(1);
+    expect(platform.files.changes).toBeGreaterThan(before);
+    upstream.letGo();
+    await run(writing);
+  });
+
+  it.each([
+    ['ENOSPC', NbdError.Enospc],
+    ['EPERM', NbdError.Eperm],
+    ['EIO', NbdError.Eio],
+  ])(
+    'that upstream refuses with %s gives the guest that error, no record, and a dirty range (promises GUEST, FAILWR)',
+    async (_name, error) => {
+      const kit = await volumeKit();
+      kit.mirror.linkDown();
+      kit.upstream.fail(Command.Write, error, 1);
+      expect(await kit.run(errorOf(writeBytes(kit.volume, 128 * KIB, data(1))))).toBe(error);
+      expect(kit.records).toEqual([]);
+      expect(kit.tracker.nextDirty(0, 0)).toEqual({ offset: 128 * KIB, length: 64 * KIB });
+    },
+  );
+
+  it('that failed is read again from upstream, in a span (promises FAILWR, SPAN)', async () => {
+    const kit = await volumeKit();
+    await kit.run(writeBytes(kit.volume, 0, data(7)));
+    kit.upstream.fail(Command.Write, NbdError.Eio, 1);
+    await kit.run(errorOf(writeBytes(kit.volume, 0, data(8))));
+    await kit.platform.clock.runUntil(() => kit.ended.length > 0);
+    expect(kit.records.map(({ type }) => type)).toEqual([
+      FrameType.Write,
+      FrameType.SpanBegin,
+      FrameType.Write,
+      FrameType.Discard,
+      FrameType.SpanEnd,
+    ]);
+    expect(kit.records[2]?.flags).toBe(FrameFlag.Copied);
+    expect(kit.records[2]?.data.equals(data(7))).toBe(true);
+    expect(kit.tracker.anyDirty()).toBe(false);
+  });
+
+  it('that overlaps one in flight waits for it: records and upstream agree on the winner (promise ORD)', async () => {
+    const { volume, upstream, records, platform, run } = await volumeKit();
+    await run(writeBytes(volume, 0, data(1)));
+    upstream.holding = true;
+    const both = Promise.all([writeBytes(volume, 0, data(2)), writeBytes(volume, 2 * KIB, data(3))]);
+    await platform.clock.settle();
+    expect(upstream.seen.filter((command) => command === Command.Write)).toHaveLength(2);
+    upstream.letGo();
+    await run(both);
+    expect(records.map(({ number, offset }) => [number, offset])).toEqual([
+      [1, 0],
+      [2, 0],
+      [3, 2 * KIB],
+    ]);
+    expect((await run(readBytes(volume, 0, 6 * KIB))).equals(Buffer.concat([data(2, 2 * KIB), data(3)]))).toBe(true);
+  });
+
+  it('with FUA, where upstream has only flush, is written and flushed before it is answered (promise FLUSH)', async () => {
+    const { volume, upstream, run } = await volumeKit({ abilities: { fua: false } });
+    expect(volume.abilities.fua).toBe(true);
+    await run(writeBytes(volume, 0, data(1), true));
+    expect(upstream.seen).toEqual([Command.Write, Command.Flush]);
+  });
+});
+
+describe('a window that is full (promise BOUND)', () => {
+  it('is pulled ahead of: writes are answered and marked, and copied when the hub has caught up', async () => {
+    const kit = await volumeKit({ windowBytes: 64 * KIB });
+    for (let at = 0; at < 64; at++) await kit.run(writeBytes(kit.volume, at * 4 * KIB, data(at + 1)));
+    expect(kit.mirror.window.bytes).toBeLessThanOrEqual(64 * KIB);
+    expect(kit.mirror.state).toBe('gap');
+    expect(kit.mirror.counters.pulledAheadBytes).toBeGreaterThan(0);
+    expect(kit.mirror.exposedMs()).toBeGreaterThanOrEqual(0);
+    const acknowledge = (): void => {
+      kit.mirror.acknowledged(kit.mirror.lastNumber, kit.mirror.lastNumber);
+      kit.platform.clock.after(1, acknowledge);
+    };
+    acknowledge();
+    await kit.platform.clock.runUntil(() => kit.mirror.state === 'streaming' && kit.mirror.window.count === 0);
+    const replica = Buffer.alloc(256 * KIB);
+    for (const { type, offset, data: payload } of kit.records)
+      if (type === FrameType.Write) payload.copy(replica, offset);
+    expect(replica.equals(await kit.run(readBytes(kit.volume, 0, 256 * KIB)))).toBe(true);
+  });
+});
+
+describe('a trim (promise TRIM)', () => {
+  it('goes upstream as a fast zeroing and is recorded as a discard', async () => {
+    const { volume, upstream, records, run } = await volumeKit();
+    await run(writeBytes(volume, 0, data(1, 64 * KIB)));
+    await run(trimRange(volume, 0, 64 * KIB));
+    expect(upstream.seen).toEqual([Command.Write, Command.WriteZeroes]);
+    expect(records.at(-1)).toMatchObject({ type: FrameType.Discard, offset: 0, length: 64 * KIB });
+    expect((await run(readBytes(volume, 0, 64 * KIB))).equals(Buffer.alloc(64 * KIB))).toBe(true);
+  });
+
+  it('is a real trim where fast zeroing is refused, and a discard where upstream then says zero', async () => {
+    const { volume, upstream, records, run } = await volumeKit();
+    upstream.fail(Command.WriteZeroes, NbdError.Enotsup);
+    await run(trimRange(volume, 0, 64 * KIB));
+    expect(upstream.seen).toEqual([Command.WriteZeroes, Command.Trim, Command.BlockStatus]);
+    expect(records.at(-1)?.type).toBe(FrameType.Discard);
+  });
+
+  it('marks what upstream cannot vouch for, and copies what it holds', async () => {
+    const { volume, tracker, ended, records, platform, run } = await volumeKit({
+      abilities: { fastZero: false, contexts: [] },
+    });
+    await run(trimRange(volume, 64 * KIB, 64 * KIB));
+    await platform.clock.runUntil(() => ended.length > 0);
+    expect(records.map(({ type }) => type)).toEqual([FrameType.SpanBegin, FrameType.Discard, FrameType.SpanEnd]);
+    expect(records[1]?.flags).toBe(FrameFlag.Copied);
+    expect(tracker.anyDirty()).toBe(false);
+  });
+
+  it('leaves the range dirty when it fails', async () => {
+    const { volume, upstream, tracker, mirror, run } = await volumeKit({ abilities: { fastZero: false } });
+    mirror.linkDown();
+    upstream.fail(Command.Trim, NbdError.Eio);
+    expect(await run(errorOf(trimRange(volume, 0, 64 * KIB)))).toBe(NbdError.Eio);
+    expect(tracker.anyDirty()).toBe(true);
+  });
+});
+
+describe('a zeroing', () => {
+  it('carries no payload, and says whether space may be given back', async () => {
+    const { volume, records, run } = await volumeKit();
+    await run(zeroRange(volume, 0, 8 * 1024 * KIB));
+    await run(zeroRange(volume, 0, 64 * KIB, 1 << 1));
+    expect(records.map(({ type, length, data: payload }) => [type, length, payload.length])).toEqual([
+      [FrameType.Discard, 8 * 1024 * KIB, 0],
+      [FrameType.Zero, 64 * KIB, 0],
+    ]);
+  });
+});
+
+describe('a fault in mirroring (promise FAIL-OPEN)', () => {
+  it('stops mirroring and leaves guest writes running and marked', async () => {
+    const { volume, mirror, tracker, failures, run } = await volumeKit();
+    mirror.window.push = () => {
+      throw new Error('a bug');
+    };
+    await run(writeBytes(volume, 0, data(1)));
+    await run(writeBytes(volume, 1024 * KIB, data(2)));
+    expect(failures).toHaveLength(1);
+    expect(mirror.state).toBe('stopped');
+    expect(tracker.nextDirty(0, 0)?.offset).toBe(0);
+    expect(tracker.nextDirty(0, 64 * KIB)?.offset).toBe(1024 * KIB);
+    expect((await run(readBytes(volume, 1024 * KIB, 4 * KIB))).equals(data(2))).toBe(true);
+  });
+
+  it('lets writes pass unmarked only when the state says, durably, that it is not to be trusted', async () => {
+    const kit = await volumeKit();
+    kit.platform.files.inject({ operation: 'write', path: '/state/hot.log', times: Infinity, fault: 'io-error' });
+    await kit.run(writeBytes(kit.volume, 0, data(1)));
+    expect(kit.mirror.state).toBe('stopped');
+    expect((await kit.run(readBytes(kit.volume, 0, 4 * KIB))).equals(data(1))).toBe(true);
+    const files = kit.platform.files.crash({ seed: 1, fate: 'lose' });
+    const { Tracker } = await import('@rephub/bitmap');
+    const again = await kit.run(
+      Tracker.open(
+        { ...kit.platform, files },
+        {
+          directory: '/state',
+          group: 'vm1',
+          volumes: [{ index: 0, name: 'disk0', sizeBytes: DISK_BYTES }],
+          hooks: { wantsFlush: () => undefined, failed: () => undefined },
+        },
+      ),
+    );
+    expect(again.found).toBe('untrusted');
+  });
+});
+
+describe('a flush (promise FLUSH)', () => {
+  it('that upstream answers with an error gives the guest that error and proves nothing', async () => {
+    const { volume, upstream, tracker, mirror, run } = await volumeKit();
+    await run(writeBytes(volume, 0, data(1)));
+    mirror.acknowledged(1, 1);
+    upstream.fail(Command.Flush, NbdError.Eio);
+    expect(await run(errorOf(flushDevice(volume)))).toBe(NbdError.Eio);
+    await run(tracker.coolIdle());
+    expect(tracker.hasMarks()).toBe(true);
+    upstream.heal();
+    await run(flushDevice(volume));
+    await run(tracker.coolIdle());
+    expect(tracker.hasMarks()).toBe(false);
+  });
+
+  it('fails once after upstream was lost with unflushed writes, and what they touched is copied again', async () => {
+    const { volume, tracker, mirror, run } = await volumeKit();
+    await run(writeBytes(volume, 0, data(1)));
+    mirror.linkDown();
+    volume.upstreamWasLost();
+    expect(tracker.anyDirty()).toBe(true);
+    expect(await run(errorOf(flushDevice(volume)))).toBe(NbdError.Eio);
+    expect(await run(errorOf(flushDevice(volume)))).toBe(0);
+  });
+});
+
+describe('a range that upstream cannot read', () => {
+  it('is recorded as unreadable, and only that range (promise FAILWR)', async () => {
+    const kit = await volumeKit();
+    await kit.run(writeBytes(kit.volume, 0, data(5, 64 * KIB)));
+    kit.upstream.fail(Command.Read, NbdError.Eio, Infinity, 8 * KIB, 12 * KIB);
+    kit.mirror.unknown(0, 0, 64 * KIB);
+    await kit.platform.clock.runUntil(() => kit.ended.length > 0);
+    expect(kit.unreadable).toEqual([[8 * KIB, 4 * KIB]]);
+    const copied = kit.records.filter(({ flags, type }) => flags === FrameFlag.Copied && type === FrameType.Write);
+    expect(copied.reduce((sum, { length }) => sum + length, 0)).toBe(60 * KIB);
+    expect(kit.records.filter(({ type }) => type === FrameType.Unreadable)).toHaveLength(1);
+  });
+});

@@ -1,0 +1,136 @@
+/** One protected volume without network and hub: a real tracker on a simulated disk, a scripted upstream, and the frames that would be sent. */
+import { Tracker } from '@rephub/bitmap';
+import { type Abilities } from '@rephub/nbd';
+import { silentLogger } from '@rephub/platform';
+import { simPlatform, type SimPlatform } from '@rephub/platform/sim';
+import { chainStart, FrameReader, type FrameType, payloadOf, uuidBytes } from '@rephub/protocol';
+import { Copier, type CopyProgress } from '../copier.js';
+import { FlushProof } from '../flush-proof.js';
+import { Flusher } from '../flusher.js';
+import { emulateFua } from '../fua-emulation.js';
+import { GuestVolume } from '../guest-volume.js';
+import { Marks } from '../marks.js';
+import { Mirror } from '../mirror.js';
+import { ScriptedDevice } from './scripted-device.js';
+
+export const DISK_BYTES = 16 * 1024 * 1024;
+const GRANULARITY = 64 * 1024;
+
+export interface SeenRecord {
+  readonly type: FrameType;
+  readonly flags: number;
+  readonly number: number;
+  readonly offset: number;
+  readonly length: number;
+  readonly data: Buffer;
+}
+
+export interface VolumeKit {
+  readonly platform: SimPlatform;
+  readonly upstream: ScriptedDevice;
+  readonly volume: GuestVolume;
+  readonly tracker: Tracker;
+  readonly mirror: Mirror;
+  readonly records: SeenRecord[];
+  readonly ended: CopyProgress[];
+  readonly unreadable: [number, number][];
+  readonly failures: unknown[];
+  /** Lets a promise settle by moving the virtual time. */
+  readonly run: <T>(work: Promise<T>) => Promise<T>;
+}
+
+/** The mirror is in step: every write becomes a record at once. */
+export async function volumeKit(
+  options: { readonly abilities?: Partial<Abilities>; readonly windowBytes?: number } = {},
+): Promise<VolumeKit> {
+  const platform = simPlatform(1);
+  const { clock } = platform;
+  const failures: unknown[] = [];
+  const records: SeenRecord[] = [];
+  const ended: CopyProgress[] = [];
+  const unreadable: [number, number][] = [];
+  const upstream = new ScriptedDevice(DISK_BYTES, options.abilities);
+  const run = async <T>(work: Promise<T>): Promise<T> => {
+    let over = false;
+    work
+      .finally(() => {
+        over = true;
+      })
+      .catch(() => undefined);
+    await clock.runUntil(() => over, 60_000);
+    return await work;
+  };
+  const proof = new FlushProof(1);
+  const parts: { flusher?: Flusher; copier?: Copier } = {};
+  const tracker = await run(
+    Tracker.open(platform, {
+      directory: '/state',
+      group: 'vm1',
+      granularityBytes: GRANULARITY,
+      volumes: [{ index: 0, name: 'disk0', sizeBytes: DISK_BYTES }],
+      hooks: { wantsFlush: () => parts.flusher?.want(), failed: () => undefined },
+    }),
+  );
+  const line = uuidBytes(tracker.identity.line.id);
+  const mirror: Mirror = new Mirror({
+    clock,
+    tracker,
+    log: silentLogger,
+    windowBytes: options.windowBytes ?? 8 * 1024 * 1024,
+    hasHub: true,
+    line,
+    events: {
+      spanWanted: () => {
+        mirror.beginSpan('test');
+        parts.copier?.start('test');
+      },
+      roomMade: () => undefined,
+      spanDurable: () => undefined,
+      failed: (fault) => failures.push(fault),
+    },
+  });
+  const marks = new Marks(tracker, clock, silentLogger, (fault) => {
+    mirror.fail(fault);
+  });
+  const volume = new GuestVolume({
+    index: 0,
+    name: 'disk0',
+    upstream: emulateFua(upstream),
+    tracker,
+    marks,
+    proof,
+    mirror,
+    log: silentLogger,
+    gate: null,
+    upstreamIsUp: () => true,
+  });
+  parts.flusher = new Flusher({ clock, log: silentLogger, volumes: [volume], tracker, proof, mirror, idleMs: 1000 });
+  parts.copier = new Copier({
+    clock,
+    volumes: [volume],
+    tracker,
+    proof,
+    mirror,
+    log: silentLogger,
+    granularityBytes: GRANULARITY,
+    maxBytesPerSecond: null,
+    ended: (progress) => ended.push(progress),
+    unreadable: (_volume, offset, length) => unreadable.push([offset, length]),
+  });
+  // A new tracker has everything marked; here both sides are empty and equal.
+  tracker.numbered(tracker.take(0, 0, DISK_BYTES), 0, 0);
+  const reader = new FrameReader({
+    frame: (header, raw) => {
+      const { type, flags, number, offset, length } = header;
+      records.push({ type, flags, number, offset, length, data: Buffer.concat(payloadOf(header, raw)) });
+    },
+  });
+  mirror.inStep(0, chainStart(line));
+  mirror.linkUp({
+    congested: false,
+    send: (buffers) => {
+      for (const buffer of buffers) reader.push(Buffer.from(buffer));
+    },
+  });
+  return { platform, upstream, volume, tracker, mirror, records, ended, unreadable, failures, run };
+}
