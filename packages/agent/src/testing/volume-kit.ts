@@ -117,8 +117,8 @@ export async function volumeKit(
     ended: (progress) => ended.push(progress),
     unreadable: (_volume, offset, length) => unreadable.push([offset, length]),
   });
-  // A new tracker has everything marked; here both sides are empty and equal.
-  tracker.numbered(tracker.take(0, 0, DISK_BYTES), 0, 0);
+  // A new tracker has everything marked; here both sides are empty and equal, and the first acknowledgement proves it.
+  tracker.numbered(tracker.take(0, 0, DISK_BYTES), 1, 0);
   const reader = new FrameReader({
     frame: (header, raw) => {
       const { type, flags, number, offset, length } = header;
