@@ -7,7 +7,7 @@
  */
 import { assert, type FileSystem, type OpenFile } from '@rephub/platform';
 import { NO_EXTENT } from './geometry.js';
-import { CELL_BYTES, cellsNeeded, RING_CELLS, sliceStartOf } from './ring.js';
+import { CELL_BYTES, RING_CELLS, sliceStartOf } from './ring.js';
 import { encodeTransaction, type PageRun, SLICE_SLOTS, TRANSACTION_BYTES } from './transaction.js';
 import { makeFile } from './make-file.js';
 
@@ -101,9 +101,4 @@ function encodeCell(
     slice: table.subarray(sliceStart, Math.min(sliceStart + SLICE_SLOTS, slots)),
   });
   cell.copyWithin(TRANSACTION_BYTES, 0, TRANSACTION_BYTES);
-}
-
-/** More slots would need more cells than the ring can spare. */
-export function fitsRing(slots: number): boolean {
-  return cellsNeeded(slots) < RING_CELLS - 1;
 }

@@ -1,3 +1,4 @@
+export { type InspectedState, inspectState } from './inspect.js';
 export type {
   ByteRange,
   Found,

@@ -4,49 +4,31 @@
  *
  * Always holds:
  *  - bits ∪ pending ∪ touched blocks of hot extents ⊇ where upstream and the hub's durable content may differ;
- *  - a page without ADDED and WRITING has on the disk at least the bits and pending runs that it has here;
  *  - an extent may be cooled (`canCool`) only when what it leaves behind is on the disk or proven.
  * Must not know: files, promises in the making, time.
  */
 import { assert } from '@rephub/platform';
-import { BlockBits } from './block-bits.js';
-import {
-  EXTENT_BYTES,
-  extentAt,
-  extentKey,
-  extentOfKey,
-  type Geometry,
-  PAGE_BLOCKS,
-  PAGE_WORDS,
-  volumeOfKey,
-} from './geometry.js';
+import { EXTENT_BYTES, extentAt, extentKey, extentOfKey, type Geometry, volumeOfKey } from './geometry.js';
 import { HotSet, NOT_READY, PREPARING, READY } from './hot-set.js';
 import type { ByteRange } from './options.js';
 import { PendingRuns } from './pending.js';
-import { unionOfRuns } from './runs.js';
+import { type BlockRun, unionOfRuns } from './runs.js';
+import { addToPage, pageOf, VolumeMarks } from './volume-marks.js';
 
-/** Marks were added that the newest image of the page lacks. */
-const ADDED = 1;
-/** An image is being written that holds more than the last durable one. */
-const WRITING = 2;
-/** Marks were proven that the newest image still has. */
-const REMOVED = 4;
-
-/** No run that is told is longer; whoever copies asks again. */
-const MAX_RUN_BYTES = 1024 * 1024 * 1024;
 /** Ranges over more extents are marked in the fine bitmap instead of made hot. */
 const MAX_HOT_RANGE_EXTENTS = 64;
-
-export interface VolumeMarks {
-  readonly geometry: Geometry;
-  readonly bits: BlockBits;
-  readonly flags: Uint8Array;
-}
 
 interface Hold {
   readonly volume: number;
   readonly from: number;
   readonly to: number;
+}
+
+/** One page and where its bits are to be put. */
+export interface ComposedPage {
+  readonly volume: VolumeMarks;
+  readonly page: number;
+  readonly words: Uint32Array;
 }
 
 export class Marks {
@@ -73,11 +55,7 @@ export class Marks {
     this.#maxHotRange = Math.min(MAX_HOT_RANGE_EXTENTS, slots >> 2);
     this.#durable = durable;
     this.#lastNumber = last;
-    this.volumes = geometries.map((geometry) => ({
-      geometry,
-      bits: new BlockBits(geometry.blocks),
-      flags: new Uint8Array(geometry.pages),
-    }));
+    this.volumes = geometries.map((geometry) => new VolumeMarks(geometry));
     for (const volume of this.volumes) this.#byIndex[volume.geometry.index] = volume;
   }
 
@@ -169,7 +147,7 @@ export class Marks {
     const from = Math.floor(offset / this.#granularityBytes);
     const to = Math.floor((offset + length - 1) / this.#granularityBytes) + 1;
     this.#holds.push({ volume, from, to });
-    this.#flag(this.volume(volume), from, to, ADDED);
+    this.volume(volume).flagAdded(from, to);
   }
 
   setDirty(volume: number, offset: number, length: number): void {
@@ -182,14 +160,7 @@ export class Marks {
   // ---- copying
 
   nextDirty(volume: number, from: number): ByteRange | null {
-    const { geometry, bits } = this.volume(volume);
-    const { granularityBytes, sizeBytes } = geometry;
-    if (from >= sizeBytes) return null;
-    const start = bits.nextSet(Math.floor(from / granularityBytes));
-    if (start < 0) return null;
-    const end = bits.nextClear(start, start + MAX_RUN_BYTES / granularityBytes);
-    const offset = start * granularityBytes;
-    return { offset, length: Math.min(end * granularityBytes, sizeBytes) - offset };
+    return this.volume(volume).nextDirty(from);
   }
 
   take(volume: number, offset: number, length: number): number {
@@ -217,7 +188,7 @@ export class Marks {
   putBackAbove(number: number): void {
     for (const run of this.pending.removeAbove(number)) this.#setBits(run.volume, run.from, run.to);
     for (let slot = this.hot.oldest(); slot >= 0; slot = this.hot.newerThan(slot)) {
-      if (this.hot.numberOf(slot) <= number) continue;
+      if (this.hot.numberOf(slot) <= number || this.hot.isProven(slot, this.#durable, this.#flushed)) continue;
       this.#eachTouched(slot, (volume, from, to) => this.#setBits(volume, from, to));
       this.hot.forgetTouched(slot);
     }
@@ -274,7 +245,7 @@ export class Marks {
       const ticket = hot.ticketOf(slot);
       this.#eachTouched(slot, (volume, from, to) => {
         this.pending.add(volume, from, to, number, ticket);
-        this.#flag(this.volume(volume), from, to, ADDED);
+        this.volume(volume).flagAdded(from, to);
       });
     }
     hot.forgetTouched(slot);
@@ -292,44 +263,35 @@ export class Marks {
 
   // ---- pages
 
-  /** Must the page be written before what it was asked for is durable? */
-  lacksMarks(volume: VolumeMarks, page: number): boolean {
-    return ((volume.flags[page] ?? 0) & (ADDED | WRITING)) !== 0;
-  }
-
-  /** Is the newest image of the page different from what is true now? */
-  isStale(volume: VolumeMarks, page: number): boolean {
-    return ((volume.flags[page] ?? 0) & (ADDED | REMOVED)) !== 0;
-  }
-
-  /** Puts bits ∪ pending ∪ held of a page into `words`; it counts as being written from now on. */
-  composePage(volume: VolumeMarks, page: number, words: Uint32Array): void {
-    volume.bits.copyWords(page * PAGE_WORDS, words);
-    const start = page * PAGE_BLOCKS;
-    const overlay = (run: Hold): void => {
-      if (run.volume !== volume.geometry.index) return;
-      setWords(words, Math.max(run.from - start, 0), Math.min(run.to - start, PAGE_BLOCKS));
-    };
-    for (const run of this.pending) overlay(run);
-    for (const run of this.#holds) overlay(run);
-    const flags = volume.flags[page] ?? 0;
-    volume.flags[page] = (flags & ADDED) !== 0 ? WRITING : flags & WRITING;
-  }
-
-  /** The image that `composePage` made is durable. */
-  pageWritten(volume: VolumeMarks, page: number): void {
-    volume.flags[page] = (volume.flags[page] ?? 0) & ~WRITING;
-  }
-
-  /** Takes the bits of a page in as recovery found them on the disk. */
-  loadPage(volume: VolumeMarks, page: number, words: Uint32Array): void {
-    volume.bits.addWords(page * PAGE_WORDS, words);
+  /**
+   * Puts all marks but those of hot extents into the pages' `words`; they count as being written from now on. What
+   * changes afterwards is not in them: they must be handed on in the same turn.
+   */
+  composePages(pages: readonly ComposedPage[]): void {
+    for (const { volume, page, words } of pages) volume.composePage(page, words);
+    for (const { geometry } of this.volumes) {
+      const ours = pages.filter(({ volume }) => volume.geometry === geometry);
+      if (ours.length === 0) continue;
+      const byNumber = new Map(ours.map(({ page, words }) => [page, words]));
+      // A run lies in few pages as a rule; one that lies in many is looked for from the pages' side.
+      for (const { from, to } of this.#runsOf(geometry.index)) {
+        const [first, last] = [pageOf(from), pageOf(to - 1)];
+        if (last - first >= ours.length) {
+          for (const { page, words } of ours) addToPage(words, page, from, to);
+          continue;
+        }
+        for (let page = first; page <= last; page += 1) {
+          const words = byNumber.get(page);
+          if (words !== undefined) addToPage(words, page, from, to);
+        }
+      }
+    }
   }
 
   // ---- figures
 
   get dirtyBytes(): number {
-    return this.volumes.reduce((sum, volume) => sum + dirtyBytesOf(volume), 0);
+    return this.volumes.reduce((sum, volume) => sum + volume.dirtyBytes, 0);
   }
 
   get pendingBytes(): number {
@@ -349,9 +311,7 @@ export class Marks {
   *runs(index: number): Generator<ByteRange> {
     const { geometry, bits } = this.volume(index);
     const { granularityBytes, sizeBytes, blocks } = geometry;
-    const others = [...this.pending, ...this.#holds]
-      .filter((run) => run.volume === index)
-      .map(({ from, to }) => ({ from, to }));
+    const others: BlockRun[] = [...this.#runsOf(index)];
     const perExtent = this.hot.blocksPerExtent;
     for (let slot = this.hot.oldest(); slot >= 0; slot = this.hot.newerThan(slot)) {
       const key = this.hot.keyOf(slot);
@@ -379,8 +339,7 @@ export class Marks {
   }
 
   #setBits(index: number, from: number, to: number): void {
-    const volume = this.volume(index);
-    if (volume.bits.set(from, to) > 0) this.#flag(volume, from, to, ADDED);
+    this.volume(index).setBits(from, to);
     const perExtent = this.hot.blocksPerExtent;
     const first = Math.floor(from / perExtent);
     const last = Math.floor((to - 1) / perExtent);
@@ -396,14 +355,15 @@ export class Marks {
     }
   }
 
-  #flag(volume: VolumeMarks, from: number, to: number, flag: number): void {
-    const last = pageOf(to - 1);
-    for (let page = pageOf(from); page <= last; page += 1) volume.flags[page] = (volume.flags[page] ?? 0) | flag;
+  /** Pending and held runs of a volume. */
+  *#runsOf(index: number): Generator<BlockRun> {
+    for (const run of this.pending) if (run.volume === index) yield run;
+    for (const run of this.#holds) if (run.volume === index) yield run;
   }
 
   #prove(): void {
     this.pending.prove(this.#durable, this.#flushed, (run) => {
-      this.#flag(this.volume(run.volume), run.from, run.to, REMOVED);
+      this.volume(run.volume).flagRemoved(run.from, run.to);
       this.onStale?.();
     });
   }
@@ -414,7 +374,7 @@ export class Marks {
     this.#holds.splice(index, 1);
     if (number > 0) this.pending.add(volume, from, to, number, ticket);
     else {
-      this.#flag(this.volume(volume), from, to, REMOVED);
+      this.volume(volume).flagRemoved(from, to);
       this.onStale?.();
     }
   }
@@ -422,7 +382,7 @@ export class Marks {
   /** Does the extent have marks that the newest durable image of its pages may lack? */
   #lacksImage(slot: number): boolean {
     const { volume, first, last } = this.pagesOf(slot);
-    if (!this.lacksMarks(volume, first) && (first === last || !this.lacksMarks(volume, last))) return false;
+    if (!volume.lacksMarks(first) && (first === last || !volume.lacksMarks(last))) return false;
     const { index, blocks } = volume.geometry;
     const from = extentOfKey(this.hot.keyOf(slot)) * this.hot.blocksPerExtent;
     const to = Math.min(from + this.hot.blocksPerExtent, blocks);
@@ -435,25 +395,5 @@ export class Marks {
     for (let run = this.hot.nextTouched(slot, 0); run >= 0; run = this.hot.nextTouched(slot, run % 2048)) {
       tell(volumeOfKey(key), base + Math.floor(run / 2048), base + (run % 2048));
     }
-  }
-}
-
-function pageOf(block: number): number {
-  return Math.floor(block / PAGE_BLOCKS);
-}
-
-function dirtyBytesOf({ geometry, bits }: VolumeMarks): number {
-  const { granularityBytes, sizeBytes, blocks } = geometry;
-  const beyond = bits.has(blocks - 1) ? blocks * granularityBytes - sizeBytes : 0;
-  return bits.count * granularityBytes - beyond;
-}
-
-/** Sets bits `from` to `to` - 1 of a page's words; nothing when the range is empty. */
-function setWords(words: Uint32Array, from: number, to: number): void {
-  for (let bit = from; bit < to;) {
-    const until = Math.min(to, (bit | 31) + 1);
-    const mask = (0xffff_ffff >>> (32 - (until - bit))) << (bit & 31);
-    words[bit >>> 5] = (words[bit >>> 5] ?? 0) | mask;
-    bit = until;
   }
 }

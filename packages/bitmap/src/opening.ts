@@ -279,7 +279,7 @@ class Opening {
     for (const run of old.runs(geometry.index)) now.setDirty(geometry.index, run.offset, run.length);
     const volume = now.volume(geometry.index);
     await makeMap(this.#files, found.path, identity.agentId, geometry, restsOn, (page, words) => {
-      now.composePage(volume, page, words);
+      now.composePages([{ volume, page, words }]);
     });
     const file = await this.#files.open(found.path, 'write');
     const { tag } = await readMapHeader(file, found.path, identity.agentId);

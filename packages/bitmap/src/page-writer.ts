@@ -8,13 +8,14 @@
  *  - one batch of pages is under way at a time, so one of a page's two copies is always whole.
  * Must not know: which write waits for what, network.
  */
-import { asError } from '@rephub/platform';
+import { asError, assert } from '@rephub/platform';
 import { PAGE_BYTES, PAGE_HEADER_BYTES, PAGE_WORDS } from './geometry.js';
 import { PREPARING, READY } from './hot-set.js';
 import type { LogLoop } from './log-loop.js';
 import type { MapFile } from './map-file.js';
-import type { Marks, VolumeMarks } from './marks.js';
+import type { Marks } from './marks.js';
 import { MAX_ANNOUNCED, type PageRun } from './transaction.js';
+import type { VolumeMarks } from './volume-marks.js';
 
 /** Pages written between one announcement and the next. */
 const BATCH_PAGES = 1024;
@@ -160,7 +161,7 @@ export class PageWriter {
     for (const slot of slots) {
       const { volume, first, last } = this.#marks.pagesOf(slot);
       for (let page = first; page <= last; page += 1) {
-        if (this.#marks.lacksMarks(volume, page)) wanted.get(volume)?.add(page);
+        if (volume.lacksMarks(page)) wanted.get(volume)?.add(page);
       }
     }
     const [writesAdded, writesStale] = [this.#writesAdded, this.#writesStale];
@@ -169,7 +170,7 @@ export class PageWriter {
     for (const [volume, pages] of wanted) {
       if (!writesAdded && !writesStale) break;
       for (let page = 0; page < volume.geometry.pages; page += 1) {
-        const isWanted = writesStale ? this.#marks.isStale(volume, page) : this.#marks.lacksMarks(volume, page);
+        const isWanted = writesStale ? volume.isStale(page) : volume.lacksMarks(page);
         if (isWanted) pages.add(page);
       }
     }
@@ -187,21 +188,28 @@ export class PageWriter {
       })),
     );
     for (let at = 0; at < pages.length; at += PARALLEL_PAGES) {
-      await Promise.all(
-        pages.slice(at, at + PARALLEL_PAGES).map(({ volume, page }, index) => this.#writePage(volume, page, index)),
-      );
+      await this.#writePages(pages.slice(at, at + PARALLEL_PAGES));
     }
     for (const index of new Set(batch.map(({ volume }) => volume))) await this.#maps.get(index)?.sync();
-    for (const { volume, page } of pages) this.#marks.pageWritten(volume, page);
+    for (const { volume, page } of pages) volume.pageWritten(page);
     this.#loop.announce([]);
   }
 
-  async #writePage(volume: VolumeMarks, page: number, imageIndex: number): Promise<void> {
-    const image = this.#images[imageIndex];
+  async #writePages(pages: readonly { readonly volume: VolumeMarks; readonly page: number }[]): Promise<void> {
+    const restsOn = this.#hooks.restsOn();
+    const composed = pages.map(({ volume, page }, index) => {
+      const image = this.#images[index] ?? Buffer.from(new ArrayBuffer(PAGE_BYTES));
+      const words = new Uint32Array(image.buffer, image.byteOffset + PAGE_HEADER_BYTES, PAGE_WORDS);
+      return { volume, page, image, words };
+    });
+    this.#marks.composePages(composed);
+    await Promise.all(composed.map(({ volume, page, image }) => this.#mapOf(volume).writePage(page, image, restsOn)));
+  }
+
+  #mapOf(volume: VolumeMarks): MapFile {
     const map = this.#maps.get(volume.geometry.index);
-    if (image === undefined || map === undefined) return;
-    this.#marks.composePage(volume, page, new Uint32Array(image.buffer, PAGE_HEADER_BYTES, PAGE_WORDS));
-    await map.writePage(page, image, this.#hooks.restsOn());
+    assert(map !== undefined, `volume ${volume.geometry.name} has a map`);
+    return map;
   }
 }
 

@@ -4,7 +4,14 @@
  *
  * Always holds: whatever cannot be relied on is thrown as a CorruptionFault; nothing is guessed.
  */
-import { ConfigFault, CorruptionFault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
+import {
+  ConfigFault,
+  CorruptionFault,
+  type FileSystem,
+  type OpenFile,
+  type OpenMode,
+  StorageFault,
+} from '@rephub/platform';
 import {
   type CheckedOptions,
   type Geometry,
@@ -24,9 +31,9 @@ export function mapPath(directory: string, name: string): string {
 }
 
 /** Opens a file that must be there; CorruptionFault `code` when it is missing. */
-async function openExisting(files: FileSystem, path: string, code: string): Promise<OpenFile> {
+async function openExisting(files: FileSystem, path: string, mode: OpenMode, code: string): Promise<OpenFile> {
   try {
-    return await files.open(path, 'write');
+    return await files.open(path, mode);
   } catch (thrown) {
     if (thrown instanceof StorageFault && thrown.code === 'not-found') {
       throw new CorruptionFault(code, `${path} is missing`, { cause: thrown });
@@ -40,8 +47,9 @@ export async function readHotLog(
   files: FileSystem,
   directory: string,
   agentId: string,
+  mode: OpenMode = 'write',
 ): Promise<{ readonly file: OpenFile; readonly ring: RecoveredRing }> {
-  const file = await openExisting(files, `${directory}/${HOT_LOG_NAME}`, 'hot-log-missing');
+  const file = await openExisting(files, `${directory}/${HOT_LOG_NAME}`, mode, 'hot-log-missing');
   try {
     const content = Buffer.alloc(RING_BYTES);
     const count = await file.read(content, 0);
@@ -77,7 +85,7 @@ export async function openMap(
 ): Promise<OpenMap | null> {
   if (!identity.volumes.includes(geometry.index)) return null;
   const path = mapPath(directory, geometry.name);
-  const file = await openExisting(files, path, 'map-missing');
+  const file = await openExisting(files, path, 'write', 'map-missing');
   try {
     const { header, tag } = await readMapHeader(file, path, identity.agentId);
     if (header.name !== geometry.name || header.index !== geometry.index) {
@@ -124,7 +132,7 @@ export async function readMap(open: OpenMap, marks: Marks, ring: RecoveredRing, 
   // A killed process may have left it unsynced, and what follows relies on it.
   if (syncs) await file.sync();
   const sequences = await readPages(file, path, stored, tag, isAnnounced, (found) => {
-    marks.loadPage(volume, found.page, found.words);
+    volume.loadPage(found.page, found.words);
     restsOn = Math.max(restsOn, found.restsOn);
     if (found.torn) torn.push({ page: found.page, words: found.words.slice() });
   });

@@ -264,6 +264,17 @@ describe('a tracker', () => {
     expect(tracker.nextDirty(0, 10 * MIB)).toEqual({ offset: 100 * MIB, length: 64 * KIB });
   });
 
+  it('leaves alone what is proven when records are lost', async () => {
+    const here = world();
+    const tracker = await clean(here);
+    const ticket = await write(tracker, 0, 4096, 5);
+    tracker.hubDurable(5);
+    tracker.upstreamFlushed(ticket);
+    await write(tracker, 9 * MIB, 4096, 6);
+    tracker.putBackAbove(0);
+    expect([tracker.nextDirty(0, 0), tracker.dirtyBytes]).toEqual([{ offset: 9 * MIB, length: 64 * KIB }, 64 * KIB]);
+  });
+
   it('keeps a block dirty that was dirtied again while it was being copied', async () => {
     const here = world();
     const tracker = await clean(here);

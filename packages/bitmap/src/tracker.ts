@@ -185,7 +185,7 @@ export class Tracker {
 
   /**
    * Records above this number are lost and will not be sent again: what they carried is dirty, copies (those
-   * without a number too) and guest writes alike.
+   * without a number too) and guest writes alike. What is proven stays so; of a hub that came back older: `markAll`.
    */
   putBackAbove(number: number): void {
     this.#marks.putBackAbove(number);
