@@ -91,6 +91,8 @@ describe('group store on a disk with faults', () => {
     agent.sendTo(store);
     await clock.advance(10_000);
     expect(store.state.durableNumber).toBe(before);
+    // A session that begins now must not be told that more is durable.
+    expect(() => store.toHubGroup()).toThrow(expect.objectContaining({ code: 'disk-full' }));
     // The full disk has taken the view's point away; what it stood on can be opened again.
     await view.close();
     await expectView(await store.openView(), agent, 'while the disk is full');

@@ -54,8 +54,7 @@ class History {
     this.#agent.spanBegin();
     this.#spanOpen = true;
     for (let step = 0; step < steps; step += 1) await this.#step(`step ${step}`);
-    if (this.#spanOpen) this.#agent.spanEnd();
-    await this.#send();
+    await this.#endSpan();
     await this.#letGo();
     await this.#now.close({ drain: true });
     await expectBase(this.#files, this.#agent, this.#agent.lastNumber, 'at the end');
@@ -160,6 +159,11 @@ class History {
     else this.#agent.spanBegin(this.#random.below(20));
     this.#everSynced ||= this.#spanOpen;
     this.#spanOpen = !this.#spanOpen;
+    await this.#send();
+  }
+
+  async #endSpan(): Promise<void> {
+    if (this.#spanOpen) this.#agent.spanEnd();
     await this.#send();
   }
 

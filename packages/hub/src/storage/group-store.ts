@@ -5,7 +5,15 @@
  * after the other; `append` in between is refused while there is no line.
  * Must not know: sessions, sockets, HTTP, other groups.
  */
-import { asError, ConfigFault, CorruptionFault, type Fault, type Platform, ProtocolFault } from '@rephub/platform';
+import {
+  asError,
+  ConfigFault,
+  CorruptionFault,
+  type Fault,
+  type Platform,
+  ProtocolFault,
+  StorageFault,
+} from '@rephub/platform';
 import { type FrameHeader, type HubGroup, type Line, NAME_PATTERN } from '@rephub/protocol';
 import { DecisionLog } from './decisions.js';
 import {
@@ -153,6 +161,11 @@ class OpenGroupStore implements GroupStore {
     const owner = this.#owner;
     if (main === null || owner === null) return null;
     const { appended } = main;
+    const durable = main.timeline.state.number;
+    if (appended.number !== durable) {
+      const message = `group ${this.#options.group} holds records up to ${appended.number}, durable are those up to ${durable}`;
+      throw new StorageFault(this.progress.stalled ?? 'not-settled', message, { retryable: true });
+    }
     return {
       owner: owner.agentId,
       ownerSession: owner.session,

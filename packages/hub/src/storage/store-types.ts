@@ -146,7 +146,11 @@ export interface GroupStore {
     readonly congested: boolean;
   };
   listener: GroupStoreListener | null;
-  /** For Welcome; null while the group has no owner or no line, so is not known. Await `settled` first. */
+  /**
+   * For Welcome; null while the group has no owner or no line, so is not known. Await `settled` first: throws a
+   * StorageFault (`disk-full`, `journal-failed`, `not-settled`) while not all that was appended is durable, because
+   * Welcome must not call more durable than is.
+   */
   toHubGroup(): HubGroup | null;
   /** Resolves when all that was appended is durable, or will not be (stalled). */
   settled(): Promise<void>;

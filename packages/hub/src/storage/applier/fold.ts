@@ -1,6 +1,6 @@
 /**
- * Folds one layer into the base images: in address order, in batches bounded in memory; neighbouring writes become one,
- * payload that lies close together in the journal is read at once.
+ * Folds one layer into the base images, in batches bounded in memory. Payload is read in the journal's order, what lies
+ * close together at once; it is written in address order, neighbours as one. Only what was not overwritten is read.
  *
  * Always holds: interrupted anywhere and begun again it ends in the same bytes, for the layer's records are still in the
  * journal; the caller makes it count by writing `applied` afterwards. It runs between other work: a batch at a time, few
@@ -14,8 +14,10 @@ import { Place } from '../index/extent-leaf.js';
 import type { JournalReader } from '../journal/journal-reader.js';
 import type { Layer, Volume } from '../layers/layer.js';
 
-const BATCH_EXTENTS = 4096;
-const BATCH_BYTES = 8 * 1024 * 1024;
+/** Extents that are put in the journal's order together: many, so that reading it has few gaps. */
+const BATCH_EXTENTS = 64 * 1024;
+/** Payload in memory at once. */
+const WINDOW_BYTES = 8 * 1024 * 1024;
 /** One read or write of the base, at most. */
 const LARGEST_BYTES = 1024 * 1024;
 /** Journal bytes that are read for nothing rather than beginning another read. */
@@ -23,11 +25,13 @@ const LARGEST_WASTE_BYTES = 16 * 1024;
 /** Calls under way at once: the thread pool also writes and syncs the journal. */
 const CALLS = 2;
 
+const NO_DATA = Buffer.alloc(0);
+
 interface Piece {
   readonly offset: number;
   readonly length: number;
   readonly position: number;
-  data: Buffer | null;
+  data: Buffer;
 }
 
 export interface FoldResult {
@@ -36,7 +40,7 @@ export interface FoldResult {
   readonly touched: ReadonlySet<BaseImage>;
 }
 
-/** Puts all of the layer's content into the images; nothing is synced. `stopped` is asked between batches; then the result is null. */
+/** Puts all of the layer's content into the images; nothing is synced. `stopped` is asked between steps; then the result is null. */
 export async function foldLayer(
   layer: Layer,
   base: BaseSet,
@@ -64,32 +68,32 @@ export async function foldLayer(
     touched.add(image);
     const extent = new Extent();
     let offset = 0;
-    for (;;) {
+    for (let more = true; more;) {
       const pieces: Piece[] = [];
-      const zeroes: { readonly start: number; readonly end: number }[] = [];
-      let bytes = 0;
-      let more = index.seek(offset, extent);
-      while (more && pieces.length + zeroes.length < BATCH_EXTENTS && bytes < BATCH_BYTES) {
-        offset = extent.end;
-        if (extent.place === Place.Zero) zeroes.push({ start: extent.start, end: extent.end });
-        else if (extent.place >= 0) {
-          const { start, end, place } = extent;
-          pieces.push({ offset: start, length: end - start, position: place, data: null });
-          bytes += end - start;
+      let zeroes = 0;
+      more = index.seek(offset, extent);
+      while (more && pieces.length + zeroes < BATCH_EXTENTS) {
+        const { start, end, place } = extent;
+        offset = end;
+        if (place >= 0) pieces.push({ offset: start, length: end - start, position: place, data: NO_DATA });
+        else if (place === Place.Zero) {
+          if (stopped()) return null;
+          await image.zero(start, end - start);
+          bytesZeroed += end - start;
+          zeroes += 1;
+          // The index may have been searched by others meanwhile.
+          more = index.seek(offset, extent);
+          continue;
         }
         more = index.next(extent);
       }
-      if (pieces.length + zeroes.length > 0) {
+      pieces.sort((one, other) => one.position - other.position);
+      for (const window of windowsOf(pieces)) {
         if (stopped()) return null;
-        for (const { start, end } of zeroes) {
-          await image.zero(start, end - start);
-          bytesZeroed += end - start;
-        }
-        await readPieces(pieces, journal);
-        await writePieces(pieces, image);
-        bytesWritten += bytes;
+        await readPieces(window, journal);
+        window.sort((one, other) => one.offset - other.offset);
+        bytesWritten += await writePieces(window, image);
       }
-      if (!more) break;
     }
   }
   for (const { kind, volume } of layer.changes) {
@@ -111,14 +115,30 @@ function lastSize(layer: Layer, volume: Volume): number {
   return sizeBytes;
 }
 
+/** Pieces in order, cut where the payload of a window reaches its limit. */
+function* windowsOf(pieces: readonly Piece[]): Generator<Piece[]> {
+  let window: Piece[] = [];
+  let bytes = 0;
+  for (const piece of pieces) {
+    if (bytes > 0 && bytes + piece.length > WINDOW_BYTES) {
+      yield window;
+      window = [];
+      bytes = 0;
+    }
+    window.push(piece);
+    bytes += piece.length;
+  }
+  if (window.length > 0) yield window;
+}
+
+/** `pieces` are in the journal's order. */
 async function readPieces(pieces: readonly Piece[], journal: JournalReader): Promise<void> {
-  const sorted = [...pieces].sort((one, other) => one.position - other.position);
   const reads: Piece[][] = [];
   let group: Piece[] = [];
   let from = 0;
   let end = 0;
   let room = 0;
-  for (const piece of sorted) {
+  for (const piece of pieces) {
     const pieceEnd = piece.position + piece.length;
     const joins =
       group.length > 0 &&
@@ -147,11 +167,15 @@ async function readPieces(pieces: readonly Piece[], journal: JournalReader): Pro
   });
 }
 
-async function writePieces(pieces: readonly Piece[], image: BaseImage): Promise<void> {
+/** `pieces` are in address order. Resolves to the bytes written; what they held is let go. */
+async function writePieces(pieces: readonly Piece[], image: BaseImage): Promise<number> {
+  let bytes = 0;
   const writes: { readonly offset: number; readonly chunks: Buffer[]; end: number }[] = [];
   for (const piece of pieces) {
     const last = writes[writes.length - 1];
-    const data = piece.data as Buffer;
+    const { data } = piece;
+    piece.data = NO_DATA;
+    bytes += data.length;
     if (last !== undefined && last.end === piece.offset && last.end - last.offset + piece.length <= LARGEST_BYTES) {
       last.chunks.push(data);
       last.end += piece.length;
@@ -161,7 +185,9 @@ async function writePieces(pieces: readonly Piece[], image: BaseImage): Promise<
   }
   await inParallel(writes, async (write) => {
     await image.write(write.chunks, write.offset);
+    write.chunks.length = 0;
   });
+  return bytes;
 }
 
 /** Runs `work` for every item, CALLS at a time; the first failure ends it once what is under way has ended. */
