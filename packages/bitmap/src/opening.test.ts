@@ -1,4 +1,8 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { type CorruptionFault } from '@rephub/platform';
+import { nodePlatform } from '@rephub/platform/node';
 import { SeededRandomness, SimClock, SimFiles } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import type { Identity, TrackerOptions } from './options.js';
@@ -247,5 +251,35 @@ describe('opening a state directory', () => {
       code: 'identity-too-big',
     });
     expect(second.identity.notes).toEqual({ paused: 'yes' });
+  });
+
+  it('works on the real disk: locked, taken in full when made, and found again', async () => {
+    const base = await mkdtemp(join(tmpdir(), 'tracker-'));
+    const directory = join(base, 'deep', 'state');
+    const platform = nodePlatform();
+    const options: TrackerOptions = {
+      directory,
+      group: 'vm1',
+      volumes: [DISK0],
+      hooks: { wantsFlush: () => undefined, failed: () => undefined },
+    };
+    try {
+      const tracker = await Tracker.open(platform, options);
+      await expect(Tracker.open(platform, options)).rejects.toMatchObject({ code: 'state-in-use' });
+      for (const name of ['hot.log', 'disk0.map', 'identity']) {
+        const status = await platform.files.status(join(directory, name));
+        expect(status?.allocatedBytes).toBeGreaterThanOrEqual(status?.sizeBytes ?? Infinity);
+      }
+      tracker.numbered(tracker.take(0, 0, DISK0.sizeBytes), 1, 0);
+      tracker.hubDurable(1);
+      await tracker.coolIdle();
+      await Promise.all(Array.from({ length: 40 }, (_, extent) => tracker.activate(0, extent * 8 * MIB, 4096)));
+      await tracker.close();
+      const again = await Tracker.open(platform, options);
+      expect([again.found, runsOf(again).length, again.dirtyBytes]).toEqual(['marked', 40, 160 * MIB]);
+      expect(await again.closeClean(1)).toBe(false);
+    } finally {
+      await rm(base, { recursive: true });
+    }
   });
 });

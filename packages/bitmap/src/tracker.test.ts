@@ -324,6 +324,20 @@ describe('a tracker whose disk fails', () => {
     expect((await open(here)).found).toBe('marked');
   });
 
+  it('disowns its files at once when they fail, before anybody asks for it', async () => {
+    const here = world();
+    const tracker = await clean(here);
+    await write(tracker, 0, 4096, 0);
+    here.files.inject({ operation: 'sync', path: 'disk0.map', fault: 'io-error' });
+    await expect(tracker.coolIdle()).rejects.toMatchObject({ code: 'sync-failed' });
+    expect(tracker.begin(0, 0, 4096)).toBe(true);
+    await here.clock.settle();
+    await powerCut(here, 'keep');
+    const again = await open(here);
+    expect(again.found).toBe('untrusted');
+    expect(again.foundReason).toContain('disk0.map');
+  });
+
   it('removes hot.log when the identity cannot be written either', async () => {
     const here = world();
     const tracker = await clean(here);

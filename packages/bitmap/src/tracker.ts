@@ -251,7 +251,7 @@ export class Tracker {
   async distrust(reason: string): Promise<void> {
     if (this.#marks.isDistrusted) return;
     try {
-      await this.#state.identity.save({ trusted: false, reason: reason.slice(0, 500), clean: false });
+      await this.#state.identity.save(disowned(reason));
     } catch (thrown) {
       await this.#removeLog(asError(thrown));
     }
@@ -373,6 +373,9 @@ export class Tracker {
     this.#failure = fault;
     this.#pages.stop(fault);
     this.#loop.stop(fault);
+    // Said at once, as well as it can be: what the failed sync left in the kernel's cache must not be believed by the
+    // next process, even if this one dies before `distrust`.
+    this.#state.identity.save(disowned(`state files failed: ${fault.message}`)).catch(() => undefined);
     this.#hooks.failed(fault);
   }
 
@@ -393,4 +396,8 @@ export class Tracker {
       );
     }
   }
+}
+
+function disowned(reason: string): { trusted: false; reason: string; clean: false } {
+  return { trusted: false, reason: reason.slice(0, 500), clean: false };
 }
