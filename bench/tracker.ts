@@ -121,7 +121,7 @@ async function finding(): Promise<void> {
   });
 }
 
-async function activating(durability: 'host' | 'process', depth: number): Promise<void> {
+async function activating(durability: 'host' | 'process', depth: number, isGap: boolean): Promise<void> {
   await withTracker({ durability }, TIB, async (tracker) => {
     await clear(tracker);
     const count = 20_000;
@@ -133,6 +133,11 @@ async function activating(durability: 'host' | 'process', depth: number): Promis
         left -= 1;
         const offset = Math.floor(Math.random() * 16 * 1024 * 1024) * 4096;
         if (!tracker.begin(0, offset, 4096)) await tracker.activate(0, offset, 4096);
+        if (isGap) {
+          tracker.setDirty(0, offset, 4096);
+          tracker.end(0, offset, 4096, tracker.takeTicket(), 0);
+          continue;
+        }
         number += 1;
         tracker.end(0, offset, 4096, tracker.takeTicket(), number);
         sinceProof += 1;
@@ -146,13 +151,15 @@ async function activating(durability: 'host' | 'process', depth: number): Promis
     await Promise.all(Array.from({ length: depth }, worker));
     const seconds = Number(process.hrtime.bigint() - start) / 1e9;
     const rate = (count / seconds).toFixed(0);
-    console.log(`marks over 64 GiB at random, ${durability}, depth ${depth}: ${rate} per second`);
+    const what = isGap ? 'in a gap' : 'streamed';
+    console.log(`marks over 64 GiB at random, ${what}, ${durability}, depth ${depth}: ${rate} per second`);
   });
 }
 
 await hotPath();
 await finding();
 for (const durability of ['host', 'process'] as const) {
-  for (const depth of [1, 32]) await activating(durability, depth);
+  for (const depth of [1, 32]) await activating(durability, depth, false);
+  await activating(durability, 32, true);
 }
 await memory();
