@@ -12,18 +12,21 @@ import type { BaseSet } from '../base/base-set.js';
 import { Extent } from '../index/extent-index.js';
 import { Place } from '../index/extent-leaf.js';
 import type { JournalReader } from '../journal/journal-reader.js';
+import { inJournalOrder } from './journal-order.js';
 import type { Layer, Volume } from '../layers/layer.js';
 
 /** Extents that are put in the journal's order together: many, so that reading it has few gaps. */
-const BATCH_EXTENTS = 64 * 1024;
+const BATCH_EXTENTS = 32 * 1024;
 /** Payload in memory at once. */
-const WINDOW_BYTES = 8 * 1024 * 1024;
+const WINDOW_BYTES = 4 * 1024 * 1024;
+/** Where it is read to, again and again: fresh memory costs more than the copying. */
+const ARENA_BYTES = 2 * WINDOW_BYTES;
 /** One read or write of the base, at most. */
 const LARGEST_BYTES = 1024 * 1024;
 /** Journal bytes that are read for nothing rather than beginning another read. */
 const LARGEST_WASTE_BYTES = 16 * 1024;
-/** Calls under way at once: the thread pool also writes and syncs the journal. */
-const CALLS = 2;
+/** Calls under way at once: short ones, so that the journal's do not wait long behind them. */
+const CALLS = 4;
 
 const NO_DATA = Buffer.alloc(0);
 
@@ -47,6 +50,7 @@ export async function foldLayer(
   journal: JournalReader,
   stopped: () => boolean,
 ): Promise<FoldResult | null> {
+  const arena = Buffer.allocUnsafeSlow(ARENA_BYTES);
   const touched = new Set<BaseImage>();
   const removed = new Set<Volume>();
   let bytesWritten = 0;
@@ -87,10 +91,9 @@ export async function foldLayer(
         }
         more = index.next(extent);
       }
-      pieces.sort((one, other) => one.position - other.position);
-      for (const window of windowsOf(pieces)) {
+      for (const window of windowsOf(inJournalOrder(pieces))) {
         if (stopped()) return null;
-        await readPieces(window, journal);
+        await readPieces(window, journal, arena);
         window.sort((one, other) => one.offset - other.offset);
         bytesWritten += await writePieces(window, image);
       }
@@ -131,37 +134,40 @@ function* windowsOf(pieces: readonly Piece[]): Generator<Piece[]> {
   if (window.length > 0) yield window;
 }
 
-/** `pieces` are in the journal's order. */
-async function readPieces(pieces: readonly Piece[], journal: JournalReader): Promise<void> {
-  const reads: Piece[][] = [];
-  let group: Piece[] = [];
-  let from = 0;
-  let end = 0;
-  let room = 0;
+/** A stretch of the journal that is read at once. */
+interface Stretch {
+  readonly pieces: Piece[];
+  from: number;
+  end: number;
+  /** Bytes from `from` to the end of its segment. */
+  room: number;
+}
+
+/** `pieces` are nearly in the journal's order. */
+async function readPieces(pieces: readonly Piece[], journal: JournalReader, arena: Buffer): Promise<void> {
+  const stretches: Stretch[] = [];
+  let last: Stretch | null = null;
   for (const piece of pieces) {
-    const pieceEnd = piece.position + piece.length;
-    const joins =
-      group.length > 0 &&
-      piece.position - end <= LARGEST_WASTE_BYTES &&
-      pieceEnd - from <= Math.min(LARGEST_BYTES, room);
-    if (!joins) {
-      group = [];
-      reads.push(group);
-      from = piece.position;
-      end = from;
-      room = journal.bytesToSegmentEnd(from);
+    const { position } = piece;
+    const end = position + piece.length;
+    const near = last !== null && position >= last.from && position - last.end <= LARGEST_WASTE_BYTES;
+    if (last !== null && near && end - last.from <= Math.min(LARGEST_BYTES, last.room)) {
+      last.pieces.push(piece);
+      last.end = Math.max(last.end, end);
+    } else {
+      last = { pieces: [piece], from: position, end, room: journal.bytesToSegmentEnd(position) };
+      stretches.push(last);
     }
-    group.push(piece);
-    end = Math.max(end, pieceEnd);
   }
-  await inParallel(reads, async (together) => {
-    const first = together[0] as Piece;
-    let last = 0;
-    for (const piece of together) last = Math.max(last, piece.position + piece.length);
-    const buffer = Buffer.allocUnsafe(last - first.position);
-    await journal.read(buffer, first.position);
-    for (const piece of together) {
-      const at = piece.position - first.position;
+  let used = 0;
+  await inParallel(stretches, async (stretch) => {
+    const length = stretch.end - stretch.from;
+    const fits = used + length <= arena.length;
+    const buffer = fits ? arena.subarray(used, used + length) : Buffer.allocUnsafe(length);
+    if (fits) used += length;
+    await journal.read(buffer, stretch.from);
+    for (const piece of stretch.pieces) {
+      const at = piece.position - stretch.from;
       piece.data = buffer.subarray(at, at + piece.length);
     }
   });
