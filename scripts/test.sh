@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 needed=(
   qemu-img:qemu-utils qemu-io:qemu-utils qemu-nbd:qemu-utils
   qemu-storage-daemon:qemu-system-x86 qemu-system-x86_64:qemu-system-x86
-  nbdkit:nbdkit nbdinfo:libnbd-bin nbdcopy:libnbd-bin nbdfuse:nbdfuse nbdsh:python3-libnbd nbd-server:nbd-server
+  nbdkit:nbdkit nbdinfo:libnbd-bin nbdcopy:libnbd-bin nbdfuse:nbdfuse nbdsh:python3-libnbd nbd-server:nbd-server nbd-client:nbd-client
   fio:fio busybox:busybox-static cpio:cpio fusermount3:fuse3 xz:xz-utils zstd:zstd
   mkfs.ext4:e2fsprogs mkfs.xfs:xfsprogs mkfs.btrfs:btrfs-progs
   losetup:mount setpriv:util-linux unshare:util-linux ip:iproute2 cmp:diffutils apt-cache:apt
@@ -33,8 +33,9 @@ install_peers() {
   local packages
   mapfile -t packages < <(missing_packages)
   if [ "${#packages[@]}" -gt 0 ]; then
+    if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then apt-get -q update; fi
     # Older releases have nbdfuse inside libnbd-bin.
-    if ! apt-cache show nbdfuse >/dev/null 2>&1; then packages=("${packages[@]/#nbdfuse/libnbd-bin}"); fi
+    if ! [[ "$(apt-cache policy nbdfuse 2>/dev/null)" =~ Candidate:\ [0-9] ]]; then packages=("${packages[@]/#nbdfuse/libnbd-bin}"); fi
     if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
       echo "The tests need programs that are not here. Type:" >&2
       echo "  sudo apt-get install -y --no-install-recommends ${packages[*]}" >&2
@@ -43,7 +44,6 @@ install_peers() {
     fi
     say "installing ${packages[*]}"
     export DEBIAN_FRONTEND=noninteractive
-    apt-get -q update
     apt-get -q install -y --no-install-recommends "${packages[@]}"
     mapfile -t packages < <(missing_packages)
     if [ "${#packages[@]}" -gt 0 ]; then

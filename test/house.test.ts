@@ -143,10 +143,11 @@ describe('the lint', () => {
 });
 
 describe('the sources', () => {
-  test('no file is longer than 450 lines', () => {
+  test('no file is longer than 450 lines; a file of tests, being a list, than 650', () => {
+    const most = (path: string): number => (path.endsWith('.test.ts') ? 650 : 450);
     const long = sources
       .map((path) => ({ path, lines: read(path).split('\n').length - 1 }))
-      .filter(({ lines }) => lines > 450);
+      .filter(({ path, lines }) => lines > most(path));
     expect(long).toEqual([]);
   });
 
@@ -169,7 +170,9 @@ describe('the sources', () => {
   test('every source file says at its head, or at what it exports, what it is for', () => {
     const bare = sources.filter(
       (path) =>
-        path.endsWith('.ts') && !/(\/index|\.config|\.test)\.ts$/.test(path) && !/^(#!.*\n)?\s*(\/\/|\/\*)/m.test(read(path)),
+        path.endsWith('.ts') &&
+        !/(\/index|\.config|\.test)\.ts$/.test(path) &&
+        !/^(#!.*\n)?\s*(\/\/|\/\*)/m.test(read(path)),
     );
     expect(bare).toEqual([]);
   });
