@@ -168,6 +168,7 @@ describe('group store on a disk with faults', () => {
     files.inject({ operation: 'sync', path: 'disk0.raw', fault: 'io-error' });
     await clock.advance(2000);
     expect(told.faults.map(({ code }) => code)).toEqual(['apply-failed']);
+    expect(store.state.applyFailed).toContain('sync');
     agent.write(0, 20_000, pattern(4000, 2));
     agent.sendTo(store);
     await store.settled();

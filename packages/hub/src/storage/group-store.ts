@@ -131,6 +131,7 @@ class OpenGroupStore implements GroupStore {
   get state(): GroupState {
     const main = this.#main;
     const { progress } = this;
+    const applyFault = main?.applier.fault ?? null;
     return {
       group: this.#options.group,
       line: main?.line ?? null,
@@ -153,6 +154,7 @@ class OpenGroupStore implements GroupStore {
       lastRecordUnixMs: this.#lastRecordUnixMs,
       openViews: this.#views.size,
       branches: [...this.#branches.keys()],
+      ...(applyFault === null ? {} : { applyFailed: applyFault.message }),
     };
   }
 

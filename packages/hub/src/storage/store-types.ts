@@ -72,6 +72,8 @@ export interface GroupState {
   readonly stalled: StallReason | null;
   /** What is damaged, for people; null when nothing is. Heals when a full comparison's span has ended. */
   readonly corrupted: string | null;
+  /** Why the base images are not brought up to date any more; only a restart changes that. Left out while all is well. */
+  readonly applyFailed?: string;
   /** Hub's wall clock when the last record was appended; null when none was since the start. */
   readonly lastRecordUnixMs: number | null;
   readonly openViews: number;

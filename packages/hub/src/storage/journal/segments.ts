@@ -113,7 +113,7 @@ export class SegmentSet {
   acquire(segment: Segment): Promise<OpenFile> {
     segment.users += 1;
     if (segment.opened === null) {
-      const opened = this.#files.open(segment.path, 'write');
+      const opened = this.#files.open(segment.path, 'write', { pastCache: true });
       segment.opened = opened;
       opened.catch(() => {
         if (segment.opened === opened) segment.opened = null;
@@ -174,7 +174,10 @@ export class SegmentSet {
   /** The disk is full: nothing is kept for later. */
   async freeSpares(): Promise<void> {
     this.#keepSpares = false;
-    for (let spare = this.takeSpare(); spare !== null; spare = this.takeSpare()) await this.#files.remove(spare.path);
+    for (let spare = this.takeSpare(); spare !== null; spare = this.takeSpare()) {
+      // One that cannot be removed is found again by the next start.
+      await this.#files.remove(spare.path).catch(() => undefined);
+    }
   }
 
   /** There is room again. */
