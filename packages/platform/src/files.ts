@@ -21,6 +21,14 @@ export type OpenMode =
   /** Must not exist; reading and writing. */
   | 'create-new';
 
+export interface OpenOptions {
+  /**
+   * For a file that is only appended to, in large writes, and synced often: writes may go past the page cache.
+   * Up to 4095 bytes behind what was written then read as zeroes; one write at a time. Only a wish.
+   */
+  readonly pastCache?: boolean;
+}
+
 export interface FileStatus {
   readonly kind: 'file' | 'directory' | 'block' | 'other';
   readonly sizeBytes: number;
@@ -55,7 +63,7 @@ export interface FileLock {
 }
 
 export interface FileSystem {
-  open(path: string, mode: OpenMode): Promise<OpenFile>;
+  open(path: string, mode: OpenMode, options?: OpenOptions): Promise<OpenFile>;
   /** Null when there is nothing of that name. */
   status(path: string): Promise<FileStatus | null>;
   /** Names in the directory, sorted; throws when it is missing. */

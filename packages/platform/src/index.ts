@@ -17,6 +17,7 @@ export {
   type FileSystem,
   type OpenFile,
   type OpenMode,
+  type OpenOptions,
   parentOf,
   readExactly,
   readSmallFile,

@@ -7,9 +7,11 @@ import * as fs from 'node:fs/promises';
 import { resolve as absolute } from 'node:path';
 import type { FileStatus, FileSystem, OpenFile, OpenMode } from '../files.js';
 import { parentOf } from '../files.js';
+import { hasAlignedMemory } from './aligned-memory.js';
 import { errnoName, storageFault } from './file-faults.js';
 import { lockFile } from './file-lock.js';
 import { NodeOpenFile, statusOf } from './open-file.js';
+import { PastCacheFile } from './past-cache-file.js';
 import { systemCalls, type SystemCalls } from './system-calls.js';
 
 const FLAGS_OF: Readonly<Record<OpenMode, number>> = {
@@ -22,7 +24,8 @@ const FLAGS_OF: Readonly<Record<OpenMode, number>> = {
 /** The files of this machine. New files have mode 0600, new directories 0700. */
 export function nodeFiles(calls: SystemCalls | null = systemCalls()): FileSystem {
   return {
-    open: (path, mode) => openFile(path, mode, calls),
+    open: (path, mode, options) =>
+      options?.pastCache === true ? openPastCache(path, mode, calls) : openFile(path, mode, calls),
     status: (path) => statusByName(path, calls),
     list: (directory) => attempt('list', directory, async () => (await fs.readdir(directory)).sort()),
     makeDirectory: (directory) => attempt('make directory', directory, () => makeDirectory(absolute(directory))),
@@ -39,7 +42,19 @@ export function nodeFiles(calls: SystemCalls | null = systemCalls()): FileSystem
   };
 }
 
-function openFile(path: string, mode: OpenMode, calls: SystemCalls | null): Promise<OpenFile> {
+/** As openFile, with writes past the page cache where the memory for it can be had and the file system has it. */
+async function openPastCache(path: string, mode: OpenMode, calls: SystemCalls | null): Promise<OpenFile> {
+  const file = await openFile(path, mode, calls);
+  if (mode === 'read' || calls === null || !hasAlignedMemory()) return file;
+  return await new Promise((resolve) => {
+    open(path, constants.O_WRONLY | constants.O_DIRECT, (error, fd) => {
+      // Not every file system has it (tmpfs): then the usual way serves.
+      resolve(error === null ? new PastCacheFile(file, fd, path) : file);
+    });
+  });
+}
+
+function openFile(path: string, mode: OpenMode, calls: SystemCalls | null): Promise<NodeOpenFile> {
   return new Promise((resolve, reject) => {
     open(path, FLAGS_OF[mode], 0o600, (error, fd) => {
       if (error === null) resolve(new NodeOpenFile(fd, path, calls));

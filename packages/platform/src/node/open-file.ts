@@ -42,6 +42,11 @@ export class NodeOpenFile implements OpenFile {
     this.#calls = calls;
   }
 
+  /** Why nothing may be written any more; null while it may. */
+  get syncFailure(): StorageFault | null {
+    return this.#syncFailure;
+  }
+
   read(buffer: Uint8Array, position: number): Promise<number> {
     return this.#run('read', () => this.#readAll(buffer, position));
   }
