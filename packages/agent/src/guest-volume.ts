@@ -91,7 +91,13 @@ export class GuestVolume implements BlockDevice {
     this.#gate = parts.gate;
     this.upstreamIsUp = parts.upstreamIsUp;
     const abilities = parts.upstream.abilities;
-    this.abilities = { ...abilities, fastZero: false, contexts: [...abilities.contexts, DIRTY_CONTEXT] };
+    // All guests share one upstream connection, so a flush by one covers the writes of all.
+    this.abilities = {
+      ...abilities,
+      multiConn: abilities.flush || abilities.multiConn,
+      fastZero: false,
+      contexts: [...abilities.contexts, DIRTY_CONTEXT],
+    };
   }
 
   get sizeBytes(): number {

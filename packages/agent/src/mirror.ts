@@ -245,6 +245,8 @@ export class Mirror {
   linkDown(): void {
     this.#target = null;
     this.window.rewind();
+    // Writes that waited for room wait no longer: with nobody to make room, the window is pulled ahead of.
+    this.#events.roomMade();
   }
 
   get linked(): boolean {
