@@ -112,7 +112,7 @@ const coreRules = (name) => ({
 });
 
 export default defineConfig(
-  { ignores: ['**/dist/**', '**/coverage/**', 'bench/results/**'] },
+  { ignores: ['packages/*/bin/**', '**/dist/**', '**/coverage/**', 'bench/results/**'] },
   tseslint.configs.strictTypeChecked,
   {
     languageOptions: {

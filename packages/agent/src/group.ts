@@ -33,8 +33,10 @@ import { Upstream } from './upstream.js';
 
 const IDLE_FLUSH_MS = 5_000;
 /** SIGTERM must be over within 10 s: what each step may take of it. */
-const STOP_REQUESTS_MS = 3_000;
-const STOP_DURABLE_MS = 3_000;
+const STOP_REQUESTS_MS = 2_500;
+const STOP_COPIER_MS = 1_000;
+const STOP_FLUSH_MS = 2_500;
+const STOP_DURABLE_MS = 2_000;
 const STOP_POLL_MS = 10;
 
 export interface LastResync {
@@ -395,14 +397,17 @@ export class AgentGroup {
     const { clock } = this.#platform;
     this.#timer?.cancel();
     this.#flusher.stop();
-    await Promise.all(this.#servers.map((server) => server.close(STOP_REQUESTS_MS)));
-    await Promise.race([Promise.all(this.#volumes.map((volume) => volume.close())), sleep(clock, STOP_REQUESTS_MS)]);
-    await Promise.race([this.#copier.stop(), sleep(clock, STOP_REQUESTS_MS)]);
+    const closed = Promise.all(this.#servers.map((server) => server.close(STOP_REQUESTS_MS)));
+    await Promise.race([closed, sleep(clock, STOP_REQUESTS_MS)]);
+    // An upstream that is away now will not answer what waits for it.
+    for (const upstream of this.#upstreams) if (!upstream.status.up) upstream.giveUp();
+    await Promise.race([closed, sleep(clock, STOP_COPIER_MS)]);
+    await Promise.race([this.#copier.stop(), sleep(clock, STOP_COPIER_MS)]);
     let clean = true;
     try {
       await Promise.race([
         this.#flusher.flushAll(),
-        sleep(clock, STOP_REQUESTS_MS).then(() => {
+        sleep(clock, STOP_FLUSH_MS).then(() => {
           throw new Error('upstream did not answer the last flush in time');
         }),
       ]);
@@ -410,6 +415,7 @@ export class AgentGroup {
       this.#log.error('last-flush-failed', { fault: asError(fault).message });
       clean = false;
     }
+    clean &&= this.#upstreams.every((upstream) => upstream.status.up);
     const deadline = clock.monotonicMs() + STOP_DURABLE_MS;
     while (this.#mirror.linked && this.#mirror.window.count > 0 && clock.monotonicMs() < deadline) {
       await sleep(clock, STOP_POLL_MS);

@@ -95,6 +95,12 @@ export class Upstream implements BlockDevice {
     else this.#waiting.push(request);
   }
 
+  /** Waits for upstream no longer: what waits, and what comes while it is away, fails with ESHUTDOWN. */
+  giveUp(): void {
+    this.#closed = true;
+    this.#failWaiting(NbdError.Eshutdown);
+  }
+
   /** Lets the connection go; what is in flight is completed first. */
   async close(): Promise<void> {
     this.#closed = true;

@@ -101,7 +101,9 @@ export function structure<T>(schema: z.ZodType<T>, spec: Omit<Common, 'placehold
       if (raw === undefined) return undefined;
       const parsed = schema.safeParse(raw);
       if (parsed.success) return parsed.data;
-      const [issue] = parsed.error.issues;
+      // A key that nobody knows explains one that is missing: it is told first.
+      const { issues } = parsed.error;
+      const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
       const place = issue === undefined ? where : where + pathText(issue.path);
       if (issue?.code === 'unrecognized_keys') {
         throw new ConfigFault('unknown-key', `${place}: unknown key ${issue.keys.map((key) => `"${key}"`).join(', ')}`);
