@@ -32,6 +32,7 @@ export {
   isLocalAddress,
   type Listener,
   type Network,
+  type ReceiveOptions,
   type Receiver,
   SMALL_CHUNK_BYTES,
 } from './network.js';

@@ -4,7 +4,8 @@
  *
  * Always holds:
  *  - A chunk handed to `received` is never written again by the connection: the receiver may keep
- *    slices of it for as long as it likes (that is how payloads travel without being copied).
+ *    slices of it for as long as it likes (that is how payloads travel without being copied), unless it
+ *    asked for chunks that are only lent.
  *  - A chunk given to `send` must not be changed until it has left; nobody tells when that is, so the
  *    sender must not reuse it at all. Small chunks (see SMALL_CHUNK_BYTES) are copied at once.
  *  - `closed` is called exactly once, after it nothing else is.
@@ -26,6 +27,14 @@ export interface Receiver {
   closed(error: Error | null): void;
 }
 
+export interface ReceiveOptions {
+  /**
+   * Chunks are only lent: their memory is used again after `received` has returned. For receivers that copy what
+   * they keep; it spares the garbage collector as many bytes as arrive. Only a wish.
+   */
+  readonly lent?: boolean;
+}
+
 export interface Connection {
   /** Who is at the other end, for people. */
   readonly peer: string;
@@ -34,7 +43,7 @@ export interface Connection {
   /** True while `queuedBytes` is above the high-water mark (1 MiB): stop producing, wait for `drained`. */
   readonly congested: boolean;
   /** Starts delivery. Until it is called nothing is read; call it once. A later call hands the stream over to another receiver. */
-  start(receiver: Receiver): void;
+  start(receiver: Receiver, options?: ReceiveOptions): void;
   /** Queues bytes; they leave at the end of this turn together with what else was queued. Dropped silently once closed. */
   send(chunk: Uint8Array): void;
   /** Stops and resumes reading: back-pressure on the peer. A chunk already under way may still arrive. */

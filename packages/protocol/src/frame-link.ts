@@ -45,6 +45,8 @@ export interface FrameLinkOptions {
   readonly firstFrameMs?: number;
   /** More than this queued for sending ends the link. */
   readonly maxQueuedBytes?: number;
+  /** The record handler copies what it keeps: the memory of `raw` is used again after it has returned. */
+  readonly lentRecords?: boolean;
 }
 
 export const DEFAULT_HEARTBEAT_MS = 1_000;
@@ -87,15 +89,19 @@ export class FrameLink {
       send: () => this.#sendBeat(),
       dead: (silentMs) => this.#dead(silentMs),
     });
-    this.#reader = new FrameReader({ frame: (header, raw) => this.#frame(header, raw) });
-    this.#connection.start({
-      received: (chunk) => this.#received(chunk),
-      drained: () => {
-        if (this.#state === 'open') this.#handlers.drained?.();
+    const lent = options.lentRecords ?? false;
+    this.#reader = new FrameReader({ frame: (header, raw) => this.#frame(header, raw) }, lent);
+    this.#connection.start(
+      {
+        received: (chunk) => this.#received(chunk),
+        drained: () => {
+          if (this.#state === 'open') this.#handlers.drained?.();
+        },
+        ended: () => this.#peerEnded(),
+        closed: (error) => this.#connectionClosed(error),
       },
-      ended: () => this.#peerEnded(),
-      closed: (error) => this.#connectionClosed(error),
-    });
+      { lent },
+    );
   }
 
   /** Who is at the other end, for people. */

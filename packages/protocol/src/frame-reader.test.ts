@@ -1,4 +1,5 @@
 import { ProtocolFault } from '@rephub/platform';
+import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { FrameHeader, FrameType, HEADER_BYTES } from './frame.js';
 import { FrameReader, payloadOf } from './frame-reader.js';
@@ -44,6 +45,35 @@ describe('frame reader', () => {
     expect(got[0]?.raw.map((slice) => slice.length)).toEqual([95, 59_905, 400, 39_690, 6]);
     expect(got[0]?.raw[1]?.buffer).toBe(pieces[4]?.buffer);
     expect(Buffer.concat(got[0]?.raw ?? [])).toEqual(bytes);
+  });
+
+  test('chunks that are only lent may be overwritten after each push, however the stream is cut', () => {
+    const sizes = fc.array(fc.constantFrom(0, 1, 150, 5_000, 70_000, 700_000), { minLength: 1, maxLength: 8 });
+    const steps = fc.array(fc.constantFrom(1, 7, 88, 4_096, 65_536, 262_144), { minLength: 1, maxLength: 5 });
+    fc.assert(
+      fc.property(sizes, steps, (payloads, lengths) => {
+        const encoder = new RecordEncoder(LINE, 1, 0);
+        const frames = payloads.map((bytes, index) => frame(encoder, Buffer.alloc(bytes + 1, index + 1)));
+        const all = Buffer.concat(frames);
+        const got: Buffer[] = [];
+        const reader = new FrameReader({ frame: (_header, raw) => got.push(Buffer.concat(raw)) }, true);
+        const memory = Buffer.alloc(262_144);
+        let turn = 0;
+        for (let at = 0; at < all.length;) {
+          // Single bytes only for a while: the streams are long.
+          const wanted = turn > 300 ? 65_536 : (lengths[turn % lengths.length] ?? 1);
+          const chunk = memory.subarray(0, Math.min(wanted, all.length - at));
+          all.copy(chunk, 0, at);
+          reader.push(chunk);
+          memory.fill(0xee);
+          at += chunk.length;
+          turn++;
+        }
+        expect(got.length).toBe(frames.length);
+        for (const [index, bytes] of got.entries()) expect(bytes.equals(frames[index] ?? Buffer.alloc(0))).toBe(true);
+      }),
+      { numRuns: 40 },
+    );
   });
 
   test('what was handed on is not touched by what comes later, however it is cut', () => {

@@ -12,6 +12,8 @@ import { checkTrailer, decodeHeader, FrameHeader, HEADER_BYTES, TRAILER_BYTES } 
 
 /** Pieces below this size are copied together when a frame comes in several. */
 const SMALL_PIECE_BYTES = 512;
+/** Room for the pieces of a frame that come in several chunks; larger frames get their own. */
+const CARRY_BYTES = 512 * 1024;
 const GATHER_BYTES = 16 * 1024;
 const NOTHING = Buffer.alloc(0);
 
@@ -25,6 +27,10 @@ export interface FrameSink {
 
 export class FrameReader {
   readonly #sink: FrameSink;
+  readonly #lent: boolean;
+  /** Where pieces of a frame wait for its end when chunks are only lent; used again for the next frame. */
+  #carry: Buffer = NOTHING;
+  #carried = 0;
   readonly #header = new FrameHeader();
   readonly #split = Buffer.alloc(HEADER_BYTES);
   readonly #raw: Buffer[] = [];
@@ -40,8 +46,10 @@ export class FrameReader {
   /** Where the run begins that the last slice of `#raw` shows; -1 when that slice is not ours. */
   #runFrom = -1;
 
-  constructor(sink: FrameSink) {
+  /** With `lent` the chunks are used again after `push`: what outlives it is copied, and the sink must copy what it keeps. */
+  constructor(sink: FrameSink, lent = false) {
     this.#sink = sink;
+    this.#lent = lent;
   }
 
   /** True between frames: an end of the stream here loses nothing. */
@@ -111,12 +119,13 @@ export class FrameReader {
             return;
           }
           at = next;
-          if (this.#raw.length > 0) this.#keep(chunk, frameFrom, at);
+          if (this.#raw.length > 0) this.#keep(chunk, frameFrom, at, true);
           else this.#raw.push(frameFrom === 0 && at === chunk.length ? chunk : chunk.subarray(frameFrom, at));
           this.#part = 'header';
           this.#sink.frame(this.#header, this.#raw);
           this.#raw.length = 0;
           this.#runFrom = -1;
+          this.#carried = 0;
           if (this.#stopped) return;
           frameFrom = at;
           break;
@@ -128,10 +137,11 @@ export class FrameReader {
   }
 
   /** A piece of a frame that came in several: kept as a slice, or, when it is small, copied to the others like it. */
-  #keep(chunk: Buffer, from: number, to: number): void {
+  #keep(chunk: Buffer, from: number, to: number, isEnd = false): void {
     const bytes = to - from;
     if (bytes >= SMALL_PIECE_BYTES) {
-      this.#raw.push(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to));
+      if (this.#lent && !isEnd) this.#raw.push(this.#copyOf(chunk, from, to));
+      else this.#raw.push(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to));
       this.#runFrom = -1;
       return;
     }
@@ -147,6 +157,19 @@ export class FrameReader {
     const run = this.#gather.subarray(this.#runFrom, this.#gathered);
     if (runGoesOn) this.#raw[this.#raw.length - 1] = run;
     else this.#raw.push(run);
+  }
+
+  /** A copy of the piece that lasts until the frame has been handed over. */
+  #copyOf(chunk: Buffer, from: number, to: number): Buffer {
+    const bytes = to - from;
+    if (this.#carried + bytes > this.#carry.length) {
+      this.#carry = Buffer.allocUnsafeSlow(Math.max(CARRY_BYTES, bytes));
+      this.#carried = 0;
+    }
+    const copy = this.#carry.subarray(this.#carried, this.#carried + bytes);
+    chunk.copy(copy, 0, from, to);
+    this.#carried += bytes;
+    return copy;
   }
 
   /** Handles a part of fixed size in place, or gathers it over chunks. Returns where it ends, -1 when more is needed. */

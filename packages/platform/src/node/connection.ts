@@ -7,7 +7,7 @@
  */
 import type { Socket } from 'node:net';
 import type { Fault } from '../errors.js';
-import type { Connection, Receiver } from '../network.js';
+import type { Connection, ReceiveOptions, Receiver } from '../network.js';
 import { HIGH_WATER_BYTES, LOW_WATER_BYTES } from '../watermarks.js';
 import { linkFault } from './network-faults.js';
 import { type Outgoing, SendQueue } from './send-queue.js';
@@ -19,6 +19,7 @@ const WRITE_BYTES = 256 * 1024;
 export class NodeConnection implements Connection {
   readonly peer: string;
   readonly #socket: Socket;
+  readonly #lend: () => void;
   readonly #queue = new SendQueue();
   #receiver: Receiver | null = null;
   #started = false;
@@ -35,8 +36,10 @@ export class NodeConnection implements Connection {
   #error: Fault | null = null;
 
   /** Takes the socket over; it must be paused, allow half-open, and hand what it reads to `arrived`. */
-  constructor(socket: Socket, peer: string) {
+  /** `lend` is called when the receiver asks for chunks that are only lent. */
+  constructor(socket: Socket, peer: string, lend: () => void = () => undefined) {
     this.#socket = socket;
+    this.#lend = lend;
     this.peer = peer;
     socket.on('error', (error) => {
       this.#error ??= linkFault('connection to', peer, error);
@@ -61,8 +64,9 @@ export class NodeConnection implements Connection {
     return this.#congested;
   }
 
-  start(receiver: Receiver): void {
+  start(receiver: Receiver, options?: ReceiveOptions): void {
     this.#receiver = receiver;
+    if (options?.lent === true) this.#lend();
     if (this.#started) return;
     this.#started = true;
     if (this.#closed) process.nextTick(() => this.#tellClosed());

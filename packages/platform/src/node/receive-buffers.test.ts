@@ -2,6 +2,20 @@ import { describe, expect, it } from 'vitest';
 import { heldSlabBytes, LARGEST_SLAB_BYTES, ReceiveBuffers, SMALLEST_SLAB_BYTES } from './receive-buffers.js';
 
 describe('ReceiveBuffers', () => {
+  it('hands out the same memory again and again once it is only lent', () => {
+    const buffers = new ReceiveBuffers();
+    buffers.lend();
+    const first = buffers.next();
+    buffers.took(first, 100);
+    expect(buffers.next()).toBe(first);
+    buffers.took(first, first.length);
+    const larger = buffers.next();
+    expect(larger.length).toBeGreaterThan(first.length);
+    buffers.took(larger, 10);
+    expect(buffers.next()).toBe(larger);
+    buffers.release();
+  });
+
   it('never hands the same byte out twice', () => {
     const buffers = new ReceiveBuffers();
     const taken = new Map<ArrayBufferLike, number>();

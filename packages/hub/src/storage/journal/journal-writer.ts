@@ -13,7 +13,7 @@
 import { asError, type Clock, Fault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
 import { encodeSegmentHeader, type SegmentInfo } from './segment-header.js';
 import { Segment, segmentName, type SegmentSet, type Spare } from './segments.js';
-import { SliceList } from './slice-list.js';
+import { BatchMemory } from './batch-memory.js';
 
 /** One write takes about this much at most: the sync after it can begin, and memory is let go, early. */
 const BATCH_BYTES = 4 * 1024 * 1024;
@@ -62,7 +62,7 @@ interface Part {
   /** The segment that begins with this part; null when it belongs to the one before. */
   readonly begins: { readonly info: SegmentInfo; readonly header: Buffer } | null;
   readonly position: number;
-  readonly slices: SliceList;
+  readonly content: BatchMemory;
   bytes: number;
   lastNumber: number;
 }
@@ -153,7 +153,7 @@ export class JournalWriter {
   }
 
   /**
-   * Queues a frame; its slices must not change. Returns the position of its first byte. Throws the StorageFault that
+   * Queues a copy of a frame. Returns the position of its first byte. Throws the StorageFault that
    * ended the journal.
    */
   append(slices: readonly Buffer[], bytes: number, number: number): number {
@@ -161,11 +161,11 @@ export class JournalWriter {
     if (this.#base === null || this.#position - this.#base + bytes > this.#segmentBytes) this.#rollIfWorthIt();
     let tail = this.#tail;
     if (tail === null || tail.bytes >= BATCH_BYTES) {
-      tail = { begins: null, position: this.#position, slices: new SliceList(), bytes: 0, lastNumber: number };
+      tail = { begins: null, position: this.#position, content: new BatchMemory(), bytes: 0, lastNumber: number };
       this.#parts.push(tail);
       this.#tail = tail;
     }
-    for (const slice of slices) tail.slices.push(slice);
+    for (const slice of slices) tail.content.add(slice);
     tail.bytes += bytes;
     tail.lastNumber = number;
     const at = this.#position;
@@ -228,7 +228,7 @@ export class JournalWriter {
     this.#tail = {
       begins: { info, header },
       position: this.#position,
-      slices: new SliceList(),
+      content: new BatchMemory(),
       bytes: 0,
       lastNumber: this.#queuedNumber,
     };
@@ -271,10 +271,11 @@ export class JournalWriter {
     const at = part.position - segment.base;
     const wrote = await this.#withRoom(async () => {
       await this.#takeRoom(file, segment, at + part.bytes);
-      await file.write(part.slices.slices(), at);
+      await file.write(part.content.slices(), at);
     });
     if (!wrote) return;
     this.#parts.shift();
+    part.content.release();
     this.#queuedBytes -= part.bytes;
     this.#writtenNumber = part.lastNumber;
     this.#writtenPosition = part.position + part.bytes;
