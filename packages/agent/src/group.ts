@@ -371,6 +371,11 @@ export class AgentGroup {
     });
   }
 
+  /** A fault that nobody caught: mirroring stops, guest I/O goes on (promise FAIL-OPEN). */
+  failMirroring(fault: unknown): void {
+    this.#mirror.fail(fault);
+  }
+
   // Operator ------------------------------------------------------------------------------------
 
   /** Stops sending and goes on marking; stays so across restarts until `resume`. */

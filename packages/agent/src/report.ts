@@ -1,6 +1,6 @@
 /** The shape of `repagent status --json`: the contract's group object, and what only the agent knows. */
 import { type AgentReport } from '@rephub/protocol';
-import { type LinkStatus } from './hub-link.js';
+import { type LinkStatus } from './link-status.js';
 import { type GroupState } from './status.js';
 
 export interface GroupStatus {

@@ -35,6 +35,10 @@ async function run(values: RunValues): Promise<ExitCode> {
     });
   }
   const group = await AgentGroup.open(nodePlatform(), config, log);
+  process.on('unhandledRejection', (fault) => {
+    log.error('bug', { fault: fault instanceof Error ? (fault.stack ?? fault.message) : String(fault) });
+    group.failMirroring(fault);
+  });
   try {
     servers.push(await serveControl(group, join(config.stateDirectory, CONTROL_SOCKET)));
     const { http } = values;

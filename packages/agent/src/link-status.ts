@@ -1,0 +1,17 @@
+/** The link to the hub, as status shows it. */
+export interface LinkStatus {
+  readonly urls: readonly string[];
+  readonly connectedTo: string | null;
+  readonly hubId: string | null;
+  readonly epoch: number | null;
+  readonly connected: boolean;
+  /** Why there is no session, or why the last one ended; null while one is up. */
+  readonly reason: string | null;
+  /** Nothing will change until somebody acts. */
+  readonly refused: boolean;
+  readonly paused: boolean;
+  readonly everConsistent: boolean;
+  readonly stalled: string | null;
+  readonly sessions: number;
+  readonly lastVerdict: string | null;
+}
