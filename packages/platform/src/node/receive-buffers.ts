@@ -12,7 +12,7 @@
  * Must not know: sockets.
  */
 export const SMALLEST_SLAB_BYTES = 8 * 1024;
-export const LARGEST_SLAB_BYTES = 1024 * 1024;
+export const LARGEST_SLAB_BYTES = 256 * 1024;
 /** Memory that is used again should stay in the processor's cache. */
 const LARGEST_LENT_BYTES = 256 * 1024;
 const BUDGET_BYTES = 48 * 1024 * 1024;
