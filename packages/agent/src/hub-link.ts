@@ -322,6 +322,7 @@ export class HubLink {
     link.use({
       ack: (ack) => {
         this.#up(link);
+        mirror.checkAcknowledged(ack.received, ack.durable);
         this.#acknowledged(ack.received, ack.durable, ack.stalled);
       },
       readRegion: (request) => {

@@ -9,7 +9,7 @@
  * Must not know: NBD, sockets' addresses, how a handshake goes (hub-link.ts tells the outcome).
  */
 import { type Tracker } from '@rephub/bitmap';
-import { type Clock, type Logger } from '@rephub/platform';
+import { type Clock, type Logger, ProtocolFault } from '@rephub/platform';
 import { encodeBody, FRAME_OVERHEAD_BYTES, FrameFlag, FrameType, RecordEncoder } from '@rephub/protocol';
 import { type FrameTarget, RecordWindow } from './record-window.js';
 import { isStreamed, stepStream, type StreamEvent, type StreamState } from './stream-state.js';
@@ -260,6 +260,19 @@ export class Mirror {
     while (this.window.unsentCount > 0 && !target.congested) this.window.sendNext(target);
   }
 
+  /**
+   * Throws a ProtocolFault `ack-beyond` when the hub cannot have what it acknowledges: believing it would clear
+   * marks and drop records that no hub has (promise CLEAR).
+   */
+  checkAcknowledged(received: number, durable: number): void {
+    const sent = this.window.count === 0 ? this.lastNumber : this.window.sentThrough;
+    if (received <= sent && durable <= received) return;
+    throw new ProtocolFault(
+      'ack-beyond',
+      `hub acknowledges ${received} received and ${durable} durable, sent was ${sent}`,
+    );
+  }
+
   /** The hub has received and made durable up to these numbers. */
   acknowledged(received: number, durable: number): void {
     if (received > this.#receivedNumber) this.#receivedNumber = received;
@@ -274,11 +287,6 @@ export class Mirror {
     }
     this.#events.roomMade();
     this.wantSpan();
-  }
-
-  /** True when a write of this size had better wait for room (on-congestion `block`). */
-  get full(): boolean {
-    return !this.window.hasRoomFor(0);
   }
 
   /** Asks for a span when one is due and possible. */

@@ -44,6 +44,19 @@ describe('record window (promise BOUND)', () => {
     expect(window.previousChecksum).toBe(2);
   });
 
+  it('knows up to which number the hub can have anything (promise CLEAR)', () => {
+    const window = new RecordWindow(1 << 20);
+    for (let number = 5; number <= 8; number++) push(window, number);
+    expect(window.sentThrough).toBe(4);
+    window.sendNext({ send: () => undefined });
+    window.sendNext({ send: () => undefined });
+    expect(window.sentThrough).toBe(6);
+    window.dropThrough(5);
+    expect(window.sentThrough).toBe(6);
+    window.rewind();
+    expect(window.sentThrough).toBe(5);
+  });
+
   it('keeps its order while it grows in the middle of the ring', () => {
     const window = new RecordWindow(1 << 30);
     for (let number = 1; number <= 1000; number++) push(window, number);

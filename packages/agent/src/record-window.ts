@@ -62,6 +62,11 @@ export class RecordWindow {
     return this.#count === 0 ? 0 : (this.#numbers[this.#slot(this.#count - 1)] ?? 0);
   }
 
+  /** The number of the last record that was sent; the one before the oldest when none was. Call only while `count` > 0. */
+  get sentThrough(): number {
+    return this.#sent === 0 ? this.firstNumber - 1 : (this.#numbers[this.#slot(this.#sent - 1)] ?? 0);
+  }
+
   /** The header checksum of the record before the oldest one. */
   get previousChecksum(): number {
     return this.#previousChecksums[this.#head] ?? 0;
