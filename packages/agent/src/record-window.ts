@@ -4,8 +4,9 @@
  * the records that must not be lost (span begin and end, volume added).
  *
  * Always holds: numbers rise from the oldest to the newest; `sent` of them, from the oldest on, have been handed to the
- * current connection. The payload slices are those that the guest sent, never copies.
+ * current connection. The payload slices are those that the guest sent, never copies; they are held while they are in the window.
  */
+import { holdBytes, releaseBytes } from '@rephub/platform';
 import { FRAME_OVERHEAD_BYTES } from '@rephub/protocol';
 
 const FIRST_CAPACITY = 1024;
@@ -107,6 +108,7 @@ export class RecordWindow {
     this.#previousChecksums[slot] = previousChecksum;
     this.#heads[slot] = head;
     this.#data[slot] = data;
+    holdBytes(data);
     this.#tails[slot] = tail;
     this.#count++;
     this.#bytes += size;
@@ -150,6 +152,7 @@ export class RecordWindow {
     const slot = this.#head;
     this.#bytes -= this.#sizes[slot] ?? 0;
     this.#heads[slot] = NOTHING;
+    releaseBytes(this.#data[slot] ?? NO_DATA);
     this.#data[slot] = NO_DATA;
     this.#tails[slot] = NOTHING;
     this.#head = (slot + 1) & (this.#capacity - 1);

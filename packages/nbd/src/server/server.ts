@@ -209,7 +209,7 @@ export class NbdServer {
     session.transmission = transmission;
     session.exportName = opened.name;
     this.#onClient('begun', viewOf(session));
-    reader.handOver(transmission);
+    reader.handOver(transmission, { counted: true });
     if (this.#closing !== null) transmission.finish();
   }
 

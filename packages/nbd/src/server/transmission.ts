@@ -6,10 +6,11 @@
  *  - requests and bytes in flight are bounded: at the bound, or when the client does not read its replies,
  *    nothing more is read from it;
  *  - every request that reached the device comes back before `gone` is told;
- *  - after a fault the client gets nothing more, but the device's work is waited for.
+ *  - after a fault the client gets nothing more, but the device's work is waited for;
+ *  - chunks are counted: what is held back, and a write's payload until the write is completed, is held.
  * The hot path makes no objects: requests are pooled, headers are written into buffers used again.
  */
-import { asError, type Connection, type Receiver } from '@rephub/platform';
+import { asError, type Connection, holdSlice, type Receiver, releaseBytes, releaseSlice } from '@rephub/platform';
 import { type BlockDevice, BlockRequest, Command, type Completion, NbdError } from '../block-device.js';
 import { COMMAND_DISCONNECT } from '../wire/constants.js';
 import { ReplyWriter } from '../wire/reply-writer.js';
@@ -78,7 +79,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
   finish(): void {
     if (this.#state !== 'open') return;
     this.#state = 'finishing';
-    this.#held = [];
+    this.#dropHeld();
     this.#abandonCurrent();
     // What still comes is read and dropped, so that the client's end is seen.
     if (this.#holding) this.#connection.resume();
@@ -89,7 +90,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
   received(chunk: Buffer): void {
     if (this.#state !== 'open') return;
     if (this.#holding) {
-      this.#held.push(chunk);
+      this.#keep(chunk, false);
       return;
     }
     this.#consume(chunk);
@@ -120,7 +121,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
         this.#events.fault('request-cut', 'the client left in the middle of a request');
     }
     this.#state = 'finished';
-    this.#held = [];
+    this.#dropHeld();
     this.#abandonCurrent();
     this.#maybeGone();
   }
@@ -145,6 +146,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
   payload(slice: Buffer): void {
     const request = this.#current;
     if (request === null) return;
+    holdSlice(slice);
     appendSlice(request.data, slice, this.#currentBytes);
     this.#currentBytes += slice.length;
   }
@@ -175,6 +177,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
     this.bytesInFlight -= payloadOf(request);
     this.requestsDone++;
     if (this.#state !== 'finished') this.#reply(request);
+    if (request.command === Command.Write) releaseBytes(request.data);
     request.reset();
     this.#pool.push(request);
     this.#maybeResume();
@@ -195,7 +198,18 @@ export class Transmission implements Receiver, RequestSink, Completion {
       at = chunk.length;
     }
     this.#reading = false;
-    if (this.#state === 'open' && at < chunk.length) this.#held.unshift(chunk.subarray(at));
+    if (this.#state === 'open' && at < chunk.length) this.#keep(chunk.subarray(at), true);
+  }
+
+  #keep(chunk: Buffer, first: boolean): void {
+    holdSlice(chunk);
+    if (first) this.#held.unshift(chunk);
+    else this.#held.push(chunk);
+  }
+
+  #dropHeld(): void {
+    releaseBytes(this.#held);
+    this.#held = [];
   }
 
   #submit(request: BlockRequest): void {
@@ -266,8 +280,12 @@ export class Transmission implements Receiver, RequestSink, Completion {
         this.#connection.resume();
         return;
       }
-      if (chunk === END) this.ended();
-      else this.#consume(chunk);
+      if (chunk === END) {
+        this.ended();
+      } else {
+        this.#consume(chunk);
+        releaseSlice(chunk);
+      }
       if (this.#holding) return;
     }
   }
@@ -275,7 +293,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
   #fault(code: ServerFaultCode, message: string): void {
     if (this.#state === 'finished') return;
     this.#state = 'finished';
-    this.#held = [];
+    this.#dropHeld();
     this.#abandonCurrent();
     this.#events.fault(code, message);
     this.#connection.destroy();
@@ -284,7 +302,9 @@ export class Transmission implements Receiver, RequestSink, Completion {
   #abandonCurrent(): void {
     const request = this.#current;
     this.#current = null;
-    if (request !== null) request.reset();
+    if (request === null) return;
+    releaseBytes(request.data);
+    request.reset();
   }
 
   #maybeFinished(): void {

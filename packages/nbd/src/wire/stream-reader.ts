@@ -5,7 +5,7 @@
  * Always holds: no more is kept than was asked for and what one pause lets through; what came before the
  * peer's end or a loss can still be taken, after `fail` nothing can.
  */
-import { type Connection, type Fault, LinkFault, type Receiver } from '@rephub/platform';
+import { type Connection, type Fault, LinkFault, type ReceiveOptions, type Receiver } from '@rephub/platform';
 
 /** Kept beyond what is waited for before the connection is paused. */
 const AHEAD_BYTES = 64 * 1024;
@@ -59,13 +59,13 @@ export class StreamReader implements Receiver {
   }
 
   /** Gives the connection, and what has come in and was not taken, to another receiver. */
-  handOver(receiver: Receiver): void {
+  handOver(receiver: Receiver, options?: ReceiveOptions): void {
     const { connection } = this;
     const chunks = this.#chunks;
     this.#chunks = [];
     this.#bytes = 0;
     this.#onClosed = null;
-    connection.start(receiver);
+    connection.start(receiver, options);
     for (const chunk of chunks) receiver.received(chunk);
     if (this.#ended) receiver.ended();
     if (this.#closed) receiver.closed(this.#closedError);

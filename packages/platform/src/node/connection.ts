@@ -15,11 +15,19 @@ import { type Outgoing, SendQueue } from './send-queue.js';
 /** What goes into one write; more would make `queuedBytes` fall in jumps. */
 const WRITE_BYTES = 256 * 1024;
 
+/** What a receiver may wish of the memory that chunks come in. */
+export interface ChunkMemory {
+  lend(): void;
+  count(): void;
+}
+
+const NO_CHOICE: ChunkMemory = { lend: () => undefined, count: () => undefined };
+
 /** The socket's incoming side: chunks come in through `arrived` of the connection. */
 export class NodeConnection implements Connection {
   readonly peer: string;
   readonly #socket: Socket;
-  readonly #lend: () => void;
+  readonly #memory: ChunkMemory;
   readonly #queue = new SendQueue();
   #receiver: Receiver | null = null;
   #started = false;
@@ -36,10 +44,9 @@ export class NodeConnection implements Connection {
   #error: Fault | null = null;
 
   /** Takes the socket over; it must be paused, allow half-open, and hand what it reads to `arrived`. */
-  /** `lend` is called when the receiver asks for chunks that are only lent. */
-  constructor(socket: Socket, peer: string, lend: () => void = () => undefined) {
+  constructor(socket: Socket, peer: string, memory: ChunkMemory = NO_CHOICE) {
     this.#socket = socket;
-    this.#lend = lend;
+    this.#memory = memory;
     this.peer = peer;
     socket.on('error', (error) => {
       this.#error ??= linkFault('connection to', peer, error);
@@ -66,7 +73,8 @@ export class NodeConnection implements Connection {
 
   start(receiver: Receiver, options?: ReceiveOptions): void {
     this.#receiver = receiver;
-    if (options?.lent === true) this.#lend();
+    if (options?.lent === true) this.#memory.lend();
+    if (options?.counted === true) this.#memory.count();
     if (this.#started) return;
     this.#started = true;
     if (this.#closed) process.nextTick(() => this.#tellClosed());

@@ -64,7 +64,7 @@ function makeIntake(): Intake {
 }
 
 function bind(socket: Socket, peer: string, intake: Intake | null): NodeConnection {
-  const connection = new NodeConnection(socket, peer, () => intake?.buffers.lend());
+  const connection = new NodeConnection(socket, peer, intake?.buffers);
   if (intake === null) socket.on('data', (chunk) => connection.arrived(chunk));
   else {
     intake.target = connection;

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { holdSlice, releaseSlice } from '../counted-memory.js';
 import { heldSlabBytes, LARGEST_SLAB_BYTES, ReceiveBuffers, SMALLEST_SLAB_BYTES } from './receive-buffers.js';
 
 describe('ReceiveBuffers', () => {
@@ -13,6 +14,32 @@ describe('ReceiveBuffers', () => {
     expect(larger.length).toBeGreaterThan(first.length);
     buffers.took(larger, 10);
     expect(buffers.next()).toBe(larger);
+    buffers.release();
+  });
+
+  it('hands a counted slab out again once nobody holds it, and what somebody holds never', () => {
+    const buffers = new ReceiveBuffers();
+    const before = buffers.next();
+    buffers.took(before, 10);
+    buffers.count();
+    const kept = new Map<Buffer, number>();
+    for (let round = 0; round < 5000; round += 1) {
+      const part = buffers.next();
+      expect(part.buffer).not.toBe(before.buffer);
+      const count = Math.min(part.length, 1 + ((round * 7919) % 100_000));
+      const chunk = part.subarray(0, count);
+      chunk.fill(round % 251);
+      buffers.took(part, count);
+      if (round % 3 !== 0) continue;
+      holdSlice(chunk);
+      kept.set(chunk, round % 251);
+      if (kept.size < 20) continue;
+      const [oldest] = kept;
+      if (oldest === undefined) continue;
+      expect(oldest[0].every((byte) => byte === oldest[1])).toBe(true);
+      kept.delete(oldest[0]);
+      releaseSlice(oldest[0]);
+    }
     buffers.release();
   });
 

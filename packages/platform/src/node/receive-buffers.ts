@@ -5,12 +5,15 @@
  * Always holds:
  *  - no two parts handed out overlap; a slab is let go of, never reused (the garbage collector frees it), but
  *    where the receiver asked for chunks that are only lent: then every read goes to the slab's beginning;
+ *    or counted: then a slab is used again once nobody holds it;
  *  - a quiet connection holds SMALLEST bytes: slabs grow only while reads fill what they are given, and
  *    shrink when a slab was used up in reads much smaller than itself;
  *  - the slabs above SMALLEST of all connections together stay within BUDGET_BYTES, because a connection
  *    that was busy and fell silent keeps its last one.
  * Must not know: sockets.
  */
+import { type CountedSlab, SlabPool } from '../counted-memory.js';
+
 export const SMALLEST_SLAB_BYTES = 8 * 1024;
 export const LARGEST_SLAB_BYTES = 256 * 1024;
 /** Memory that is used again should stay in the processor's cache. */
@@ -24,6 +27,7 @@ const REST_BYTES = 64 * 1024;
 const QUIET_PART = 16;
 
 let heldByAllBytes = 0;
+const pool = new SlabPool();
 
 /** Bytes that the large slabs of all connections hold; for tests and metrics. */
 export function heldSlabBytes(): number {
@@ -37,15 +41,25 @@ export class ReceiveBuffers {
   #largestReadBytes = 0;
   #heldBytes = 0;
   #lent = false;
+  /** The slab's count; null where slabs are not counted. */
+  #counted: CountedSlab | null = null;
 
   /** From now on the same memory is handed out again and again. */
   lend(): void {
     this.#lent = true;
   }
 
+  /** From now on a slab is used again when nobody holds it. What was handed out before stays as it is for good. */
+  count(): void {
+    if (this.#counted !== null) return;
+    this.#counted = pool.take(this.#slab.length);
+    this.#slab = this.#counted.memory;
+    this.#usedBytes = 0;
+  }
+
   /** The next part to read into; its length is at least a quarter of the smallest slab. */
   next(): Buffer {
-    if (this.#lent) this.#usedBytes = 0;
+    if (this.#lent || this.#counted?.holds === 1) this.#usedBytes = 0;
     const restBytes = this.#slab.length - this.#usedBytes;
     if (restBytes < Math.min(REST_BYTES, this.#slab.length / REST_PART) || this.#wantedBytes > this.#slab.length) {
       this.#replaceSlab();
@@ -68,6 +82,8 @@ export class ReceiveBuffers {
     heldByAllBytes -= this.#heldBytes;
     this.#heldBytes = 0;
     this.#slab = Buffer.alloc(0);
+    this.#counted?.release();
+    this.#counted = null;
     this.#usedBytes = 0;
   }
 
@@ -85,7 +101,13 @@ export class ReceiveBuffers {
     this.#heldBytes = sizeBytes > SMALLEST_SLAB_BYTES ? sizeBytes : 0;
     heldByAllBytes += this.#heldBytes;
     this.#wantedBytes = sizeBytes;
-    this.#slab = Buffer.allocUnsafeSlow(sizeBytes);
+    if (this.#counted === null) {
+      this.#slab = Buffer.allocUnsafeSlow(sizeBytes);
+    } else {
+      this.#counted.release();
+      this.#counted = pool.take(sizeBytes);
+      this.#slab = this.#counted.memory;
+    }
     this.#usedBytes = 0;
     this.#largestReadBytes = 0;
   }

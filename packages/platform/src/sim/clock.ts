@@ -6,13 +6,8 @@
  * but what the test did.
  */
 import type { Clock, Timer } from '../clock.js';
-import { nextTurn } from '../node/turn.js';
-
-interface PendingTimer {
-  readonly dueMs: number;
-  readonly order: number;
-  readonly run: () => void;
-}
+import { nextTurn, runTurns } from '../node/turn.js';
+import { TimerHeap } from './timer-heap.js';
 
 export interface SimClockOptions {
   /** The wall clock at the start; 2026-01-01 UTC when left out. */
@@ -22,9 +17,7 @@ export interface SimClockOptions {
 export class SimClock implements Clock {
   #nowMs = 0;
   #unixOffsetMs: number;
-  #made = 0;
-  /** Sorted by due time, then by making. */
-  readonly #timers: PendingTimer[] = [];
+  readonly #timers = new TimerHeap();
 
   constructor(options: SimClockOptions = {}) {
     this.#unixOffsetMs = options.unixMs ?? Date.UTC(2026, 0, 1);
@@ -39,22 +32,12 @@ export class SimClock implements Clock {
   }
 
   after(delayMs: number, run: () => void): Timer {
-    this.#made += 1;
-    const timer: PendingTimer = { dueMs: this.#nowMs + Math.max(0, delayMs), order: this.#made, run };
-    let index = this.#timers.length;
-    while (index > 0 && (this.#timers[index - 1]?.dueMs ?? 0) > timer.dueMs) index -= 1;
-    this.#timers.splice(index, 0, timer);
-    return {
-      cancel: () => {
-        const at = this.#timers.indexOf(timer);
-        if (at >= 0) this.#timers.splice(at, 1);
-      },
-    };
+    return this.#timers.add(this.#nowMs + Math.max(0, delayMs), run);
   }
 
   /** Timers that wait. */
   get pendingTimers(): number {
-    return this.#timers.length;
+    return this.#timers.count;
   }
 
   /** Lets the wall clock jump, either way; monotonic time and timers stay. */
@@ -70,9 +53,9 @@ export class SimClock implements Clock {
   /** Moves the time on by `byMs` and runs what falls due on the way, what those timers set included. */
   async advance(byMs: number): Promise<void> {
     const untilMs = this.#nowMs + byMs;
-    await nextTurn();
-    while (await this.#runNext(untilMs));
-    this.#nowMs = untilMs;
+    await runTurns(() => this.#runNext(untilMs));
+    // Another one who moves the time may have come further.
+    this.#nowMs = Math.max(this.#nowMs, untilMs);
   }
 
   /**
@@ -81,21 +64,18 @@ export class SimClock implements Clock {
    */
   async runUntil(reached: () => boolean, limitMs = 3_600_000): Promise<void> {
     const untilMs = this.#nowMs + limitMs;
-    await nextTurn();
-    while (!reached()) {
-      if (await this.#runNext(untilMs)) continue;
-      const why = this.#timers.length === 0 ? 'no timer is left' : `${limitMs} ms have passed`;
+    await runTurns(() => {
+      if (reached()) return false;
+      if (this.#runNext(untilMs)) return true;
+      const why = this.#timers.count === 0 ? 'no timer is left' : `${limitMs} ms have passed`;
       throw new Error(`not reached by virtual time ${this.#nowMs} ms: ${why}`);
-    }
+    });
   }
 
-  async #runNext(untilMs: number): Promise<boolean> {
-    const timer = this.#timers[0];
-    if (timer === undefined || timer.dueMs > untilMs) return false;
-    this.#timers.shift();
-    this.#nowMs = Math.max(this.#nowMs, timer.dueMs);
-    timer.run();
-    await nextTurn();
+  #runNext(untilMs: number): boolean {
+    if (this.#timers.nextDueMs > untilMs) return false;
+    this.#nowMs = Math.max(this.#nowMs, this.#timers.nextDueMs);
+    this.#timers.takeFirst()();
     return true;
   }
 }

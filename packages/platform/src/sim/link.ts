@@ -7,7 +7,8 @@
  */
 import type { Clock } from '../clock.js';
 import { type Fault, LinkFault } from '../errors.js';
-import { type Connection, type Receiver, SMALL_CHUNK_BYTES } from '../network.js';
+import { CountedSlab } from '../counted-memory.js';
+import { type Connection, type ReceiveOptions, type Receiver, SMALL_CHUNK_BYTES } from '../network.js';
 import { HIGH_WATER_BYTES, LOW_WATER_BYTES } from '../watermarks.js';
 
 /** What the kernels at both ends buffer together. */
@@ -112,6 +113,7 @@ class End implements Connection {
   readonly #onGone: () => void;
   #other: End | null = null;
   #receiver: Receiver | null = null;
+  #counted = false;
 
   #toSend: (Buffer | 'end')[] = [];
   #queuedBytes = 0;
@@ -159,8 +161,9 @@ class End implements Connection {
     return this.#congested;
   }
 
-  start(receiver: Receiver): void {
+  start(receiver: Receiver, options?: ReceiveOptions): void {
     this.#receiver = receiver;
+    this.#counted = options?.counted === true;
     if (this.#gone) return;
     this.#scheduleDelivery();
   }
@@ -245,7 +248,8 @@ class End implements Connection {
       const piece = next.length > limit ? next.subarray(0, limit) : next;
       if (piece.length < next.length) this.#toSend.unshift(next.subarray(limit));
       this.#queuedBytes -= piece.length;
-      this.#putOnWire(piece);
+      // As a kernel does: what is on the wire is no longer in the sender's memory.
+      this.#putOnWire(Buffer.from(piece));
     }
     if (this.#congested && this.#queuedBytes < LOW_WATER_BYTES) {
       this.#congested = false;
@@ -310,7 +314,10 @@ class End implements Connection {
     const allowed = this.#cutAt - this.#delivered;
     const part = parcel.length > allowed ? parcel.subarray(0, Math.max(0, allowed)) : parcel;
     this.#delivered += part.length;
-    if (part.length > 0) receiver.received(part);
+    if (part.length > 0) {
+      if (this.#counted) handOverCounted(part, receiver);
+      else receiver.received(part);
+    }
     if (this.#delivered >= this.#cutAt) this.#cut?.();
   }
 
@@ -334,3 +341,13 @@ class End implements Connection {
     this.#clock.after(0, () => this.#receiver?.closed(fault));
   }
 }
+
+/** Counted memory is spoiled as soon as nobody holds it: who should have held it is found out. */
+function handOverCounted(part: Buffer, receiver: Receiver): void {
+  const slab = new CountedSlab(part.length, ({ memory }) => memory.fill(SPOILED));
+  slab.memory.set(part);
+  receiver.received(slab.memory);
+  slab.release();
+}
+
+const SPOILED = 0xdb;
