@@ -1,6 +1,6 @@
 /**
  * One protected group, wired: upstreams, tracker, mirror, volumes, copier, link and NBD listeners, in the
- * order in which they must start and stop. No logic of its own beyond that order and the status.
+ * order in which they must start and stop. No logic of its own beyond that order.
  */
 import { Tracker } from '@rephub/bitmap';
 import { type BlockDevice, fixedExports, NbdServer, parseListenUri } from '@rephub/nbd';
@@ -15,10 +15,10 @@ import {
   sleep,
   type Timer,
 } from '@rephub/platform';
-import { type AgentReport, uuidBytes } from '@rephub/protocol';
+import { uuidBytes } from '@rephub/protocol';
 import { CongestionGate } from './congestion-gate.js';
 import { type AgentConfig } from './config.js';
-import { Copier, type CopyProgress } from './copier.js';
+import { Copier } from './copier.js';
 import { FlushProof } from './flush-proof.js';
 import { Flusher } from './flusher.js';
 import { emulateFua } from './fua-emulation.js';
@@ -27,8 +27,8 @@ import { HubLink } from './hub-link.js';
 import { Marks } from './marks.js';
 import { Mirror } from './mirror.js';
 import { checkUpstream, upstreamOpener } from './open-upstream.js';
-import { reportOf, type GroupStatus } from './report.js';
-import { describeState } from './status.js';
+import { type GroupStatus } from './report.js';
+import { Reporter } from './reporter.js';
 import { Upstream } from './upstream.js';
 
 const IDLE_FLUSH_MS = 5_000;
@@ -38,13 +38,6 @@ const STOP_COPIER_MS = 1_000;
 const STOP_FLUSH_MS = 2_500;
 const STOP_DURABLE_MS = 2_000;
 const STOP_POLL_MS = 10;
-
-export interface LastResync {
-  readonly cause: string;
-  readonly bytesSent: number;
-  readonly bytesCompared: number;
-  readonly finishedAt: string;
-}
 
 export class AgentGroup {
   readonly config: AgentConfig;
@@ -62,11 +55,7 @@ export class AgentGroup {
   readonly #servers: NbdServer[] = [];
   readonly #listeners: Listener[] = [];
   #timer: Timer | null = null;
-  #lastResync: LastResync | null = null;
-  #endedResync: LastResync | null = null;
-  #unreadable = 0;
-  #stoppedReason: string | null = null;
-  #faults = 0;
+  readonly #reporter: Reporter;
 
   /** Opens everything but the listeners. Throws the ConfigFault of what is wrong. */
   static async open(platform: Platform, config: AgentConfig, log: Logger): Promise<AgentGroup> {
@@ -151,13 +140,14 @@ export class AgentGroup {
         },
         roomMade: () => this.#gate?.roomMade(),
         spanDurable: () => {
-          this.#lastResync = this.#endedResync ?? this.#lastResync;
+          this.#reporter.spanDurable();
           this.#link?.noteConsistent();
           void this.#flusher.settle();
         },
         failed: (fault) => {
-          this.#stoppedReason = asError(fault).message;
-          log.error('mirroring-stopped', { reason: this.#stoppedReason });
+          const reason = asError(fault).message;
+          this.#reporter.stoppedReason = reason;
+          log.error('mirroring-stopped', { reason });
         },
       },
     });
@@ -190,10 +180,10 @@ export class AgentGroup {
       granularityBytes: config.granularityBytes,
       maxBytesPerSecond: config.maxBytesPerSecond,
       ended: (progress) => {
-        this.#resyncEnded(progress);
+        this.#reporter.resyncEnded(progress);
       },
       unreadable: () => {
-        this.#unreadable++;
+        this.#reporter.unreadableRanges++;
       },
     });
     this.#flusher = new Flusher({
@@ -215,8 +205,20 @@ export class AgentGroup {
             tracker,
             mirror: this.#mirror,
             volumes: this.#volumes,
-            report: () => this.#report(),
+            report: () => this.#reporter.report(),
           });
+    this.#reporter = new Reporter({
+      clock,
+      log,
+      config,
+      tracker,
+      mirror: this.#mirror,
+      upstreams,
+      volumes: this.#volumes,
+      copier: this.#copier,
+      link: this.#link,
+      servers: this.#servers,
+    });
   }
 
   /** Listens for guests and starts towards the hub. Throws the ConfigFault of an address that cannot be had. */
@@ -238,7 +240,7 @@ export class AgentGroup {
         platform: this.#platform,
         exports: fixedExports(devices),
         onFault: (fault) => {
-          this.#faults++;
+          this.#reporter.clientFaults++;
           this.#log.warn('client-fault', { code: fault.code, peer: fault.peer, reason: fault.message });
         },
       });
@@ -271,104 +273,8 @@ export class AgentGroup {
     this.#copier.start(cause);
   }
 
-  #resyncEnded(progress: CopyProgress): void {
-    this.#endedResync = {
-      cause: progress.cause,
-      bytesSent: progress.bytesSent,
-      bytesCompared: 0,
-      finishedAt: new Date(this.#platform.clock.unixMs()).toISOString(),
-    };
-    this.#log.info('resync-ended', {
-      cause: progress.cause,
-      bytesSent: progress.bytesSent,
-      bytesCovered: progress.bytesDone,
-      tookMs: Math.round(this.#platform.clock.monotonicMs() - progress.startedMs),
-    });
-  }
-
-  // Status --------------------------------------------------------------------------------------
-
   status(): GroupStatus {
-    const report = this.#report();
-    return {
-      name: this.config.group,
-      ...reportOf(report, this.config.hubs.length > 0),
-      seq: this.#mirror.lastNumber,
-      durableSeq: this.#mirror.durableNumber,
-      generation: this.#tracker.identity.line.id,
-      agentConnected: this.#mirror.linked,
-      failover: null,
-      tests: [],
-      volumes: this.#volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
-      upstream: this.#upstreams.map((upstream, index) => ({
-        volume: this.config.volumes[index]?.name ?? '',
-        uri: this.config.volumes[index]?.upstream ?? '',
-        ...upstream.status,
-      })),
-      hub: this.#link?.status ?? null,
-      clients: this.#servers.flatMap((server) =>
-        server.clients().map(({ peer, exportName, requestsInFlight, requestsDone }) => ({
-          peer,
-          exportName,
-          requestsInFlight,
-          requestsDone,
-        })),
-      ),
-      dirtyBytes: this.#tracker.dirtyBytes,
-      hotExtents: this.#tracker.hotExtents,
-      windowBytes: this.#mirror.window.bytes,
-      counters: { ...this.#mirror.counters, clientFaults: this.#faults },
-      tracking: {
-        found: this.#tracker.found,
-        reason: this.#tracker.foundReason,
-        session: this.#tracker.identity.session,
-      },
-    };
-  }
-
-  #report(): AgentReport {
-    const progress = this.#copier.progress;
-    const now = this.#platform.clock.monotonicMs();
-    const rate = progress === null ? 0 : progress.bytesDone / Math.max(1, now - progress.startedMs);
-    const { state, reason } = this.#describe(progress);
-    return {
-      state,
-      reason,
-      mode: this.config.mode,
-      effectiveMode: this.config.mode,
-      rpoMs: this.#mirror.exposedMs(),
-      lagBytes: this.#mirror.window.bytes + this.#tracker.dirtyBytes,
-      dirtyBytes: this.#tracker.dirtyBytes,
-      lastNumber: this.#mirror.lastNumber,
-      resync:
-        progress === null
-          ? null
-          : {
-              cause: progress.cause,
-              bytesDone: progress.bytesDone,
-              bytesTotal: Math.max(progress.bytesTotal, progress.bytesDone),
-              etaSeconds: rate > 0 ? Math.max(0, progress.bytesTotal - progress.bytesDone) / rate / 1000 : null,
-            },
-      lastResync: this.#lastResync,
-    };
-  }
-
-  #describe(progress: Readonly<CopyProgress> | null): ReturnType<typeof describeState> {
-    const link = this.#link?.status ?? null;
-    return describeState({
-      hasHub: link !== null,
-      paused: link?.paused ?? false,
-      stream: this.#mirror.state,
-      linked: this.#mirror.linked,
-      linkReason: link?.reason ?? null,
-      refused: link?.refused ?? false,
-      everConsistent: link?.everConsistent ?? false,
-      unreadableRanges: this.#unreadable,
-      upstreamReason: this.#upstreams.find((upstream) => !upstream.status.up)?.status.reason ?? null,
-      stoppedReason: this.#stoppedReason,
-      resyncCause: progress?.cause ?? null,
-      stalled: link?.stalled ?? null,
-    });
+    return this.#reporter.status();
   }
 
   /** A fault that nobody caught: mirroring stops, guest I/O goes on (promise FAIL-OPEN). */

@@ -23,12 +23,11 @@ import {
   type ReadRegion,
   type Refuse,
   type Request,
-  type Verdict,
   type Welcome,
 } from '@rephub/protocol';
 import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
-import { helloOf } from './hello.js';
+import { Handshake } from './handshake.js';
 import { type LinkStatus } from './link-status.js';
 import { type Mirror } from './mirror.js';
 import { readRegion } from './region-reader.js';
@@ -54,20 +53,14 @@ export interface HubLinkParts {
 export class HubLink {
   readonly #parts: HubLinkParts;
   readonly #clock: Clock;
-  readonly #nonce: string;
   readonly #backoff: Backoff;
-  readonly #announced = new Set<string>();
   #link: FrameLink | null = null;
   #connecting: AbortController | null = null;
   #stopped = false;
   readonly #standing: Standing;
+  readonly #handshake: Handshake;
   #wake: (() => void) | null = null;
   #running: Promise<void> | null = null;
-  /** A handshake has been carried out in this process: the mirror's numbers are certain. */
-  #numbersKnown = false;
-  #everythingMarked = false;
-  #windowDoubted = false;
-  #spanCause: string | null = null;
   #reason: string | null = 'not connected yet';
   #refused = false;
   #everConsistent = false;
@@ -82,9 +75,9 @@ export class HubLink {
   constructor(parts: HubLinkParts) {
     this.#parts = parts;
     this.#clock = parts.platform.clock;
-    this.#nonce = randomUuid(parts.platform.randomness);
     this.#backoff = new Backoff(parts.platform.randomness);
     this.#standing = new Standing(parts.tracker);
+    this.#handshake = new Handshake({ ...parts, nonce: randomUuid(parts.platform.randomness) }, this.#standing);
   }
 
   get status(): LinkStatus {
@@ -146,18 +139,12 @@ export class HubLink {
 
   /** Why the span that begins now is needed; the verdict's row where one asked for it. */
   takeSpanCause(): string {
-    const cause = this.#spanCause ?? 'pulled-ahead';
-    this.#spanCause = null;
-    return cause;
+    return this.#handshake.takeSpanCause();
   }
 
   /** The volumes that the hub does not know of yet, to be announced within the span that begins. */
   announceVolumes(): void {
-    for (const volume of this.#parts.volumes) {
-      if (this.#announced.has(volume.name)) continue;
-      this.#announced.add(volume.name);
-      this.#parts.mirror.announceVolume(volume.index, volume.name, volume.sizeBytes);
-    }
+    this.#handshake.announceVolumes();
   }
 
   // Connecting ------------------------------------------------------------------------------------
@@ -219,7 +206,7 @@ export class HubLink {
     }
     const refusal: { retryMs: number | null } = { retryMs: null };
     await new Promise<void>((resolve) => {
-      const hello = this.#hello();
+      const hello = this.#handshake.hello();
       const over = (fault: Fault | null): void => {
         this.#closed(link, fault);
         resolve();
@@ -272,22 +259,11 @@ export class HubLink {
     this.#parts.log.warn('refused-by-hub', { code: refuse.code, reason: refuse.message });
     if (Standing.isBarring(refuse.code)) this.#bar(this.#reason);
     // The hub holds other records under our numbers: what the window says of it is not to be believed.
-    if (CHAIN_CODES.has(refuse.code)) this.#windowDoubted = true;
+    if (CHAIN_CODES.has(refuse.code)) this.#handshake.doubtWindow();
     return refuse.retryAfterMs;
   }
 
   // Handshake ---------------------------------------------------------------------------------------
-
-  #hello(): Hello {
-    return helloOf({
-      ...this.#parts,
-      nonce: this.#nonce,
-      numbersKnown: this.#numbersKnown,
-      lastNumberBefore: this.#standing.lastNumberBefore,
-      everythingMarked: this.#everythingMarked,
-      windowDoubted: this.#windowDoubted,
-    });
-  }
 
   async #welcomed(
     link: FrameLink,
@@ -312,7 +288,7 @@ export class HubLink {
     }
     this.#refused = false;
     try {
-      await this.#carryOut(verdict, welcome);
+      await this.#handshake.carryOut(verdict, welcome);
       await this.#standing.reserve(mirror.lastNumber);
     } catch (thrown) {
       link.refuse(new LinkFault('marks-not-durable', asError(thrown).message), null);
@@ -351,29 +327,6 @@ export class HubLink {
       row: verdict.row,
       firstNumber: firstNumberOf(verdict),
     });
-  }
-
-  /** Brings the mirror to where the verdict wants it. */
-  async #carryOut(verdict: Verdict, welcome: Welcome): Promise<void> {
-    const { mirror } = this.#parts;
-    const hub = welcome.group;
-    const inStep = verdict.kind === 'resume' || verdict.kind === 'nothing-to-do';
-    if (inStep && hub !== null) {
-      for (const volume of hub.volumes) this.#announced.add(volume.name);
-      if (this.#numbersKnown) mirror.resume(hub.lastNumber);
-      else mirror.inStep(hub.lastNumber, hub.lastChecksum);
-      this.#numbersKnown = true;
-      return;
-    }
-    mirror.restartAfter(verdict.previousChecksum, Math.max(verdict.nextNumber, mirror.lastNumber + 1));
-    this.#numbersKnown = true;
-    this.#announced.clear();
-    for (const volume of hub?.volumes ?? []) this.#announced.add(volume.name);
-    this.#spanCause = verdict.kind === 'first-sync' ? 'first sync' : `${verdict.kind}: ${verdict.reason}`;
-    if (verdict.kind === 'resync-by-bitmap') return;
-    await mirror.copyEverything(verdict.reason);
-    this.#everythingMarked = true;
-    this.#windowDoubted = false;
   }
 
   #reserveMore(): void {

@@ -1,0 +1,93 @@
+/**
+ * What of one handshake counts in the next: how certain our numbers are, whether the window is to be believed, which
+ * volumes the hub knows, and why the span that follows is needed. Says Hello by it, and brings the mirror to where a
+ * verdict wants it (promise LINEAGE).
+ *
+ * Must not know: sockets, when to connect.
+ */
+import { type Tracker } from '@rephub/bitmap';
+import { type Hello, type Verdict, type Welcome } from '@rephub/protocol';
+import { type AgentConfig } from './config.js';
+import { type GuestVolume } from './guest-volume.js';
+import { helloOf } from './hello.js';
+import { type Mirror } from './mirror.js';
+import { type Standing } from './standing.js';
+
+export interface HandshakeParts {
+  readonly config: AgentConfig;
+  readonly tracker: Tracker;
+  readonly mirror: Mirror;
+  readonly volumes: readonly GuestVolume[];
+  /** Drawn by this process. */
+  readonly nonce: string;
+}
+
+export class Handshake {
+  readonly #parts: HandshakeParts;
+  readonly #standing: Standing;
+  readonly #announced = new Set<string>();
+  /** A handshake has been carried out in this process: the mirror's numbers are certain. */
+  #numbersKnown = false;
+  #everythingMarked = false;
+  #windowDoubted = false;
+  #spanCause: string | null = null;
+
+  constructor(parts: HandshakeParts, standing: Standing) {
+    this.#parts = parts;
+    this.#standing = standing;
+  }
+
+  hello(): Hello {
+    return helloOf({
+      ...this.#parts,
+      numbersKnown: this.#numbersKnown,
+      lastNumberBefore: this.#standing.lastNumberBefore,
+      everythingMarked: this.#everythingMarked,
+      windowDoubted: this.#windowDoubted,
+    });
+  }
+
+  /** The hub holds other records under our numbers than the window says. */
+  doubtWindow(): void {
+    this.#windowDoubted = true;
+  }
+
+  /** Why the span that begins now is needed; the verdict's row where one asked for it. */
+  takeSpanCause(): string {
+    const cause = this.#spanCause ?? 'pulled-ahead';
+    this.#spanCause = null;
+    return cause;
+  }
+
+  /** The volumes that the hub does not know of yet, to be announced within the span that begins. */
+  announceVolumes(): void {
+    for (const volume of this.#parts.volumes) {
+      if (this.#announced.has(volume.name)) continue;
+      this.#announced.add(volume.name);
+      this.#parts.mirror.announceVolume(volume.index, volume.name, volume.sizeBytes);
+    }
+  }
+
+  /** Brings the mirror to where the verdict wants it. Rejects when marks could not be made durable. */
+  async carryOut(verdict: Verdict, welcome: Welcome): Promise<void> {
+    const { mirror } = this.#parts;
+    const hub = welcome.group;
+    const inStep = verdict.kind === 'resume' || verdict.kind === 'nothing-to-do';
+    if (inStep && hub !== null) {
+      for (const volume of hub.volumes) this.#announced.add(volume.name);
+      if (this.#numbersKnown) mirror.resume(hub.lastNumber);
+      else mirror.inStep(hub.lastNumber, hub.lastChecksum);
+      this.#numbersKnown = true;
+      return;
+    }
+    mirror.restartAfter(verdict.previousChecksum, Math.max(verdict.nextNumber, mirror.lastNumber + 1));
+    this.#numbersKnown = true;
+    this.#announced.clear();
+    for (const volume of hub?.volumes ?? []) this.#announced.add(volume.name);
+    this.#spanCause = verdict.kind === 'first-sync' ? 'first sync' : `${verdict.kind}: ${verdict.reason}`;
+    if (verdict.kind === 'resync-by-bitmap') return;
+    await mirror.copyEverything(verdict.reason);
+    this.#everythingMarked = true;
+    this.#windowDoubted = false;
+  }
+}

@@ -1,0 +1,155 @@
+/**
+ * What is said of a running group: its status for people and scripts, and the report that the hub gets with every beat.
+ * Looks at the parts of the group, and remembers what only they who were told can know: how the last resync ended.
+ *
+ * Must not know: how any of it is done.
+ */
+import { type Tracker } from '@rephub/bitmap';
+import { type NbdServer } from '@rephub/nbd';
+import { type Clock, type Logger } from '@rephub/platform';
+import { type AgentReport } from '@rephub/protocol';
+import { type AgentConfig } from './config.js';
+import { type Copier, type CopyProgress } from './copier.js';
+import { type GuestVolume } from './guest-volume.js';
+import { type HubLink } from './hub-link.js';
+import { type Mirror } from './mirror.js';
+import { type GroupStatus, reportOf } from './report.js';
+import { describeState } from './status.js';
+import { type Upstream } from './upstream.js';
+
+export interface ReporterParts {
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly config: AgentConfig;
+  readonly tracker: Tracker;
+  readonly mirror: Mirror;
+  readonly upstreams: readonly Upstream[];
+  readonly volumes: readonly GuestVolume[];
+  readonly copier: Copier;
+  /** Null without a hub. */
+  readonly link: HubLink | null;
+  /** Grows while the group starts. */
+  readonly servers: readonly NbdServer[];
+}
+
+export class Reporter {
+  /** Why mirroring has stopped for good; null while it has not. */
+  stoppedReason: string | null = null;
+  /** Ranges that upstream could not read. */
+  unreadableRanges = 0;
+  /** Client connections ended for what the client did. */
+  clientFaults = 0;
+  readonly #parts: ReporterParts;
+  #lastResync: AgentReport['lastResync'] = null;
+  #endedResync: AgentReport['lastResync'] = null;
+
+  constructor(parts: ReporterParts) {
+    this.#parts = parts;
+  }
+
+  /** Nothing is dirty any more; the span's end is on its way. */
+  resyncEnded(progress: CopyProgress): void {
+    const { clock, log } = this.#parts;
+    this.#endedResync = {
+      cause: progress.cause,
+      bytesSent: progress.bytesSent,
+      bytesCompared: 0,
+      finishedAt: new Date(clock.unixMs()).toISOString(),
+    };
+    log.info('resync-ended', {
+      cause: progress.cause,
+      bytesSent: progress.bytesSent,
+      bytesCovered: progress.bytesDone,
+      tookMs: Math.round(clock.monotonicMs() - progress.startedMs),
+    });
+  }
+
+  /** The span's end is durable at the hub: only now the resync counts. */
+  spanDurable(): void {
+    this.#lastResync = this.#endedResync ?? this.#lastResync;
+  }
+
+  status(): GroupStatus {
+    const { config, tracker, mirror, upstreams, volumes, servers, link } = this.#parts;
+    return {
+      name: config.group,
+      ...reportOf(this.report(), config.hubs.length > 0),
+      seq: mirror.lastNumber,
+      durableSeq: mirror.durableNumber,
+      generation: tracker.identity.line.id,
+      agentConnected: mirror.linked,
+      failover: null,
+      tests: [],
+      volumes: volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
+      upstream: upstreams.map((upstream, index) => ({
+        volume: config.volumes[index]?.name ?? '',
+        uri: config.volumes[index]?.upstream ?? '',
+        ...upstream.status,
+      })),
+      hub: link?.status ?? null,
+      clients: servers.flatMap((server) =>
+        server.clients().map(({ peer, exportName, requestsInFlight, requestsDone }) => ({
+          peer,
+          exportName,
+          requestsInFlight,
+          requestsDone,
+        })),
+      ),
+      dirtyBytes: tracker.dirtyBytes,
+      hotExtents: tracker.hotExtents,
+      windowBytes: mirror.window.bytes,
+      counters: { ...mirror.counters, clientFaults: this.clientFaults },
+      tracking: {
+        found: tracker.found,
+        reason: tracker.foundReason,
+        session: tracker.identity.session,
+      },
+    };
+  }
+
+  report(): AgentReport {
+    const { clock, config, copier, mirror, tracker } = this.#parts;
+    const { progress } = copier;
+    const rate = progress === null ? 0 : progress.bytesDone / Math.max(1, clock.monotonicMs() - progress.startedMs);
+    const { state, reason } = this.#describe(progress);
+    return {
+      state,
+      reason,
+      mode: config.mode,
+      effectiveMode: config.mode,
+      rpoMs: mirror.exposedMs(),
+      lagBytes: mirror.window.bytes + tracker.dirtyBytes,
+      dirtyBytes: tracker.dirtyBytes,
+      lastNumber: mirror.lastNumber,
+      resync:
+        progress === null
+          ? null
+          : {
+              cause: progress.cause,
+              bytesDone: progress.bytesDone,
+              bytesTotal: Math.max(progress.bytesTotal, progress.bytesDone),
+              etaSeconds: rate > 0 ? Math.max(0, progress.bytesTotal - progress.bytesDone) / rate / 1000 : null,
+            },
+      lastResync: this.#lastResync,
+    };
+  }
+
+  #describe(progress: Readonly<CopyProgress> | null): ReturnType<typeof describeState> {
+    const { mirror, upstreams } = this.#parts;
+    const link = this.#parts.link?.status ?? null;
+    return describeState({
+      hasHub: link !== null,
+      paused: link?.paused ?? false,
+      stream: mirror.state,
+      linked: mirror.linked,
+      linkReason: link?.reason ?? null,
+      refused: link?.refused ?? false,
+      everConsistent: link?.everConsistent ?? false,
+      unreadableRanges: this.unreadableRanges,
+      upstreamReason: upstreams.find((upstream) => !upstream.status.up)?.status.reason ?? null,
+      stoppedReason: this.stoppedReason,
+      resyncCause: progress?.cause ?? null,
+      stalled: link?.stalled ?? null,
+    });
+  }
+}
