@@ -17,7 +17,6 @@ export function runTurns(step: () => boolean): Promise<void> {
     let queued: NodeJS.Immediate[] = [];
     const end = (): void => {
       for (const immediate of queued) clearImmediate(immediate);
-      resolve();
     };
     let left = 0;
     const turn = (): void => {
@@ -25,6 +24,7 @@ export function runTurns(step: () => boolean): Promise<void> {
       try {
         if (!step()) {
           end();
+          resolve();
           return;
         }
       } catch (thrown) {

@@ -1,5 +1,6 @@
 /** Faults that a test injects into the simulated disk: which operation, on which file, when and how often. */
 import { StorageFault } from '../errors.js';
+import type { SeededRandomness } from './randomness.js';
 
 export type SimOperation =
   | 'open'
@@ -39,11 +40,17 @@ export interface FaultRule {
   readonly skip?: number;
   /** How many then fail; 1 when left out, `Infinity` for ever. */
   readonly times?: number;
+  /** Of those, the part that is struck, drawn from the disk's seed; 1 when left out. */
+  readonly chance?: number;
   /**
-   * What happens. A `write` that fails has written half of its bytes. A failed `sync` loses what it
-   * should have stored: readers see it on, the disk never gets it.
+   * What happens. A `write` that fails has written a part of its bytes. A failed `sync` loses what it
+   * should have stored: the disk never gets it, and readers see it until the cache is evicted.
    */
   readonly fault: SimFault;
+  /** How many of its bytes a failing write has written; half when left out. */
+  readonly writtenBytes?: (lengthBytes: number) => number;
+  /** A failing sync drops the pages at once, so that readers get the old bytes (some file systems do so). */
+  readonly evicts?: boolean;
 }
 
 export interface InjectedFault {
@@ -60,6 +67,11 @@ interface ActiveRule {
 
 export class FaultRules {
   #active: ActiveRule[] = [];
+  readonly #randomness: SeededRandomness;
+
+  constructor(randomness: SeededRandomness) {
+    this.#randomness = randomness;
+  }
 
   inject(rule: FaultRule): InjectedFault {
     const active: ActiveRule = { rule, seen: 0, hits: 0 };
@@ -74,15 +86,16 @@ export class FaultRules {
     };
   }
 
-  /** The fault that strikes this operation, or null. */
-  strike(operation: SimOperation, path: string): SimFault | null {
+  /** The rule that strikes this operation, or null. */
+  strike(operation: SimOperation, path: string): FaultRule | null {
     for (const active of this.#active) {
       const { rule } = active;
       if (rule.operation !== operation || !matches(rule.path, path)) continue;
       active.seen += 1;
       if (active.seen <= (rule.skip ?? 0) || active.hits >= (rule.times ?? 1)) continue;
+      if (rule.chance !== undefined && !this.#randomness.chance(rule.chance)) continue;
       active.hits += 1;
-      return rule.fault;
+      return rule;
     }
     return null;
   }

@@ -9,16 +9,12 @@
 import type { Clock } from '../clock.js';
 import { StorageFault } from '../errors.js';
 import { type FileLock, type FileStatus, type FileSystem, type OpenFile, type OpenMode } from '../files.js';
-import {
-  FaultRules,
-  type FaultRule,
-  type InjectedFault,
-  injectedFault,
-  type SimFault,
-  type SimOperation,
-} from './fault-rules.js';
+import type { Change } from './content.js';
+import { FaultRules, type FaultRule, type InjectedFault, injectedFault, type SimOperation } from './fault-rules.js';
+import { Gate } from './gate.js';
 import { SimOpenFile } from './open-file.js';
 import { SeededRandomness } from './randomness.js';
+import { restoreSnapshot, type SimSnapshot, takeSnapshot } from './snapshot.js';
 import type { CrashFate } from './survival.js';
 import { type DirectoryNode, FileNode, type Node, partsOf, Tree } from './tree.js';
 
@@ -37,6 +33,8 @@ export interface SimFilesOptions {
   readonly delayMs?: (operation: SimOperation) => number;
   /** Room on the disk; 1 TiB when left out. */
   readonly capacityBytes?: number;
+  /** Decides which operations a fault with a `chance` strikes; 1 when left out. */
+  readonly seed?: number;
 }
 
 export interface CrashOptions {
@@ -46,19 +44,27 @@ export interface CrashOptions {
   readonly fate?: CrashFate;
 }
 
+const UNLIMITED_BYTES = 2 ** 40;
+
 export class SimFiles implements FileSystem {
   readonly #options: SimFilesOptions;
   readonly #tree: Tree;
-  readonly #rules = new FaultRules();
+  readonly #rules: FaultRules;
   readonly #locks = new Set<string>();
+  readonly #gate = new Gate();
+  #capacityBytes: number | null;
   #changes = 0;
   #order = 0;
   #crashAtChange = Infinity;
   #crashed = false;
+  /** Called in the moment in which `crashAt` strikes, before the operation's caller hears of it. */
+  onCrash: (() => void) | null = null;
 
   constructor(options: SimFilesOptions = {}, tree: Tree = new Tree()) {
     this.#options = options;
     this.#tree = tree;
+    this.#rules = new FaultRules(new SeededRandomness(options.seed ?? 1));
+    this.#capacityBytes = options.capacityBytes ?? null;
   }
 
   /** Operations so far that changed or synced something (reads do not count). */
@@ -83,8 +89,54 @@ export class SimFiles implements FileSystem {
   /** Power goes (or the process dies, with fate `keep`): the disk as it is found afterwards. This one is dead then. */
   crash(options: CrashOptions): SimFiles {
     this.#crashed = true;
+    this.#gate.open();
     const tree = this.#tree.afterCrash(options.fate ?? 'mixed', new SeededRandomness(options.seed));
-    return new SimFiles(this.#options, tree);
+    const after = new SimFiles(this.#options, tree);
+    after.#capacityBytes = this.#capacityBytes;
+    return after;
+  }
+
+  /** The room on the disk from now on; may be less than what is used. */
+  setCapacity(capacityBytes: number): void {
+    this.#capacityBytes = capacityBytes;
+  }
+
+  /** Room taken by all files that have a name. */
+  get usedBytes(): number {
+    return this.#tree.usedBytes;
+  }
+
+  /** The disk answers nothing any more: operations hang, those under way too, until `resume`. */
+  pause(): void {
+    this.#gate.shut();
+  }
+
+  resume(): void {
+    this.#gate.open();
+  }
+
+  /** Turns one bit of what is stored, and what readers get once it must be read from the disk again. Throws where there is no such byte. */
+  rot(path: string, offset: number, bit: number): void {
+    const node = this.#tree.find(path);
+    if (node?.kind !== 'file') throw notFound('spoil', path);
+    if (!node.stored.flipBit(offset, bit)) throw new StorageFault('not-found', `${path} has no stored byte ${offset}`);
+    this.#tree.evict(node);
+  }
+
+  /** Memory runs short: clean pages leave the cache, of one file, of all below a directory, or of all. */
+  evict(path = '/'): void {
+    const node = this.#tree.find(path);
+    if (node !== null) this.#tree.evict(node);
+  }
+
+  /** A backup of a file or directory: what is stored there now. */
+  snapshot(path: string): SimSnapshot {
+    return takeSnapshot(this.#tree.find(path));
+  }
+
+  /** Puts a backup back, durably, instead of all that is at `path`; its directory must exist. */
+  restore(path: string, snapshot: SimSnapshot): void {
+    restoreSnapshot(this.#tree, this.#tree.place(path), snapshot);
   }
 
   async open(path: string, mode: OpenMode): Promise<OpenFile> {
@@ -201,34 +253,30 @@ export class SimFiles implements FileSystem {
   async room(path: string): Promise<{ readonly freeBytes: number; readonly totalBytes: number }> {
     return await this.perform('room', path, false, () => {
       if (this.#tree.find(path) === null) throw notFound('ask for room at', path);
-      return { freeBytes: this.freeBytes(), totalBytes: this.#capacityBytes() };
+      return { freeBytes: this.freeBytes(), totalBytes: this.#totalBytes };
     });
   }
 
   /**
    * For open files: one operation. `start` takes effect at once, `finish` when its time has passed.
-   * `strike` is told of an injected fault instead of it being thrown.
+   * With `strikesItself` it is told of an injected fault instead of it being thrown.
    */
   async perform<T>(
     operation: SimOperation,
     path: string,
     changes: boolean,
-    start: (fault: SimFault | null) => T,
+    start: (struck: FaultRule | null) => T,
     finish?: (started: T) => void,
     strikesItself = false,
   ): Promise<T> {
+    if (this.#gate.isShut) await this.#gate.opened();
     this.#assertAlive();
-    if (changes) {
-      this.#changes += 1;
-      if (this.#changes >= this.#crashAtChange) {
-        this.#crashed = true;
-        throw new SimulatedCrash();
-      }
-    }
-    const fault = this.#rules.strike(operation, path);
-    if (fault !== null && !strikesItself) throw injectedFault(fault, operation, path);
-    const started = start(fault);
+    if (changes) this.#countChange();
+    const struck = this.#rules.strike(operation, path);
+    if (struck !== null && !strikesItself) throw injectedFault(struck.fault, operation, path);
+    const started = start(struck);
     await this.#passTime(operation);
+    if (this.#gate.isShut) await this.#gate.opened();
     this.#assertAlive();
     finish?.(started);
     return started;
@@ -240,11 +288,20 @@ export class SimFiles implements FileSystem {
     return this.#order;
   }
 
+  /** For open files: whether the disk can fill up. */
+  get isLimited(): boolean {
+    return this.#capacityBytes !== null;
+  }
+
   /** For open files: room that is left. */
   freeBytes(): number {
-    // Walking the tree for every write is only worth it where the disk can fill up.
-    if (this.#options.capacityBytes === undefined) return this.#capacityBytes();
-    return this.#capacityBytes() - this.#tree.usedBytes();
+    return Math.max(0, this.#totalBytes - this.#tree.usedBytes);
+  }
+
+  /** For open files: a change that readers see at once. */
+  change(node: FileNode, change: Change): void {
+    this.touch(node);
+    this.#tree.change(node, this.nextOrder(), change);
   }
 
   touch(node: FileNode): void {
@@ -262,8 +319,16 @@ export class SimFiles implements FileSystem {
     };
   }
 
-  #capacityBytes(): number {
-    return this.#options.capacityBytes ?? 2 ** 40;
+  get #totalBytes(): number {
+    return this.#capacityBytes ?? UNLIMITED_BYTES;
+  }
+
+  #countChange(): void {
+    this.#changes += 1;
+    if (this.#changes < this.#crashAtChange) return;
+    this.#crashed = true;
+    this.onCrash?.();
+    throw new SimulatedCrash();
   }
 
   #assertAlive(): void {

@@ -5,8 +5,9 @@
 import { StorageFault } from '../errors.js';
 import type { FileStatus, OpenFile } from '../files.js';
 import { type Change, PAGE_BYTES } from './content.js';
-import { injectedFault, type SimFault } from './fault-rules.js';
+import { type FaultRule, injectedFault } from './fault-rules.js';
 import type { SimFiles } from './files.js';
+import { joined } from './page-memory.js';
 import type { FileNode } from './tree.js';
 
 export class SimOpenFile implements OpenFile {
@@ -28,7 +29,8 @@ export class SimOpenFile implements OpenFile {
 
   async read(buffer: Uint8Array, position: number): Promise<number> {
     this.#assertOpen();
-    const read = (fault: SimFault | null): number => {
+    const read = (rule: FaultRule | null): number => {
+      const fault = rule?.fault ?? null;
       if (fault !== null && fault !== 'short-read' && fault !== 'flip-bit')
         throw injectedFault(fault, 'read', this.#path);
       const part = fault === 'short-read' ? buffer.subarray(0, buffer.length >> 1) : buffer;
@@ -43,11 +45,12 @@ export class SimOpenFile implements OpenFile {
   async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
     this.#assertWritable();
     if (this.#syncFailure !== null) throw this.#syncFailure;
-    const write = (fault: SimFault | null): void => {
-      const bytes = Buffer.concat(chunks);
-      if (fault !== null) {
-        this.#change({ kind: 'write', position, bytes: bytes.subarray(0, bytes.length >> 1) });
-        throw injectedFault(fault, 'write', this.#path);
+    const write = (rule: FaultRule | null): void => {
+      const bytes = joined(chunks);
+      if (rule !== null) {
+        const written = rule.writtenBytes?.(bytes.length) ?? bytes.length >> 1;
+        this.#change({ kind: 'write', position, bytes: bytes.subarray(0, this.#fittingBytes(position, written)) });
+        throw injectedFault(rule.fault, 'write', this.#path);
       }
       const fitting = this.#fittingBytes(position, bytes.length);
       this.#change({ kind: 'write', position, bytes: bytes.subarray(0, fitting) });
@@ -64,9 +67,12 @@ export class SimOpenFile implements OpenFile {
       'sync',
       this.#path,
       true,
-      (fault) => fault,
-      (fault) => {
-        if (fault !== null) this.#node.failSync(order);
+      (rule) => rule,
+      (rule) => {
+        if (rule !== null) {
+          this.#node.failSync(order);
+          if (rule.evicts === true) this.#disk.evict(this.#path);
+        }
         if (this.#node.syncFailures !== this.#failuresSeen) {
           this.#syncFailure = new StorageFault(
             'sync-failed',
@@ -94,7 +100,7 @@ export class SimOpenFile implements OpenFile {
     this.#assertWritable();
     await this.#disk.perform('allocate', this.#path, true, () => {
       if (lengthBytes === 0) return;
-      if (this.#node.seen.missingBytes(position, lengthBytes) > this.#disk.freeBytes()) {
+      if (this.#disk.isLimited && this.#node.seen.missingBytes(position, lengthBytes) > this.#disk.freeBytes()) {
         throw diskFull('allocate space in', this.#path);
       }
       this.#change({ kind: 'allocate', position, lengthBytes });
@@ -118,12 +124,12 @@ export class SimOpenFile implements OpenFile {
   }
 
   #change(change: Change): void {
-    this.#disk.touch(this.#node);
-    this.#node.change(this.#disk.nextOrder(), change);
+    this.#disk.change(this.#node, change);
   }
 
   /** How many bytes of a write at `position` still find room. */
   #fittingBytes(position: number, lengthBytes: number): number {
+    if (!this.#disk.isLimited) return lengthBytes;
     const missing = this.#node.seen.missingBytes(position, lengthBytes);
     const free = this.#disk.freeBytes();
     if (missing <= free) return lengthBytes;

@@ -12,8 +12,8 @@ import { type CrashFate, nameSurvives, survive } from './survival.js';
 export class FileNode {
   readonly kind = 'file';
   readonly number: number;
-  /** What readers see. */
-  readonly seen: Content;
+  /** What readers see: the page cache. */
+  seen: Content;
   /** What is on the disk. */
   readonly stored: Content;
   /** What is seen and not on the disk, in order. */
@@ -21,6 +21,10 @@ export class FileNode {
   /** How often writing back has failed; every open file must hear of it once. */
   syncFailures = 0;
   changedUnixMs = 0;
+  /** Names that it has. */
+  links = 0;
+  /** Readers see what a failed sync did not store. */
+  #hasLost = false;
 
   constructor(number: number, stored: Content = new Content()) {
     this.number = number;
@@ -35,17 +39,28 @@ export class FileNode {
 
   /** Puts what was changed up to `order` on the disk. */
   syncUpTo(order: number): void {
-    this.unsynced = this.unsynced.filter((entry) => {
-      if (entry.order > order) return true;
-      this.stored.apply(entry.change);
-      return false;
+    const synced: Change[] = [];
+    const rest = this.unsynced.filter((entry) => {
+      if (entry.order <= order) synced.push(entry.change);
+      return entry.order > order;
     });
+    this.unsynced = rest;
+    if (rest.length === 0 && !this.#hasLost) this.stored.adopt(synced, this.seen);
+    else for (const change of synced) this.stored.apply(change);
   }
 
   /** Writing back failed: the kernel takes the pages for clean, so they never reach the disk. */
   failSync(order: number): void {
     this.unsynced = this.unsynced.filter((entry) => entry.order > order);
     this.syncFailures += 1;
+    this.#hasLost = true;
+  }
+
+  /** The kernel drops its clean pages: readers get from the disk what is not waiting to be written. */
+  evict(): void {
+    this.seen = this.stored.clone();
+    for (const { change } of this.unsynced) this.seen.apply(change);
+    this.#hasLost = false;
   }
 }
 
@@ -79,6 +94,7 @@ export class Tree {
   #made: number;
   /** Changes of names that are not on the disk; the sets of one change survive together. */
   #unsynced: NameSet[][] = [];
+  #usedBytes = 0;
 
   constructor() {
     this.root = new DirectoryNode(1);
@@ -110,9 +126,9 @@ export class Tree {
     return { directory: this.directory(parts.join('/')), name };
   }
 
-  newFile(): FileNode {
+  newFile(stored?: Content): FileNode {
     this.#made += 1;
-    return new FileNode(this.#made);
+    return new FileNode(this.#made, stored);
   }
 
   newDirectory(): DirectoryNode {
@@ -122,8 +138,29 @@ export class Tree {
 
   /** Changes names, all or none of them after a crash. */
   setNames(...sets: NameSet[]): void {
-    for (const set of sets) place(set.directory.seen, set);
+    for (const set of sets) this.#place(set);
     this.#unsynced.push(sets);
+  }
+
+  /** A change of a file's content, seen at once. */
+  change(node: FileNode, order: number, change: Change): void {
+    this.#recount(node, () => node.change(order, change));
+  }
+
+  /** Drops clean pages of the cache: of one file, or of all below a directory. */
+  evict(node: Node): void {
+    for (const file of filesBelow(node)) this.#recount(file, () => file.evict());
+  }
+
+  /** Puts a node where it is seen and stored at once, instead of what was there; null takes that away. A directory comes without names. */
+  replaceStored(place: Place, node: Node | null): void {
+    const { directory, name } = place;
+    this.#unsynced = this.#unsynced
+      .map((sets) => sets.filter((set) => set.directory !== directory || set.name !== name))
+      .filter((sets) => sets.length > 0);
+    this.#place({ ...place, node });
+    if (node === null) directory.stored.delete(name);
+    else directory.stored.set(name, node);
   }
 
   /** Puts the directory's names on the disk. A rename from elsewhere is then half there until its other side is synced. */
@@ -140,16 +177,8 @@ export class Tree {
   }
 
   /** Room taken by all files that have a name. */
-  usedBytes(): number {
-    let bytes = 0;
-    const walk = (directory: DirectoryNode): void => {
-      for (const node of directory.seen.values()) {
-        if (node.kind === 'directory') walk(node);
-        else bytes += node.seen.allocatedBytes;
-      }
-    };
-    walk(this.root);
-    return bytes;
+  get usedBytes(): number {
+    return this.#usedBytes;
   }
 
   /** The disk as it is found after a power cut. */
@@ -183,13 +212,36 @@ export class Tree {
           rebuilt.set(node, fresh);
           if (node.kind === 'directory' && fresh.kind === 'directory') rebuild(node, fresh);
         }
-        to.seen.set(name, fresh);
-        to.stored.set(name, fresh);
+        tree.replaceStored({ directory: to, name }, fresh);
       }
     };
     rebuild(this.root, tree.root);
     return tree;
   }
+
+  #place(set: NameSet): void {
+    const before = set.directory.seen.get(set.name);
+    place(set.directory.seen, set);
+    if (set.node?.kind === 'file') this.#link(set.node, 1);
+    if (before?.kind === 'file') this.#link(before, -1);
+  }
+
+  #link(file: FileNode, by: 1 | -1): void {
+    if (by === 1 && file.links === 0) this.#usedBytes += file.seen.allocatedBytes;
+    file.links += by;
+    if (by === -1 && file.links === 0) this.#usedBytes -= file.seen.allocatedBytes;
+  }
+
+  #recount(file: FileNode, change: () => void): void {
+    const before = file.seen.allocatedBytes;
+    change();
+    if (file.links > 0) this.#usedBytes += file.seen.allocatedBytes - before;
+  }
+}
+
+function* filesBelow(node: Node): Iterable<FileNode> {
+  if (node.kind === 'file') yield node;
+  else for (const child of node.seen.values()) yield* filesBelow(child);
 }
 
 function place(map: Map<string, Node>, set: NameSet): void {
