@@ -227,6 +227,22 @@ describe('SimFiles after a crash', () => {
     await expect(disk.list('/')).rejects.toThrow(SimulatedCrash);
   });
 
+  it('tells what a crash would leave, and goes on', async () => {
+    const disk = new SimFiles();
+    await synced(disk, '/a', 'old');
+    const file = await disk.open('/a', 'write');
+    await file.write([text('new')], 0);
+    const imagined = disk.imagineCrash({ seed: 1, fate: 'lose' });
+    expect(await contentOf(imagined, '/a')).toBe('old');
+    await synced(imagined, '/a', 'odd');
+    await file.sync();
+    const seen = Buffer.alloc(8);
+    expect(disk.look('/a', seen, 1)).toBe(2);
+    expect(seen.subarray(0, 2).toString()).toBe('ew');
+    expect(disk.look('/b', seen, 0)).toBe(0);
+    expect(await contentOf(disk, '/a')).toBe('new');
+  });
+
   it('counts a sync that was under way as not done', async () => {
     const clock = new SimClock();
     const disk = new SimFiles({ clock, delayMs: (operation) => (operation === 'sync' ? 100 : 0) });

@@ -96,6 +96,18 @@ export class SimFiles implements FileSystem {
     return after;
   }
 
+  /** What a crash now would leave, on a disk of its own that takes no time; this one goes on. */
+  imagineCrash(options: CrashOptions): SimFiles {
+    const tree = this.#tree.afterCrash(options.fate ?? 'mixed', new SeededRandomness(options.seed));
+    return new SimFiles({}, tree);
+  }
+
+  /** Reads what programs see of a file, without an operation of the disk; how many bytes there were, 0 without the file. */
+  look(path: string, buffer: Uint8Array, position: number): number {
+    const node = this.#tree.find(path);
+    return node?.kind === 'file' ? node.seen.read(buffer, position) : 0;
+  }
+
   /** The room on the disk from now on; may be less than what is used. */
   setCapacity(capacityBytes: number): void {
     this.#capacityBytes = capacityBytes;
