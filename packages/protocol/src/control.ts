@@ -5,6 +5,7 @@
 import { ProtocolFault } from '@rephub/platform';
 import { type FrameHeader, FrameType } from './frame.js';
 import { payloadOf } from './frame-reader.js';
+import { type Hashes, type HashRegion, hashesSchema, hashRegionSchema } from './hashes.js';
 import {
   type Ack,
   ackSchema,
@@ -36,6 +37,8 @@ export interface ControlHandlers {
   readRegion?(body: ReadRegion): void;
   regionRefused?(body: RegionRefused): void;
   request?(body: Request): void;
+  hashRegion?(body: HashRegion): void;
+  hashes?(body: Hashes): void;
   /** Beats keep the link alive whether or not they are listened to. */
   beat?(body: Beat): void;
   /** The peer ends the session and says why; `closed` follows. */
@@ -55,6 +58,8 @@ export interface ControlBodies {
   [FrameType.ReadRegion]: ReadRegion;
   [FrameType.RegionRefused]: RegionRefused;
   [FrameType.Request]: Request;
+  [FrameType.HashRegion]: HashRegion;
+  [FrameType.Hashes]: Hashes;
   [FrameType.Bye]: Bye;
 }
 export type ControlType = keyof ControlBodies;
@@ -93,6 +98,14 @@ export function dispatchControl(header: FrameHeader, raw: readonly Buffer[], han
     case FrameType.Request:
       if (handlers.request === undefined) throw unexpected('Request');
       handlers.request(decodeBody(requestSchema, bytes, 'Request'));
+      return;
+    case FrameType.HashRegion:
+      if (handlers.hashRegion === undefined) throw unexpected('HashRegion');
+      handlers.hashRegion(decodeBody(hashRegionSchema, bytes, 'HashRegion'));
+      return;
+    case FrameType.Hashes:
+      if (handlers.hashes === undefined) throw unexpected('Hashes');
+      handlers.hashes(decodeBody(hashesSchema, bytes, 'Hashes'));
       return;
     case FrameType.Beat:
       handlers.beat?.(decodeBody(beatSchema, bytes, 'Beat'));

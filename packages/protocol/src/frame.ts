@@ -88,6 +88,9 @@ export const FrameType = {
   RegionRefused: 71,
   Request: 72,
   Bye: 73,
+  /** What does the hub hold there, as digests? Only where both sides said that they can (feature `hashes`). */
+  HashRegion: 74,
+  Hashes: 75,
 } as const;
 export type FrameType = (typeof FrameType)[keyof typeof FrameType];
 

@@ -1,8 +1,10 @@
 export * from './backoff.js';
 export { bodyBytes, type ControlBodies, type ControlHandlers, type ControlType } from './control.js';
+export * from './features.js';
 export * from './frame.js';
 export * from './frame-link.js';
 export * from './frame-reader.js';
+export * from './hashes.js';
 export * from './heartbeat.js';
 export * from './hub-url.js';
 export * from './lineage.js';

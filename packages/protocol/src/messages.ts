@@ -107,6 +107,8 @@ export const welcomeSchema = z
     timeoutMs: z.number().min(20).max(3_600_000),
     /** Null when the hub does not know the group. */
     group: hubGroupSchema.nullable(),
+    /** Base images were put in place for a group that has no history yet: a first sync may compare. */
+    seeded: z.boolean().optional(),
   })
   .refine((welcome) => welcome.timeoutMs > welcome.heartbeatMs, {
     path: ['timeoutMs'],
@@ -139,6 +141,11 @@ export const resyncProgressSchema = z.object({
   bytesDone: count,
   bytesTotal: count,
   etaSeconds: z.number().nullable(),
+  /** Read here and compared by checksum; and sent, because the hub had something else or was not asked. */
+  bytesCompared: count.optional(),
+  bytesSent: count.optional(),
+  /** Of `bytesDone`, lately. */
+  bytesPerSecond: count.optional(),
 });
 export const resyncResultSchema = z.object({
   cause: text,
@@ -146,6 +153,28 @@ export const resyncResultSchema = z.object({
   bytesCompared: count,
   finishedAt: text,
 });
+
+/** Where a verification found both sides to differ. */
+export const differenceSchema = z.object({ volume: name, offset: count, length: count });
+/** A verification that is under way, or the last one. */
+export const verifyReportSchema = z.object({
+  /** Given by whoever asked. */
+  id: text,
+  cause: text,
+  startedAt: text,
+  /** Null while it is under way. */
+  finishedAt: text.nullable(),
+  bytesTotal: count,
+  bytesSame: count,
+  bytesDiffer: count,
+  /** Could not be told: changed too often, not in step, not readable. */
+  bytesUnknown: count,
+  /** The first few. */
+  differs: z.array(differenceSchema).max(64),
+  /** Why something could not be told; null when all could. */
+  reason: text.nullable(),
+});
+export type VerifyReport = z.infer<typeof verifyReportSchema>;
 
 /** The agent's own view of the group, with every beat; the hub shows it with the age of the beat added. */
 export const agentReportSchema = z.object({
@@ -160,6 +189,7 @@ export const agentReportSchema = z.object({
   lastNumber: count,
   resync: resyncProgressSchema.nullable(),
   lastResync: resyncResultSchema.nullable(),
+  verify: verifyReportSchema.nullable().optional(),
 });
 export type AgentReport = z.infer<typeof agentReportSchema>;
 
@@ -192,8 +222,14 @@ export type ReadRegion = z.infer<typeof readRegionSchema>;
 export const regionRefusedSchema = z.object({ tag: count, code: text, message: text });
 export type RegionRefused = z.infer<typeof regionRefusedSchema>;
 
-/** Hub to agent: an operator asks for something. */
-export const requestSchema = z.object({ kind: z.enum(['resync-full', 'resync']) });
+/**
+ * Hub to agent: an operator asks for something. The kinds after the first two only where both sides have the feature
+ * `hashes`; `id` names a verification in the agent's reports.
+ */
+export const requestSchema = z.object({
+  kind: z.enum(['resync-full', 'resync', 'resync-compare', 'verify']),
+  id: text.optional(),
+});
 export type Request = z.infer<typeof requestSchema>;
 
 /** Either way: an orderly end. */
