@@ -18,7 +18,7 @@ needed=(
 )
 
 # Tests that start other makers' programs, or mount file systems.
-with_peers=('test/interop/**' 'test/e2e/**' 'test/kit/guest-fs.test.ts' 'test/kit/peers.test.ts' 'test/kit/vm.test.ts')
+with_peers=('test/interop/**' 'test/e2e/**' 'test/torture/torture.test.ts' 'test/kit/guest-fs.test.ts' 'test/kit/peers.test.ts' 'test/kit/vm.test.ts')
 
 say() { printf '\n== %s\n' "$*"; }
 

@@ -96,7 +96,7 @@ export async function startLoad(scope: Scope, uri: string, options: LoadOptions)
       const exit = await child.waitForExit(((options.seconds ?? 60) + 120) * 1000);
       const text = (await run('cat', [join(dir, 'fio.json')])).stdout;
       if (exit.code !== 0)
-        throw new Error(`fio ended with ${exit.signal ?? exit.code ?? ''}: ${child.output}${text.slice(-1500)}`);
+        throw new Error(`fio ended with ${exit.signal ?? exit.code ?? ''}: ${child.output}${text.slice(0, 400)}`);
       return figures(text);
     },
   };

@@ -35,6 +35,10 @@ async function run(values: RunValues): Promise<ExitCode> {
     });
   }
   const group = await AgentGroup.open(nodePlatform(), config, log);
+  // From here on there is something to end in order: a signal between the first client and `ready` must not be a crash.
+  const asked = untilSignal(() => {
+    log.reopen();
+  });
   process.on('unhandledRejection', (fault) => {
     log.error('bug', { fault: fault instanceof Error ? (fault.stack ?? fault.message) : String(fault) });
     group.failMirroring(fault);
@@ -54,9 +58,7 @@ async function run(values: RunValues): Promise<ExitCode> {
       listen: group.addresses.map((address) => formatAddress(address)).join(' '),
       hub: config.hubs.join(' '),
     });
-    await untilSignal(() => {
-      log.reopen();
-    });
+    await asked;
   } catch (fault) {
     for (const server of servers) server.close();
     await group.stop();

@@ -1,0 +1,177 @@
+/**
+ * Processes that are to be killed: each with its one name, whatever process plays it now, and what it may and may not do.
+ *
+ * Always holds: an end that nobody asked for, an exit code other than the expected, a stack trace or an alarm in a log is a
+ * violation; only processes begun here are signalled.
+ */
+import { readFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { type Child, type Exit } from '../kit/process.js';
+
+export type Violated = (what: string) => void;
+
+/** What none of our processes may ever say, however often others die: a bug, or trust that was lost. */
+const ALARMS = new Set([
+  'bug',
+  'mirroring-stopped',
+  'tracking-failed',
+  'writes-wait',
+  'marks-not-durable',
+  'internal-error',
+  'http-error',
+  'stop-failed',
+  'stop-too-slow',
+  'storage-failed',
+  'apply-failed',
+  'journal-damaged',
+  'segment-damaged',
+  'line-set-aside',
+  'group-failed',
+  'branch-failed',
+]);
+const TRACE = /^\s+at .+:\d+:\d+\)?$|UnhandledPromiseRejection|uncaughtException|assertion failed/m;
+
+export interface LogLine {
+  readonly event: string;
+  readonly level: string;
+  readonly [field: string]: unknown;
+}
+
+export interface Memory {
+  readonly name: string;
+  readonly boundBytes: number;
+  peakBytes: number;
+}
+
+export interface ActorOptions {
+  readonly name: string;
+  /** Starts a process, and returns when it does its work. */
+  readonly begin: () => Promise<Child>;
+  /** Exit codes after SIGTERM that are in order. */
+  readonly stopsWith: () => readonly number[];
+  /** Its log is ours: JSON lines. */
+  readonly judgesLog: boolean;
+  readonly violated: Violated;
+}
+
+export class Actor {
+  readonly name: string;
+  readonly #options: ActorOptions;
+  #child: Child | null = null;
+  readonly #children: Child[] = [];
+  /** Children whose end was asked for. */
+  readonly #condemned = new Set<Child>();
+
+  constructor(options: ActorOptions) {
+    this.name = options.name;
+    this.#options = options;
+  }
+
+  get child(): Child {
+    if (this.#child === null) throw new Error(`${this.name} was not started`);
+    return this.#child;
+  }
+
+  get pid(): number | null {
+    return this.#child === null || this.#child.exit !== undefined ? null : this.#child.pid;
+  }
+
+  /** Everything that its processes have said, one after the other. */
+  get said(): string {
+    return this.#children.map((child) => `--- ${this.name}, process ${child.pid}\n${child.output}`).join('\n');
+  }
+
+  async start(): Promise<void> {
+    const child = await this.#options.begin();
+    this.#child = child;
+    this.#children.push(child);
+    child.exited.then(
+      (exit) => {
+        if (!this.#condemned.has(child)) this.#options.violated(`${this.name} ended by itself with ${how(exit)}`);
+      },
+      () => undefined,
+    );
+  }
+
+  /** SIGKILL. */
+  async kill(): Promise<void> {
+    this.#condemned.add(this.child);
+    await this.child.killHard();
+  }
+
+  /** SIGTERM; anything but an orderly end within the time is a violation. */
+  async stop(): Promise<void> {
+    const { child } = this;
+    this.#condemned.add(child);
+    const exit = await child.stop();
+    const allowed = this.#options.stopsWith();
+    if (exit.code === null || !allowed.includes(exit.code))
+      this.#options.violated(`${this.name} ended with ${how(exit)} after SIGTERM, expected ${allowed.join(' or ')}`);
+  }
+
+  /** The events in its log; none where the log is not ours. */
+  events(): readonly LogLine[] {
+    if (!this.#options.judgesLog) return [];
+    return this.#children.flatMap((child) => child.output.split('\n').flatMap((text) => parseLine(text)));
+  }
+
+  /** Tells what its log says that it must not. Once, at the end. */
+  judgeLog(): void {
+    for (const child of this.#options.judgesLog ? this.#children : []) {
+      if (TRACE.test(child.output)) this.#options.violated(`${this.name} left a stack trace (process ${child.pid})`);
+    }
+    for (const line of this.events()) {
+      if (ALARMS.has(line.event)) this.#options.violated(`${this.name} said: ${JSON.stringify(line)}`);
+    }
+  }
+}
+
+function parseLine(text: string): readonly LogLine[] {
+  if (!text.startsWith('{')) return [];
+  try {
+    return [JSON.parse(text) as LogLine];
+  } catch {
+    // A line that was cut by SIGKILL.
+    return [];
+  }
+}
+
+function how(exit: Exit): string {
+  return exit.signal ?? `code ${exit.code ?? 'none'}`;
+}
+
+/** Looks at the resident memory of processes until told to end; returns the peaks. */
+export class MemoryWatch {
+  readonly #watched: { readonly actor: Actor; readonly memory: Memory }[];
+  #stopped = false;
+  readonly #running: Promise<void>;
+
+  constructor(actors: readonly { readonly actor: Actor; readonly boundBytes: number }[]) {
+    this.#watched = actors.map(({ actor, boundBytes }) => ({
+      actor,
+      memory: { name: actor.name, boundBytes, peakBytes: 0 },
+    }));
+    this.#running = this.#watch();
+  }
+
+  async stop(): Promise<readonly Memory[]> {
+    this.#stopped = true;
+    await this.#running;
+    return this.#watched.map(({ memory }) => memory);
+  }
+
+  async #watch(): Promise<void> {
+    while (!this.#stopped) {
+      for (const { actor, memory } of this.#watched) {
+        const bytes = actor.pid === null ? 0 : await residentBytes(actor.pid);
+        memory.peakBytes = Math.max(memory.peakBytes, bytes);
+      }
+      await delay(250);
+    }
+  }
+}
+
+async function residentBytes(pid: number): Promise<number> {
+  const text = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) * 1024;
+}

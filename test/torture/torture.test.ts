@@ -1,0 +1,26 @@
+// All promises at once, with real processes: every kind of blow lands under load, then everything is equal.
+import { expect, test } from 'vitest';
+import { testScope } from '../kit/test-scope.js';
+import { torture } from './torture.js';
+
+test(
+  'agent, hub, upstream and link are killed, stopped, restarted and cut under load: no promise is broken',
+  { timeout: 240_000 },
+  async () => {
+    const said: string[] = [];
+    const { report, logs } = await torture(testScope(), {
+      seed: 20,
+      timeMs: 20_000,
+      upstream: 'qemu-nbd',
+      said: (what) => said.push(what),
+    });
+    expect(report.violations, `seed ${report.seed}\n${said.join('\n')}\n${logs.slice(-20_000)}`).toEqual([]);
+    for (const [kind, times] of Object.entries(report.blows)) expect(times, kind).toBeGreaterThan(0);
+    expect(report.rounds).toBeGreaterThan(0);
+    expect(report.resumes + report.resyncs).toBeGreaterThan(0);
+    expect(report.pointsJudged).toBeGreaterThan(0);
+    expect(report.guest.writes).toBeGreaterThan(500);
+    expect(report.guest.connections).toBeGreaterThan(1);
+    expect(report.fio.runs).toBeGreaterThan(0);
+  },
+);
