@@ -158,7 +158,7 @@ export class Group implements SessionGroup {
       this.#mode = hello.mode;
       await this.#store?.settled();
       const known = this.#store?.toHubGroup() ?? null;
-      return { welcome: welcomeFor(this.#around, presentedGroup(known, hello, admission)), group: this };
+      return { welcome: welcomeFor(this.#around, hello, presentedGroup(known, hello, admission)), group: this };
     });
   }
 

@@ -1,5 +1,5 @@
 /** What the hub tells an agent in Welcome: who it is, and what it holds of the group. Pure. */
-import { type Hello, type HubGroup, PROTOCOL_VERSION, type Welcome } from '@rephub/protocol';
+import { commonFeatures, type Hello, type HubGroup, PROTOCOL_VERSION, type Welcome } from '@rephub/protocol';
 import type { HubIdentity } from '../hub/identity.js';
 import type { Admission } from '../session/admission.js';
 
@@ -9,10 +9,10 @@ export interface Welcoming {
   readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
 }
 
-export function welcomeFor({ identity, software, times }: Welcoming, group: HubGroup | null): Welcome {
+export function welcomeFor({ identity, software, times }: Welcoming, hello: Hello, group: HubGroup | null): Welcome {
   return {
     protocol: PROTOCOL_VERSION,
-    features: [],
+    features: commonFeatures(hello.features),
     software,
     hubId: identity.hubId,
     epoch: identity.epoch,

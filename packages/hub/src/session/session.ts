@@ -17,6 +17,7 @@ import {
   FrameLink,
   type FrameHeader,
   FrameType,
+  HASHES_FEATURE,
   type Hello,
   type Request,
   type Start,
@@ -24,6 +25,7 @@ import {
   type Welcome,
 } from '@rephub/protocol';
 import type { GroupStore } from '../storage/index.js';
+import { HashRequests } from './hash-requests.js';
 import { type RegionAnswer, type RegionRequest, RemoteReads } from './remote-reads.js';
 
 /** Why a session is not let in, and when it makes sense to come back; null: not before somebody acts. */
@@ -65,7 +67,7 @@ type Phase =
   /** The hub is at work; the agent has nothing to say. */
   | { readonly name: 'busy' }
   | { readonly name: 'start' }
-  | { readonly name: 'running'; readonly store: GroupStore }
+  | { readonly name: 'running'; readonly store: GroupStore; readonly hashes: HashRequests }
   | { readonly name: 'over' };
 
 /** Frames that speak of what cannot be: the same agent comes back only after a while. */
@@ -217,7 +219,15 @@ export class AgentSession {
       return;
     }
     if (!this.#link.isOpen) return;
-    this.#phase = { name: 'running', store };
+    const hashes = new HashRequests(
+      (asked, signal) => store.hashRegion(asked, signal),
+      (answer) => {
+        // The agent believes digests only of what it knows to be durable here.
+        this.#sendAck();
+        this.#link.sendControl(FrameType.Hashes, answer);
+      },
+    );
+    this.#phase = { name: 'running', store, hashes };
     this.#hasBegun = true;
     this.#link.use({
       record: (header, raw) => this.#record(group, store, header, raw),
@@ -225,6 +235,7 @@ export class AgentSession {
         this.#peerSentMs = beat.sentMs;
         group.beat(this, beat);
       },
+      ...(hello.features.includes(HASHES_FEATURE) ? { hashRegion: (asked) => hashes.asked(asked) } : {}),
       regionRefused: (refused) => this.#reads.refused(refused.tag, refused.code, refused.message),
       closed: this.#closed,
     });
@@ -278,6 +289,7 @@ export class AgentSession {
   }
 
   readonly #closed = (fault: Fault | null): void => {
+    if (this.#phase.name === 'running') this.#phase.hashes.end();
     this.#phase = { name: 'over' };
     this.#startLimit?.cancel();
     this.#reads.end(fault?.message ?? 'the session with the agent has ended');

@@ -14,7 +14,14 @@ import {
   ProtocolFault,
   StorageFault,
 } from '@rephub/platform';
-import { type FrameHeader, type HubGroup, type Line, NAME_PATTERN } from '@rephub/protocol';
+import {
+  type FrameHeader,
+  type HashRegion,
+  type HubGroup,
+  type Line,
+  NAME_PATTERN,
+  type RegionHashes,
+} from '@rephub/protocol';
 import { DecisionLog } from './decisions.js';
 import {
   finishSetAside,
@@ -209,6 +216,11 @@ class OpenGroupStore implements GroupStore {
     main.append(header, raw);
     this.progress.lastNumber = header.number;
     this.#lastRecordUnixMs = this.#platform.clock.unixMs();
+  }
+
+  async hashRegion(request: HashRegion, signal: AbortSignal): Promise<RegionHashes> {
+    if (this.#main === null) throw new ProtocolFault('record-line', `group ${this.#options.group} has no line`);
+    return await this.#main.hashRegion(request, signal);
   }
 
   openView(options: ViewOptions = {}): Promise<View> {

@@ -7,16 +7,26 @@
  *  - what the timeline holds was synced first; what the base images hold was in the timeline first.
  * Must not know: owners, other lines, views, branches.
  */
-import { asError, CorruptionFault, type Fault, type Logger, type Platform, StorageFault } from '@rephub/platform';
+import {
+  asError,
+  CorruptionFault,
+  type Fault,
+  type Logger,
+  type Platform,
+  ProtocolFault,
+  StorageFault,
+} from '@rephub/platform';
 import {
   decodeBody,
   encodeBody,
   frameBytes,
   type FrameHeader,
   FrameType,
+  type HashRegion,
   HEADER_BYTES,
   type Line,
   payloadOf,
+  type RegionHashes,
   volumeAddedSchema,
 } from '@rephub/protocol';
 import { z } from 'zod';
@@ -24,6 +34,8 @@ import { Applier } from './applier/applier.js';
 import type { RetentionLimits } from './applier/retention.js';
 import { type Applied, AppliedFile } from './base/applied-file.js';
 import { BaseSet, type UnreadableRanges } from './base/base-set.js';
+import { NumberWaits } from './compare/number-waits.js';
+import { RegionHasher } from './compare/region-hasher.js';
 import { IndexMemory } from './index/extent-index.js';
 import { JournalReader } from './journal/journal-reader.js';
 import { recoverJournal, type RecoveredJournal } from './journal/journal-recovery.js';
@@ -87,6 +99,8 @@ export class LineStore {
   readonly #appliedFile: AppliedFile;
   readonly #hint: SlotFile;
   readonly #pending = new PendingRecords();
+  readonly #waits = new NumberWaits();
+  readonly #hasher: RegionHasher;
   readonly #record = new PendingRecord();
   /** Names that came with VolumeAdded records which are not durable yet. */
   readonly #names = new Map<number, string>();
@@ -153,6 +167,15 @@ export class LineStore {
         this.writer.retryNow();
       },
     });
+    this.#hasher = new RegionHasher({
+      timeline,
+      journal: this.journal,
+      base: found.base,
+      log: options.log,
+      released: () => {
+        this.applier.poke();
+      },
+    });
     this.applier.poke();
   }
 
@@ -208,6 +231,29 @@ export class LineStore {
     appended.advance(header, name);
   }
 
+  /** As GroupStore.hashRegion. */
+  async hashRegion(request: HashRegion, signal: AbortSignal): Promise<RegionHashes> {
+    const { number } = request;
+    const now = this.timeline.state.number;
+    if (now > number) {
+      throw new ProtocolFault('hash-number', `digests at number ${number} were asked for, the line is at ${now}`);
+    }
+    if (now === number) return await this.#hasher.hash(request);
+    return await new Promise<RegionHashes>((resolve, reject) => {
+      const cancel = this.#waits.add(number, () => {
+        resolve(this.#hasher.hash(request));
+      });
+      signal.addEventListener(
+        'abort',
+        () => {
+          cancel();
+          reject(new StorageFault('hash-cancelled', 'nobody waits for these digests any more'));
+        },
+        { once: true },
+      );
+    });
+  }
+
   /** Syncs what was appended, stops the applier and closes all files. Pins must be gone. */
   async close(): Promise<void> {
     await this.writer.settled();
@@ -225,15 +271,12 @@ export class LineStore {
   }
 
   #becameDurable(number: number): void {
-    const record = this.#record;
-    while (this.#pending.shift(number, record)) {
-      let name: string | null = null;
-      if (record.type === FrameType.VolumeAdded) {
-        name = this.#names.get(record.number) ?? null;
-        this.#names.delete(record.number);
-      }
-      this.timeline.take(record, name);
+    while (this.#waits.lowest <= number) {
+      const { lowest } = this.#waits;
+      this.#takeThrough(lowest);
+      this.#waits.reached(lowest);
     }
+    this.#takeThrough(number);
     this.#options.events.progressed();
     this.applier.poke();
     const nowMs = this.#options.platform.clock.monotonicMs();
@@ -242,6 +285,19 @@ export class LineStore {
       this.#hinting = this.#writeHint().finally(() => {
         this.#hinting = null;
       });
+    }
+  }
+
+  /** Records up to this number, which are durable, become visible to look-ups. */
+  #takeThrough(number: number): void {
+    const record = this.#record;
+    while (this.#pending.shift(number, record)) {
+      let name: string | null = null;
+      if (record.type === FrameType.VolumeAdded) {
+        name = this.#names.get(record.number) ?? null;
+        this.#names.delete(record.number);
+      }
+      this.timeline.take(record, name);
     }
   }
 

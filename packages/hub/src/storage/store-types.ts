@@ -6,7 +6,7 @@
  */
 import type { BlockDevice } from '@rephub/nbd';
 import type { Fault, Logger } from '@rephub/platform';
-import type { FrameHeader, HubGroup, Line, VolumeDescription } from '@rephub/protocol';
+import type { FrameHeader, HashRegion, HubGroup, Line, RegionHashes, VolumeDescription } from '@rephub/protocol';
 
 export interface GroupStoreOptions {
   /** DATA/groups/GROUP; made when missing. */
@@ -170,6 +170,12 @@ export interface GroupStore {
    * Obeying `congested` is the caller's part: what is appended in spite of it is taken, up to twice the queue, then `queue-full`.
    */
   append(header: FrameHeader, raw: readonly Buffer[]): void;
+  /**
+   * Digests of a region as it is at exactly `request.number`, an open span's records included; waits until that number is
+   * durable. May stop short. Rejects with a ProtocolFault `hash-number` (the line is past it), `hash-volume`, `hash-range`, `record-line`; a
+   * StorageFault `hash-expired`, `hash-cancelled`.
+   */
+  hashRegion(request: HashRegion, signal: AbortSignal): Promise<RegionHashes>;
   /** Throws a ConfigFault: `no-consistent-point`, `unknown-point`. */
   openView(options?: ViewOptions): Promise<View>;
   /** Throws a ConfigFault: `no-consistent-point`, `unknown-point`, `branch-exists`, `bad-name`; a StorageFault `disk-full`. */

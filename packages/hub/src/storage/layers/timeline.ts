@@ -172,6 +172,13 @@ export class Timeline {
     return pin;
   }
 
+  /** Keeps everything above the newest number, visible or not, from being folded, for who has looked something up in this turn. */
+  pinNow(expire: (why: string) => void): Pin {
+    const pin = { number: this.state.number, timeUs: this.state.timeUs, volumes: [], expire };
+    this.#pins.add(pin);
+    return pin;
+  }
+
   unpin(pin: Pin): void {
     this.#pins.delete(pin);
   }
