@@ -24,7 +24,7 @@ class StrictDevice implements BlockDevice {
       abilities: this.abilities,
       limits: this.limits,
       framing: 'structured' as const,
-      hasContexts: true,
+      contexts: 1,
     };
     const error = checkRequest(rules, {
       type: request.command,

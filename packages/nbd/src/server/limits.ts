@@ -24,6 +24,8 @@ export type ServerFaultCode =
   | 'bad-option-magic'
   /** An option's length is beyond all reason. */
   | 'option-too-long'
+  /** Haggling without end. */
+  | 'too-many-options'
   /** EXPORT_NAME cannot be answered with an error, so the connection ends. */
   | 'export-refused'
   | 'negotiation-timeout'

@@ -6,18 +6,15 @@
  * Always holds: an option's data is bounded before it is kept; an export opened here is either returned
  * or released. Knows nothing of transmission.
  */
-import { asError, ProtocolFault } from '@rephub/platform';
+import { asError, LinkFault, ProtocolFault } from '@rephub/platform';
 import {
   HandshakeFlag,
-  Info,
   NBD_MAGIC_HIGH,
   NBD_MAGIC_LOW,
   type Framing,
   Option,
   OPTION_MAGIC_HIGH,
   OPTION_MAGIC_LOW,
-  OPTION_REPLY_MAGIC_HIGH,
-  OPTION_REPLY_MAGIC_LOW,
   OptionReply,
   MAX_STRING_BYTES,
   writeUint64,
@@ -25,14 +22,16 @@ import {
 import type { StreamReader } from '../wire/stream-reader.js';
 import { type ExportClient, type ExportDirectory, isRefusal, type OpenExport, type OpenRefusal } from './exports.js';
 import { parseInfoOption, parseMetaOption, selectContexts } from './option-data.js';
+import { OptionWriter } from './option-writer.js';
 import { transmissionFlags } from './transmission-flags.js';
 
 /** An option's data kept in memory; more is read off and answered TOO_BIG. */
 const MAX_OPTION_BYTES = 64 * 1024;
 /** More than this is no option but garbage. */
 const MAX_OPTION_CLAIM = 32 * 1024 * 1024;
-/** Options a client may send before it must get on with it. */
-const MAX_OPTIONS = 65_536;
+/** Options, and bytes of them, that a client may send before it must get on with it. */
+const MAX_OPTIONS = 16_384;
+const MAX_HAGGLED_BYTES = 64 * 1024 * 1024;
 
 /** What was agreed. */
 export interface Negotiated {
@@ -47,6 +46,10 @@ export class ServerNegotiation {
   readonly #directory: ExportDirectory;
   readonly #client: ExportClient;
   readonly #onBug: (error: Error) => void;
+  readonly #writer: OptionWriter;
+  /** In the midst of an option, so that the client waits for an answer. */
+  #isAsked = false;
+  #isClosing = false;
   #framing: Framing = 'simple';
   #noZeroes = false;
   #opened: OpenExport | null = null;
@@ -61,6 +64,7 @@ export class ServerNegotiation {
     onBug: (error: Error) => void = () => undefined,
   ) {
     this.#reader = reader;
+    this.#writer = new OptionWriter(reader.connection);
     this.#directory = directory;
     this.#client = client;
     this.#onBug = onBug;
@@ -77,33 +81,57 @@ export class ServerNegotiation {
     }
   }
 
+  /** The server closes: a client that waits for an answer is told so, then the negotiation ends with `server-closing`. */
+  finish(): void {
+    this.#isClosing = true;
+    if (!this.#isAsked) this.#reader.fail(serverClosing());
+  }
+
   async #negotiate(): Promise<Negotiated | null> {
     await this.#greet();
-    for (let count = 0; count < MAX_OPTIONS; count++) {
+    let bytes = 0;
+    for (let count = 0; count < MAX_OPTIONS && bytes < MAX_HAGGLED_BYTES; count++) {
       const header = await this.#reader.take(16);
-      if (header.readUInt32BE(0) !== OPTION_MAGIC_HIGH || header.readUInt32BE(4) !== OPTION_MAGIC_LOW) {
-        throw new ProtocolFault('bad-option-magic', 'an option does not begin with IHAVEOPT');
-      }
-      const option = header.readUInt32BE(8);
+      this.#isAsked = true;
       const length = header.readUInt32BE(12);
-      if (length > MAX_OPTION_CLAIM) {
-        throw new ProtocolFault('option-too-long', `option ${option} claims ${length} bytes of data`);
-      }
-      if (length > MAX_OPTION_BYTES) {
-        await this.#reader.skip(length);
-        if (option === Option.ExportName) throw refused('the export name is too long');
-        this.#reply(option, OptionReply.ErrTooBig, `${length} bytes of data are too many`);
-        continue;
-      }
-      const data = length === 0 ? NOTHING : await this.#reader.take(length);
-      if (option === Option.Abort) {
-        this.#reply(option, OptionReply.Ack);
-        return null;
-      }
-      const done = await this.#option(option, data);
-      if (done !== null) return done;
+      bytes += length;
+      const done = await this.#next(header, length);
+      if (done !== undefined) return done;
+      // Whoever asks without reading the answers waits for himself.
+      await this.#reader.uncongested();
+      if (this.#isClosing) throw serverClosing();
+      this.#isAsked = false;
     }
-    throw new ProtocolFault('too-many-options', `more than ${MAX_OPTIONS} options`);
+    throw new ProtocolFault('too-many-options', `${MAX_OPTIONS} options, or ${MAX_HAGGLED_BYTES} bytes of them`);
+  }
+
+  /** One option. Undefined when the haggling goes on. */
+  async #next(header: Buffer, length: number): Promise<Negotiated | null | undefined> {
+    if (header.readUInt32BE(0) !== OPTION_MAGIC_HIGH || header.readUInt32BE(4) !== OPTION_MAGIC_LOW) {
+      throw new ProtocolFault('bad-option-magic', 'an option does not begin with IHAVEOPT');
+    }
+    const option = header.readUInt32BE(8);
+    if (length > MAX_OPTION_CLAIM) {
+      throw new ProtocolFault('option-too-long', `option ${option} claims ${length} bytes of data`);
+    }
+    if (length > MAX_OPTION_BYTES) {
+      await this.#reader.skip(length);
+      if (option === Option.ExportName) throw refused('the export name is too long');
+      // A selection is replaced even by one that fails.
+      if (option === Option.SetMetaContext) this.#contexts = [];
+      if (option === Option.Abort) return this.#abort();
+      if (!KNOWN_OPTIONS.has(option)) this.#writer.error(option, OptionReply.ErrUnsupported);
+      else this.#writer.error(option, OptionReply.ErrTooBig, `${length} bytes of data are too many`);
+      return undefined;
+    }
+    const data = length === 0 ? NOTHING : await this.#reader.take(length);
+    if (option === Option.Abort) return this.#abort();
+    return (await this.#option(option, data)) ?? undefined;
+  }
+
+  #abort(): null {
+    this.#writer.acknowledge(Option.Abort);
+    return null;
   }
 
   async #greet(): Promise<void> {
@@ -129,7 +157,7 @@ export class ServerNegotiation {
       case Option.Info:
         return await this.#info(option, data);
       case Option.List:
-        this.#list(data);
+        await this.#list(data);
         return null;
       case Option.StructuredReply:
       case Option.ExtendedHeaders:
@@ -140,40 +168,38 @@ export class ServerNegotiation {
         await this.#meta(option, data);
         return null;
       case Option.StartTls:
-        if (data.length > 0) this.#reply(option, OptionReply.ErrInvalid, 'STARTTLS takes no data');
-        else this.#reply(option, OptionReply.ErrUnsupported, 'TLS is not available here');
+        if (data.length > 0) this.#writer.error(option, OptionReply.ErrInvalid, 'STARTTLS takes no data');
+        else this.#writer.error(option, OptionReply.ErrUnsupported, 'TLS is not available here');
         return null;
       default:
-        this.#reply(option, OptionReply.ErrUnsupported);
+        this.#writer.error(option, OptionReply.ErrUnsupported);
         return null;
     }
   }
 
   #setFraming(option: number, data: Buffer): void {
-    if (data.length > 0) this.#reply(option, OptionReply.ErrInvalid, 'this option takes no data');
+    if (data.length > 0) this.#writer.error(option, OptionReply.ErrInvalid, 'this option takes no data');
     else if (option === Option.ExtendedHeaders) {
       this.#framing = 'extended';
-      this.#reply(option, OptionReply.Ack);
+      this.#writer.acknowledge(option);
     } else if (this.#framing === 'extended') {
-      this.#reply(option, OptionReply.ErrExtendedHeadersRequired, 'extended headers are in force');
+      this.#writer.error(option, OptionReply.ErrExtendedHeadersRequired, 'extended headers are in force');
     } else {
       this.#framing = 'structured';
-      this.#reply(option, OptionReply.Ack);
+      this.#writer.acknowledge(option);
     }
   }
 
-  #list(data: Buffer): void {
+  async #list(data: Buffer): Promise<void> {
     if (data.length > 0) {
-      this.#reply(Option.List, OptionReply.ErrInvalid, 'LIST takes no data');
+      this.#writer.error(Option.List, OptionReply.ErrInvalid, 'LIST takes no data');
       return;
     }
-    for (const { name, description } of this.#directory.list()) {
-      const nameBytes = Buffer.from(name);
-      const size = Buffer.alloc(4);
-      size.writeUInt32BE(nameBytes.length, 0);
-      this.#reply(Option.List, OptionReply.Server, Buffer.concat([size, nameBytes, Buffer.from(description)]));
+    for (const entry of this.#directory.list()) {
+      this.#writer.entry(entry);
+      if (this.#reader.connection.congested) await this.#reader.uncongested();
     }
-    this.#reply(Option.List, OptionReply.Ack);
+    this.#writer.acknowledge(Option.List);
   }
 
   async #exportName(data: Buffer): Promise<Negotiated> {
@@ -185,7 +211,7 @@ export class ServerNegotiation {
     if (begun !== null) throw refused(begun.message);
     const answer = Buffer.alloc(this.#noZeroes ? 10 : 134);
     writeUint64(answer, opened.device.sizeBytes, 0);
-    answer.writeUInt16BE(transmissionFlags(opened.device, this.#framing), 8);
+    answer.writeUInt16BE(this.#flagsOf(opened, name), 8);
     this.#reader.connection.send(answer);
     return { opened, framing: this.#framing, contexts: this.#contextsOf(name) };
   }
@@ -193,45 +219,28 @@ export class ServerNegotiation {
   async #info(option: number, data: Buffer): Promise<Negotiated | null> {
     const asked = parseInfoOption(data);
     if (asked === null) {
-      this.#reply(option, OptionReply.ErrInvalid, 'malformed name or list of information');
+      this.#writer.error(option, OptionReply.ErrInvalid, 'malformed name or list of information');
       return null;
     }
     const opened = await this.#open(asked.name);
     if (isRefusal(opened)) {
-      this.#refuse(option, opened);
+      this.#writer.refuse(option, opened);
       return null;
     }
     const begun = option === Option.Go ? (opened.begin?.() ?? null) : null;
     if (begun !== null) {
       this.#letGo();
-      this.#refuse(option, begun);
+      this.#writer.refuse(option, begun);
       return null;
     }
-    this.#tellInfo(option, opened, asked.infos);
-    this.#reply(option, OptionReply.Ack);
+    this.#writer.information(option, opened, this.#flagsOf(opened, asked.name), asked.infos);
+    this.#writer.acknowledge(option);
     if (option === Option.Info) return null;
     return { opened, framing: this.#framing, contexts: this.#contextsOf(asked.name) };
   }
 
-  #tellInfo(option: number, opened: OpenExport, infos: ReadonlySet<number>): void {
-    const { device } = opened;
-    const info = Buffer.alloc(12);
-    info.writeUInt16BE(Info.Export, 0);
-    writeUint64(info, device.sizeBytes, 2);
-    info.writeUInt16BE(transmissionFlags(device, this.#framing), 10);
-    this.#reply(option, OptionReply.Info, info);
-    if (infos.has(Info.Name)) this.#reply(option, OptionReply.Info, infoText(Info.Name, opened.name));
-    if (infos.has(Info.Description) && opened.description !== '') {
-      this.#reply(option, OptionReply.Info, infoText(Info.Description, opened.description));
-    }
-    if (infos.has(Info.BlockSize)) {
-      const sizes = Buffer.alloc(14);
-      sizes.writeUInt16BE(Info.BlockSize, 0);
-      sizes.writeUInt32BE(device.limits.minimumBytes, 2);
-      sizes.writeUInt32BE(device.limits.preferredBytes, 6);
-      sizes.writeUInt32BE(device.limits.maximumBytes, 10);
-      this.#reply(option, OptionReply.Info, sizes);
-    }
+  #flagsOf(opened: OpenExport, name: string): number {
+    return transmissionFlags(opened.device, this.#framing, this.#contextsOf(name).length > 0);
   }
 
   async #meta(option: number, data: Buffer): Promise<void> {
@@ -239,26 +248,24 @@ export class ServerNegotiation {
     // The selection is gone even when this one fails.
     if (isSet) this.#contexts = [];
     if (isSet && this.#framing === 'simple') {
-      this.#reply(option, OptionReply.ErrInvalid, 'structured replies must be negotiated first');
+      this.#writer.error(option, OptionReply.ErrInvalid, 'structured replies must be negotiated first');
       return;
     }
     const asked = parseMetaOption(data);
     if (asked === null) {
-      this.#reply(option, OptionReply.ErrInvalid, 'malformed name or queries');
+      this.#writer.error(option, OptionReply.ErrInvalid, 'malformed name or queries');
       return;
     }
     const opened = await this.#open(asked.name);
     if (isRefusal(opened)) {
-      this.#refuse(option, opened);
+      this.#writer.refuse(option, opened);
       return;
     }
     const contexts = selectContexts(opened.device.abilities.contexts, asked.queries, isSet);
     for (const [index, context] of contexts.entries()) {
-      const id = Buffer.alloc(4);
-      id.writeUInt32BE(isSet ? index + 1 : 0, 0);
-      this.#reply(option, OptionReply.MetaContext, Buffer.concat([id, Buffer.from(context)]));
+      this.#writer.context(option, isSet ? index + 1 : 0, context);
     }
-    this.#reply(option, OptionReply.Ack);
+    this.#writer.acknowledge(option);
     if (isSet) {
       this.#contexts = contexts;
       this.#contextsFor = asked.name;
@@ -276,6 +283,10 @@ export class ServerNegotiation {
     this.#letGo();
     try {
       const opened = await this.#directory.open(name, this.#client);
+      if (this.#isClosing) {
+        if (!isRefusal(opened)) opened.release();
+        return { refused: 'shutdown', message: 'the server is closing' };
+      }
       if (!isRefusal(opened)) {
         this.#opened = opened;
         this.#openedAs = name;
@@ -292,37 +303,15 @@ export class ServerNegotiation {
     this.#opened = null;
     opened?.release();
   }
-
-  #refuse(option: number, refusal: OpenRefusal): void {
-    const type = {
-      unknown: OptionReply.ErrUnknown,
-      policy: OptionReply.ErrPolicy,
-      shutdown: OptionReply.ErrShutdown,
-    }[refusal.refused];
-    this.#reply(option, type, refusal.message);
-  }
-
-  #reply(option: number, type: number, data: Buffer | string = NOTHING): void {
-    const body = typeof data === 'string' ? Buffer.from(data) : data;
-    const header = Buffer.alloc(20);
-    header.writeUInt32BE(OPTION_REPLY_MAGIC_HIGH, 0);
-    header.writeUInt32BE(OPTION_REPLY_MAGIC_LOW, 4);
-    header.writeUInt32BE(option, 8);
-    header.writeUInt32BE(type, 12);
-    header.writeUInt32BE(body.length, 16);
-    this.#reader.connection.send(header);
-    if (body.length > 0) this.#reader.connection.send(body);
-  }
 }
 
 const NOTHING = Buffer.alloc(0);
-
-function infoText(type: number, text: string): Buffer {
-  const head = Buffer.alloc(2);
-  head.writeUInt16BE(type, 0);
-  return Buffer.concat([head, Buffer.from(text)]);
-}
+const KNOWN_OPTIONS: ReadonlySet<number> = new Set(Object.values(Option));
 
 function refused(message: string): ProtocolFault {
   return new ProtocolFault('export-refused', message);
+}
+
+function serverClosing(): LinkFault {
+  return new LinkFault('server-closing', 'the server is closing');
 }

@@ -4,6 +4,7 @@
  */
 import { type Abilities, Command, CommandFlag, type Limits, NbdError } from '../block-device.js';
 import { COMMAND_FLAG_PAYLOAD, type Framing } from '../wire/constants.js';
+import { isSelectionLength } from './status-selection.js';
 
 /** The part of an export that decides. */
 export interface RequestRules {
@@ -11,8 +12,8 @@ export interface RequestRules {
   readonly abilities: Abilities;
   readonly limits: Limits;
   readonly framing: Framing;
-  /** Block status was negotiated for at least one context. */
-  readonly hasContexts: boolean;
+  /** How many metadata contexts were negotiated. */
+  readonly contexts: number;
 }
 
 export interface RequestHeader {
@@ -23,6 +24,20 @@ export interface RequestHeader {
   readonly payloadBytes: number;
 }
 
+const KNOWN_ERRORS: ReadonlySet<number> = new Set(Object.values(NbdError));
+
+/**
+ * A device's error as a client may be told it: ENOTSUP and EOVERFLOW only where the specification allows them,
+ * since clients act on them, and nothing that it does not number.
+ */
+export function tellableError(command: Command, flags: number, error: number): number {
+  if (error === NbdError.Enotsup) {
+    return command === Command.WriteZeroes && (flags & CommandFlag.FastZero) !== 0 ? error : NbdError.Einval;
+  }
+  if (error === NbdError.Eoverflow) return command === Command.Write ? NbdError.Einval : error;
+  return KNOWN_ERRORS.has(error) ? error : NbdError.Eio;
+}
+
 /** The NbdError of a request that must not reach the device; 0 when it may. Lengths of zero pass. */
 export function checkRequest(rules: RequestRules, header: RequestHeader): number {
   const { abilities, framing } = rules;
@@ -30,7 +45,8 @@ export function checkRequest(rules: RequestRules, header: RequestHeader): number
   let flags = header.flags;
   if (framing === 'extended') {
     const hasPayload = (flags & COMMAND_FLAG_PAYLOAD) !== 0;
-    if (hasPayload !== (type === Command.Write)) return NbdError.Einval;
+    // Block status may have one: which contexts it asks about.
+    if (hasPayload !== (type === Command.Write) && type !== Command.BlockStatus) return NbdError.Einval;
     flags &= ~COMMAND_FLAG_PAYLOAD;
   }
   if ((flags & CommandFlag.Fua) !== 0) {
@@ -64,14 +80,24 @@ export function checkRequest(rules: RequestRules, header: RequestHeader): number
       return checkRange(rules, header, NbdError.Einval);
     case Command.BlockStatus:
       flags &= ~CommandFlag.RequestOne;
-      if (flags !== 0 || !rules.hasContexts || header.length === 0) return NbdError.Einval;
-      return checkRange(rules, header, NbdError.Einval);
+      if (flags !== 0 || rules.contexts === 0 || header.length === 0) return NbdError.Einval;
+      // What the payload says is checked once it is there.
+      if (header.payloadBytes > 0) {
+        return isSelectionLength(header.payloadBytes, rules.contexts) ? NbdError.Ok : NbdError.Einval;
+      }
+      return checkStatusRange(rules, header.offset, header.length);
     default:
       return NbdError.Einval;
   }
 }
 
-function checkRange(rules: RequestRules, header: RequestHeader, outside: number): number {
+/** The NbdError of a block status request about this range. */
+export function checkStatusRange(rules: RequestRules, offset: number, length: number): number {
+  if (length === 0) return NbdError.Einval;
+  return checkRange(rules, { offset, length }, NbdError.Einval);
+}
+
+function checkRange(rules: RequestRules, header: Pick<RequestHeader, 'offset' | 'length'>, outside: number): number {
   const { offset, length } = header;
   if (offset > rules.sizeBytes || length > rules.sizeBytes - offset) return outside;
   const minimum = rules.limits.minimumBytes;

@@ -51,8 +51,7 @@ interface Session {
   readonly connection: Connection;
   exportName: string | null;
   transmission: Transmission | null;
-  /** Ends the negotiation, when there is one. */
-  reader: StreamReader | null;
+  negotiation: ServerNegotiation | null;
   /** The connection closed while it negotiated. */
   isGone: boolean;
   /** It is being negotiated: whatever was opened for it is not released yet. */
@@ -113,7 +112,7 @@ export class NbdServer {
       connection,
       exportName: null,
       transmission: null,
-      reader: null,
+      negotiation: null,
       isGone: false,
       isBusy: true,
     };
@@ -143,7 +142,7 @@ export class NbdServer {
     });
     for (const session of [...this.#sessions.values()]) {
       if (session.transmission !== null) session.transmission.finish();
-      else session.reader?.fail(new LinkFault('server-closing', 'the server is closing'));
+      else session.negotiation?.finish();
     }
     await Promise.all(listeners.map((listener) => listener.close()));
     if (this.#sessions.size > 0) {
@@ -160,7 +159,6 @@ export class NbdServer {
       session.isGone = true;
       if (!session.isBusy) this.#forget(session);
     });
-    session.reader = reader;
     const timer = this.#clock.after(this.#limits.negotiationMs, () => {
       reader.fail(new LinkFault('negotiation-timeout', `no export chosen within ${this.#limits.negotiationMs} ms`));
     });
@@ -173,8 +171,9 @@ export class NbdServer {
           this.#report('internal', session.id, connection.peer, `opening an export failed: ${error.message}`);
         },
       );
+      session.negotiation = negotiation;
       const negotiated = await negotiation.run();
-      session.reader = null;
+      session.negotiation = null;
       if (negotiated !== null) {
         this.#transmit(session, reader, negotiated);
         return;
@@ -186,7 +185,7 @@ export class NbdServer {
       timer.cancel();
     }
     session.isBusy = false;
-    session.reader = null;
+    session.negotiation = null;
     if (session.isGone) this.#forget(session);
   }
 
@@ -215,9 +214,12 @@ export class NbdServer {
 
   #negotiationFailed(session: Session, error: Error): void {
     const { connection } = session;
-    connection.destroy();
     const code = isFault(error) ? error.code : 'internal';
-    if (code === 'server-closing') return;
+    if (code === 'server-closing') {
+      this.#endSoftly(connection);
+      return;
+    }
+    connection.destroy();
     this.#report(NEGOTIATION_CODES[code] ?? 'link-error', session.id, connection.peer, error.message);
   }
 
@@ -244,7 +246,7 @@ const NEGOTIATION_CODES: Readonly<Record<string, ServerFaultCode>> = {
   'bad-client-flags': 'bad-client-flags',
   'bad-option-magic': 'bad-option-magic',
   'option-too-long': 'option-too-long',
-  'too-many-options': 'option-too-long',
+  'too-many-options': 'too-many-options',
   'export-refused': 'export-refused',
   'negotiation-timeout': 'negotiation-timeout',
   'connection-ended': 'negotiation-cut',

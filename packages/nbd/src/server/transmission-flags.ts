@@ -2,7 +2,8 @@
 import type { BlockDevice } from '../block-device.js';
 import { type Framing, TransmissionFlag } from '../wire/constants.js';
 
-export function transmissionFlags(device: BlockDevice, framing: Framing): number {
+/** `hasContexts`: block status was negotiated for this export. */
+export function transmissionFlags(device: BlockDevice, framing: Framing, hasContexts: boolean): number {
   const { abilities } = device;
   const writable = !abilities.readOnly;
   let flags: number = TransmissionFlag.HasFlags;
@@ -17,5 +18,6 @@ export function transmissionFlags(device: BlockDevice, framing: Framing): number
   if (framing !== 'simple') flags |= TransmissionFlag.SendDf;
   if (abilities.multiConn) flags |= TransmissionFlag.CanMultiConn;
   if (abilities.cache) flags |= TransmissionFlag.SendCache;
+  if (framing === 'extended' && hasContexts) flags |= TransmissionFlag.BlockStatusPayload;
   return flags;
 }

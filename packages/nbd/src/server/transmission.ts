@@ -19,7 +19,8 @@ import { appendSlice, totalBytes } from '../wire/slices.js';
 import { isFault } from '../wire/stream-reader.js';
 import type { ServerFaultCode, ServerLimits } from './limits.js';
 import type { Negotiated } from './negotiation.js';
-import { checkRequest, type RequestRules } from './request-check.js';
+import { checkRequest, checkStatusRange, type RequestRules, tellableError } from './request-check.js';
+import { parseStatusSelection } from './status-selection.js';
 
 export interface TransmissionEvents {
   /** The client did, or met, what ends the connection. */
@@ -69,10 +70,11 @@ export class Transmission implements Receiver, RequestSink, Completion {
       abilities: device.abilities,
       limits: device.limits,
       framing: negotiated.framing,
-      hasContexts: negotiated.contexts.length > 0,
+      contexts: negotiated.contexts.length,
     };
-    this.#reader = new RequestReader(this, negotiated.framing === 'extended');
-    this.#writer = new ReplyWriter(connection, negotiated.framing);
+    const { minimumBytes, maximumBytes } = device.limits;
+    this.#reader = new RequestReader(this, negotiated.framing === 'extended', maximumBytes);
+    this.#writer = new ReplyWriter(connection, negotiated.framing, device.sizeBytes, minimumBytes);
   }
 
   /** Reads no more; `finished` follows when what is in flight is answered. */
@@ -154,7 +156,9 @@ export class Transmission implements Receiver, RequestSink, Completion {
   whole(reader: RequestReader): boolean {
     const request = this.#current;
     this.#current = null;
-    if (request !== null) {
+    if (request !== null && request.command === Command.BlockStatus && !this.#select(request)) {
+      this.#answerAtOnce(reader);
+    } else if (request !== null) {
       this.requestsInFlight++;
       this.bytesInFlight += payloadOf(request);
       this.#submit(request);
@@ -207,6 +211,30 @@ export class Transmission implements Receiver, RequestSink, Completion {
     else this.#held.push(chunk);
   }
 
+  /** Block status with a payload asks about some contexts only. False: it is refused. */
+  #select(request: BlockRequest): boolean {
+    if (request.data.length === 0) return true;
+    const selection = parseStatusSelection(Buffer.concat(request.data), this.#contexts);
+    releaseBytes(request.data);
+    request.data = [];
+    this.#refusal =
+      selection === null ? NbdError.Einval : checkStatusRange(this.#rules, request.offset, selection.lengthBytes);
+    if (selection === null || this.#refusal !== 0) {
+      request.reset();
+      this.#pool.push(request);
+      return false;
+    }
+    request.length = selection.lengthBytes;
+    request.contexts = selection.contexts;
+    return true;
+  }
+
+  /** The ids of the contexts that a request is about. */
+  #idsOf(request: BlockRequest): readonly number[] {
+    if (request.contexts === this.#contexts) return this.#contextIds;
+    return request.contexts.map((context) => this.#contexts.indexOf(context) + 1);
+  }
+
   #dropHeld(): void {
     releaseBytes(this.#held);
     this.#held = [];
@@ -233,7 +261,9 @@ export class Transmission implements Receiver, RequestSink, Completion {
   }
 
   #reply(request: BlockRequest): void {
-    const { command, error } = request;
+    const { command } = request;
+    const error = request.error === 0 ? 0 : tellableError(command, request.flags, request.error);
+    request.error = error;
     if (error === 0 && command === Command.Read) {
       if (totalBytes(request.data) === request.length) {
         this.#writer.read(request);
@@ -245,7 +275,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
     } else if (command === Command.Read) {
       this.#writer.readError(request);
     } else if (error === 0 && command === Command.BlockStatus) {
-      this.#writer.blockStatus(request, this.#contextIds);
+      this.#writer.blockStatus(request, this.#idsOf(request));
     } else {
       this.#writer.status(error, request.offset, request.tagHigh, request.tagLow);
     }

@@ -63,6 +63,7 @@ export const TransmissionFlag = {
   SendResize: 1 << 9,
   SendCache: 1 << 10,
   SendFastZero: 1 << 11,
+  BlockStatusPayload: 1 << 12,
 } as const;
 
 /** NBD_CMD_DISC: no request to a device, so not among Command. */

@@ -5,6 +5,7 @@
  */
 import type { Connection } from '@rephub/platform';
 import { type BlockRequest, CommandFlag, isZeroes, type StatusExtents } from '../block-device.js';
+import { ZEROES } from '../zeroes.js';
 import {
   Chunk,
   CHUNK_FLAG_DONE,
@@ -20,11 +21,18 @@ const STRUCTURED_BYTES = 20;
 const EXTENDED_BYTES = 32;
 /** Runs in one block status reply; a client asks again for the rest. */
 const MAX_RUNS = 16_384;
-const MAX_UINT32 = 0xffff_ffff;
+/** A shorter hole within a read costs more in chunks than it spares in bytes. */
+const LEAST_HOLE_BYTES = 4096;
+/** Chunks begin and end at multiples of this, within a request. */
+const CHUNK_ALIGNMENT = 512;
+/** The longest run that a compact chunk can tell, a multiple of every block size there may be. */
+const MAX_COMPACT_RUN_BYTES = 0xffff_0000;
 
 export class ReplyWriter {
   readonly #connection: Connection;
   readonly #framing: Framing;
+  readonly #sizeBytes: number;
+  readonly #alignment: number;
   readonly #headerBytes: number;
   readonly #simple = Buffer.alloc(SIMPLE_BYTES);
   /** A chunk's header alone, with an offset, with offset and length, with an error: one buffer of each length. */
@@ -34,9 +42,12 @@ export class ReplyWriter {
   readonly #error: Buffer;
   readonly #errorOffset: Buffer;
 
-  constructor(connection: Connection, framing: Framing) {
+  /** For an export of `sizeBytes` whose blocks have at least `minimumBytes`. */
+  constructor(connection: Connection, framing: Framing, sizeBytes: number, minimumBytes: number) {
     this.#connection = connection;
     this.#framing = framing;
+    this.#sizeBytes = sizeBytes;
+    this.#alignment = Math.max(CHUNK_ALIGNMENT, minimumBytes);
     this.#headerBytes = framing === 'extended' ? EXTENDED_BYTES : STRUCTURED_BYTES;
     this.#simple.writeUInt32BE(SIMPLE_REPLY_MAGIC, 0);
     this.#none = this.#chunkHeader(0);
@@ -91,42 +102,52 @@ export class ReplyWriter {
       for (const slice of data) this.#connection.send(slice);
       return;
     }
-    const whole = (request.flags & CommandFlag.DontFragment) !== 0;
-    let offset = request.offset;
+    const requestEnd = request.offset + request.length;
+    const isOneChunk = (request.flags & CommandFlag.DontFragment) !== 0;
+    // What is not sent yet: `padding` zeroes, then the slices from `from` on, from `start` in the export.
+    let start = request.offset;
     let from = 0;
-    while (from < data.length) {
-      const first = data[from];
-      if (first === undefined) break;
-      const isHole = !whole && isZeroes(first);
-      let length = first.length;
-      let to = from + 1;
-      for (let next = data[to]; next !== undefined; next = data[to]) {
-        if (!whole && isZeroes(next) !== isHole) break;
-        length += next.length;
-        to++;
+    let padding = 0;
+    let offset = start;
+    for (let index = 0; index < data.length;) {
+      let next = index;
+      let runEnd = offset;
+      for (let slice = data[next]; slice !== undefined && isZeroes(slice); slice = data[next]) {
+        runEnd += slice.length;
+        next++;
       }
-      const flags = to === data.length ? CHUNK_FLAG_DONE : 0;
-      if (isHole) this.#sendHole(request, flags, offset, length);
-      else {
-        this.#fill(this.#data, Chunk.OffsetData, flags, request.offset, request.tagHigh, request.tagLow, 8 + length);
-        writeUint64(this.#data, offset, this.#headerBytes);
-        this.#connection.send(this.#data);
-        for (let index = from; index < to; index++) {
-          const slice = data[index];
-          if (slice !== undefined) this.#connection.send(slice);
+      if (next === index) {
+        offset += data[index]?.length ?? 0;
+        index++;
+        continue;
+      }
+      const holeStart = offset === request.offset ? offset : this.#up(offset);
+      const holeEnd = runEnd === requestEnd ? runEnd : runEnd - (runEnd % this.#alignment);
+      const isWorthIt = holeEnd - holeStart >= Math.min(LEAST_HOLE_BYTES, request.length);
+      if (isWorthIt && !isOneChunk) {
+        if (holeStart > start) {
+          this.#sendData(request, 0, start, holeStart - start, padding, from, index, holeStart - offset);
         }
+        this.#sendHole(request, holeEnd === requestEnd ? CHUNK_FLAG_DONE : 0, holeStart, holeEnd - holeStart);
+        start = holeEnd;
+        padding = runEnd - holeEnd;
+        from = next;
       }
-      offset += length;
-      from = to;
+      offset = runEnd;
+      index = next;
+    }
+    if (start < requestEnd) {
+      this.#sendData(request, CHUNK_FLAG_DONE, start, requestEnd - start, padding, from, data.length, 0);
     }
   }
 
-  /** Block status: one chunk for each context, `ids` in the order of the request's extents. */
+  /** Block status: one chunk for each context, `ids` in the order of the request's contexts. */
   blockStatus(request: BlockRequest, ids: readonly number[]): void {
     const last = ids.length - 1;
+    const most = this.#framing === 'extended' ? Number.MAX_SAFE_INTEGER : MAX_COMPACT_RUN_BYTES;
     for (const [index, id] of ids.entries()) {
       const extents = request.extents[index] ?? UNKNOWN;
-      const runs = boundRuns(extents, request, this.#framing === 'extended' ? Number.MAX_SAFE_INTEGER : MAX_UINT32);
+      const runs = boundRuns(extents, request, most, this.#sizeBytes);
       const flags = index === last ? CHUNK_FLAG_DONE : 0;
       this.#connection.send(
         this.#framing === 'extended' ? this.#wideRuns(request, flags, id, runs) : this.#runs(request, flags, id, runs),
@@ -140,6 +161,33 @@ export class ReplyWriter {
     header.writeUInt32BE(cookieHigh, 8);
     header.writeUInt32BE(cookieLow, 12);
     this.#connection.send(header);
+  }
+
+  #up(offset: number): number {
+    return Math.ceil(offset / this.#alignment) * this.#alignment;
+  }
+
+  /** One chunk of `length` bytes: zeroes, the slices from `from` to `to`, zeroes. */
+  #sendData(
+    request: BlockRequest,
+    flags: number,
+    offset: number,
+    length: number,
+    zeroesBefore: number,
+    from: number,
+    to: number,
+    zeroesAfter: number,
+  ): void {
+    const { data } = request;
+    this.#fill(this.#data, Chunk.OffsetData, flags, request.offset, request.tagHigh, request.tagLow, 8 + length);
+    writeUint64(this.#data, offset, this.#headerBytes);
+    this.#connection.send(this.#data);
+    if (zeroesBefore > 0) this.#connection.send(ZEROES.subarray(0, zeroesBefore));
+    for (let index = from; index < to; index++) {
+      const slice = data[index];
+      if (slice !== undefined) this.#connection.send(slice);
+    }
+    if (zeroesAfter > 0) this.#connection.send(ZEROES.subarray(0, zeroesAfter));
   }
 
   #sendHole(request: BlockRequest, flags: number, offset: number, length: number): void {
@@ -202,21 +250,36 @@ export class ReplyWriter {
 /** What may always be said of a range: allocated data. */
 const UNKNOWN: StatusExtents = { runs: [] };
 
-/** The runs as a client may be told them: never empty, none too long for its field, one only when it asked for one. */
-export function boundRuns(extents: StatusExtents, request: BlockRequest, maxLength: number): readonly number[] {
+/**
+ * The runs as a client may be told them, in pairs: never empty, none of no bytes, none of more than `most` bytes,
+ * none beyond the export's end, neighbours with other flags, only the last beyond what was asked for, and one
+ * only, within what was asked for, when one was wanted.
+ */
+export function boundRuns(
+  extents: StatusExtents,
+  request: BlockRequest,
+  most: number,
+  sizeBytes: number,
+): readonly number[] {
   const { runs } = extents;
-  const one = (request.flags & CommandFlag.RequestOne) !== 0;
+  const isOne = (request.flags & CommandFlag.RequestOne) !== 0;
   const bounded: number[] = [];
-  let left = request.length;
-  for (let index = 0; index + 1 < runs.length && left > 0 && bounded.length < 2 * MAX_RUNS; index += 2) {
-    let length = runs[index] ?? 0;
-    if (length <= 0) continue;
-    if (one) length = Math.min(length, left);
-    const clipped = length > maxLength ? maxLength - (maxLength % 4096) : length;
-    bounded.push(clipped, runs[index + 1] ?? 0);
-    left -= clipped;
-    if (one || clipped < length) break;
+  let covered = 0;
+  for (let index = 0; index + 1 < runs.length && covered < request.length; index += 2) {
+    const room = (isOne ? request.length : sizeBytes - request.offset) - covered;
+    const length = Math.min(runs[index] ?? 0, room);
+    if (!(length > 0)) continue;
+    const flags = (runs[index + 1] ?? 0) >>> 0;
+    const last = bounded.length - 2;
+    const isSame = last >= 0 && bounded[last + 1] === flags;
+    if (!isSame && last >= 0 && (isOne || bounded.length >= 2 * MAX_RUNS)) break;
+    const before = isSame ? (bounded[last] ?? 0) : 0;
+    const clipped = Math.min(before + length, most);
+    if (isSame) bounded[last] = clipped;
+    else bounded.push(clipped, flags);
+    covered += clipped - before;
+    if (clipped < before + length) break;
   }
-  if (bounded.length === 0) bounded.push(Math.min(request.length, maxLength - (maxLength % 4096)), 0);
+  if (bounded.length === 0) bounded.push(Math.min(request.length, most), 0);
   return bounded;
 }

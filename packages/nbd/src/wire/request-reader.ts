@@ -8,12 +8,16 @@
  */
 import { ProtocolFault } from '@rephub/platform';
 import { Command } from '../block-device.js';
-import { COMMAND_FLAG_PAYLOAD, EXTENDED_REQUEST_MAGIC, readUint64, REQUEST_MAGIC } from './constants.js';
+import {
+  COMMAND_FLAG_PAYLOAD,
+  EXTENDED_REQUEST_MAGIC,
+  MAX_PAYLOAD_BYTES,
+  readUint64,
+  REQUEST_MAGIC,
+} from './constants.js';
 
 const COMPACT_BYTES = 28;
 const EXTENDED_BYTES = 32;
-/** What a compact header can say; an extended one that says more is a lie or a mistake. */
-const MAX_PAYLOAD_CLAIM = 0xffff_ffff;
 
 export interface RequestSink {
   /** A header has come; its fields are the reader's. True: the payload is wanted; false: it is read off. */
@@ -38,13 +42,19 @@ export class RequestReader {
   payloadBytes = 0;
   readonly #sink: RequestSink;
   readonly #headerBytes: number;
+  readonly #maxPayload: number;
   readonly #split = Buffer.alloc(EXTENDED_BYTES);
   #splitBytes = 0;
   #payloadLeft = 0;
   #inPayload = false;
   #wanted = false;
 
-  constructor(sink: RequestSink, extended: boolean) {
+  /**
+   * `maximumBytes` is the largest payload that the export takes. An extended request with more, and more than any
+   * export must take, is a fault, as the specification has it; a compact one is read off.
+   */
+  constructor(sink: RequestSink, extended: boolean, maximumBytes: number = MAX_PAYLOAD_BYTES) {
+    this.#maxPayload = Math.max(maximumBytes, MAX_PAYLOAD_BYTES);
     this.#sink = sink;
     this.#headerBytes = extended ? EXTENDED_BYTES : COMPACT_BYTES;
   }
@@ -122,7 +132,7 @@ export class RequestReader {
     }
     this.length = readUint64(from, at + 24);
     this.payloadBytes = (this.flags & COMMAND_FLAG_PAYLOAD) !== 0 ? this.length : 0;
-    if (this.payloadBytes > MAX_PAYLOAD_CLAIM) {
+    if (this.payloadBytes > this.#maxPayload) {
       throw new ProtocolFault('payload-too-long', `a request claims a payload of ${this.payloadBytes} bytes`);
     }
   }

@@ -52,6 +52,16 @@ export class StreamReader implements Receiver {
     }
   }
 
+  /** Resolves when the peer has taken most of what was sent, or never will. Rejected with the failure. */
+  async uncongested(): Promise<void> {
+    while (this.connection.congested && !this.#closed) {
+      if (this.#failure !== null) throw this.#failure;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
   /** Makes every `take`, waiting or to come, fail with this. */
   fail(fault: Error): void {
     this.#failure ??= fault;
@@ -83,7 +93,7 @@ export class StreamReader implements Receiver {
   }
 
   drained(): void {
-    // Negotiation sends little; nothing waits for it.
+    this.#wakeUp();
   }
 
   ended(): void {
