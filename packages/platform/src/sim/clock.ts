@@ -6,6 +6,7 @@
  * but what the test did.
  */
 import type { Clock, Timer } from '../clock.js';
+import { asError } from '../errors.js';
 import { nextTurn, runTurns } from '../node/turn.js';
 import { TimerHeap } from './timer-heap.js';
 
@@ -14,10 +15,24 @@ export interface SimClockOptions {
   readonly unixMs?: number;
 }
 
+/** How far somebody wants the time to go: until `reached`; null: as far as the limit. */
+interface Goal {
+  readonly fromMs: number;
+  readonly limitMs: number;
+  readonly reached: (() => boolean) | null;
+}
+
+interface Driver extends Goal {
+  readonly resolve: () => void;
+  readonly reject: (error: Error) => void;
+}
+
 export class SimClock implements Clock {
   #nowMs = 0;
   #unixOffsetMs: number;
   readonly #timers = new TimerHeap();
+  /** Who waits for the time to go on: several at once where a load runs beside what a test waits for. */
+  #drivers: Driver[] = [];
 
   constructor(options: SimClockOptions = {}) {
     this.#unixOffsetMs = options.unixMs ?? Date.UTC(2026, 0, 1);
@@ -52,10 +67,7 @@ export class SimClock implements Clock {
 
   /** Moves the time on by `byMs` and runs what falls due on the way, what those timers set included. */
   async advance(byMs: number): Promise<void> {
-    const untilMs = this.#nowMs + byMs;
-    await runTurns(() => this.#runNext(untilMs));
-    // Another one who moves the time may have come further.
-    this.#nowMs = Math.max(this.#nowMs, untilMs);
+    await this.#drive({ fromMs: this.#nowMs, limitMs: byMs, reached: null });
   }
 
   /**
@@ -63,19 +75,48 @@ export class SimClock implements Clock {
    * `limitMs` of virtual time, or when no timer is left that could change anything.
    */
   async runUntil(reached: () => boolean, limitMs = 3_600_000): Promise<void> {
-    const untilMs = this.#nowMs + limitMs;
-    await runTurns(() => {
-      if (reached()) return false;
-      if (this.#runNext(untilMs)) return true;
-      const why = this.#timers.count === 0 ? 'no timer is left' : `${limitMs} ms have passed`;
-      throw new Error(`not reached by virtual time ${this.#nowMs} ms: ${why}`);
+    await this.#drive({ fromMs: this.#nowMs, limitMs, reached });
+  }
+
+  async #drive(goal: Goal): Promise<void> {
+    await new Promise<void>((resolve, reject) => {
+      this.#drivers.push({ ...goal, resolve, reject });
+      if (this.#drivers.length > 1) return;
+      runTurns(() => this.#turn()).catch((thrown: unknown) => {
+        // A timer threw: whoever waits for the time to go on hears of it.
+        for (const driver of this.#drivers.splice(0)) driver.reject(asError(thrown));
+      });
     });
   }
 
-  #runNext(untilMs: number): boolean {
-    if (this.#timers.nextDueMs > untilMs) return false;
-    this.#nowMs = Math.max(this.#nowMs, this.#timers.nextDueMs);
+  /** One timer, or the end of those who wait for the time; false when nobody waits any more. */
+  #turn(): boolean {
+    const dueMs = this.#timers.nextDueMs;
+    const done = this.#drivers.filter((driver) => this.#isDone(driver, dueMs));
+    if (done.length > 0) {
+      this.#drivers = this.#drivers.filter((driver) => !done.includes(driver));
+      // They settle before the next timer runs.
+      return this.#drivers.length > 0;
+    }
+    this.#nowMs = Math.max(this.#nowMs, dueMs);
     this.#timers.takeFirst()();
+    return true;
+  }
+
+  #isDone({ fromMs, limitMs, reached, resolve, reject }: Driver, dueMs: number): boolean {
+    const untilMs = fromMs + limitMs;
+    if (reached?.() === true) {
+      resolve();
+      return true;
+    }
+    if (dueMs <= untilMs) return false;
+    if (reached === null) {
+      this.#nowMs = Math.max(this.#nowMs, untilMs);
+      resolve();
+    } else {
+      const why = dueMs === Infinity ? 'no timer is left' : `${limitMs} ms have passed`;
+      reject(new Error(`not reached by virtual time ${this.#nowMs} ms: ${why}`));
+    }
     return true;
   }
 }

@@ -10,10 +10,13 @@ import { SeededRandomness } from './randomness.js';
 
 export { SimClock, type SimClockOptions } from './clock.js';
 export { type FaultRule, type InjectedFault, type SimFault, type SimOperation } from './fault-rules.js';
+export { type LifeState } from './life.js';
 export { type CrashOptions, SimFiles, type SimFilesOptions, SimulatedCrash } from './files.js';
-export { type Direction, type LinkConditions, type SimLink } from './link.js';
+export { type Direction, drip, type LinkConditions, type SimConnection, type SimLink } from './link.js';
 export { SimNetwork, type SimNetworkOptions } from './network.js';
+export { SimProcess } from './process.js';
 export { SeededRandomness } from './randomness.js';
+export { type SimSnapshot } from './snapshot.js';
 export { type CrashFate, type Fate, SECTOR_BYTES } from './survival.js';
 
 export interface SimPlatform extends Platform {

@@ -1,20 +1,13 @@
 /**
  * A network in memory, driven by the virtual clock: latency, bandwidth, cuts at a chosen byte, half-open
- * connections, hosts that do not answer.
+ * connections, hosts that do not answer or refuse, listeners that are slow to accept.
  *
  * Always holds: nothing arrives in the turn in which it was sent; the same run gives the same order.
  */
 import type { Clock } from '../clock.js';
 import { ConfigFault, LinkFault } from '../errors.js';
-import {
-  type Address,
-  type Connection,
-  type ConnectOptions,
-  formatAddress,
-  type Listener,
-  type Network,
-} from '../network.js';
-import { type LinkConditions, makeLink, type SimLink } from './link.js';
+import { type Address, type ConnectOptions, formatAddress, type Listener, type Network } from '../network.js';
+import { type LinkConditions, makeLink, type SimConnection, type SimLink } from './link.js';
 
 export interface SimNetworkOptions {
   readonly clock: Clock;
@@ -30,9 +23,10 @@ export class SimNetwork implements Network {
   /** Called for every new link before its ends are handed out: the place to plan a cut. */
   onLink: ((link: SimLink) => void) | null = null;
   readonly #clock: Clock;
-  readonly #listening = new Map<string, (connection: Connection) => void>();
+  readonly #listening = new Map<string, (connection: SimConnection) => void>();
   readonly #conditionsOf = new Map<string, LinkConditions>();
   readonly #silent = new Set<string>();
+  readonly #refusing = new Set<string>();
   readonly #links = new Set<SimLink>();
   #nextPort = FIRST_FREE_PORT;
 
@@ -40,8 +34,10 @@ export class SimNetwork implements Network {
     this.#clock = options.clock;
     this.conditions = {
       latencyMs: options.latencyMs ?? 0.1,
+      jitterMs: () => 0,
       bytesPerMs: Infinity,
       fragmentBytes: () => Infinity,
+      acceptDelayMs: () => 0,
     };
   }
 
@@ -70,7 +66,14 @@ export class SimNetwork implements Network {
     }
   }
 
-  async connect(address: Address, options: ConnectOptions): Promise<Connection> {
+  /** New connections are refused, whoever listens there; open ones go on. False undoes it. */
+  setRefusing(address: Address, refusing: boolean): void {
+    const name = formatAddress(address);
+    if (refusing) this.#refusing.add(name);
+    else this.#refusing.delete(name);
+  }
+
+  async connect(address: Address, options: ConnectOptions): Promise<SimConnection> {
     const name = formatAddress(address);
     const { signal } = options;
     const conditions = this.conditionsOf(address);
@@ -94,10 +97,10 @@ export class SimNetwork implements Network {
       );
       const arrival = this.#silent.has(name)
         ? null
-        : this.#clock.after(conditions.latencyMs * 2, () =>
+        : this.#clock.after(conditions.latencyMs * 2 + conditions.jitterMs() + conditions.jitterMs(), () =>
             finish(() => {
               const accept = this.#listening.get(name);
-              if (accept === undefined)
+              if (accept === undefined || this.#refusing.has(name))
                 reject(new LinkFault('connect-refused', `cannot connect to ${name}: nobody listens there`));
               else resolve(this.#join(name, conditions, accept));
             }),
@@ -107,7 +110,7 @@ export class SimNetwork implements Network {
     });
   }
 
-  listen(address: Address, accept: (connection: Connection) => void): Promise<Listener> {
+  listen(address: Address, accept: (connection: SimConnection) => void): Promise<Listener> {
     const bound: Address =
       address.kind === 'tcp' && address.port === 0 ? { ...address, port: (this.#nextPort += 1) } : address;
     const name = formatAddress(bound);
@@ -126,11 +129,19 @@ export class SimNetwork implements Network {
     });
   }
 
-  #join(name: string, conditions: LinkConditions, accept: (connection: Connection) => void): Connection {
+  #join(name: string, conditions: LinkConditions, accept: (connection: SimConnection) => void): SimConnection {
     const link = makeLink(this.#clock, conditions, name, (closed) => this.#links.delete(closed));
     this.#links.add(link);
     this.onLink?.(link);
-    accept(link.server);
+    const delayMs = conditions.acceptDelayMs();
+    if (delayMs === 0) accept(link.server);
+    else {
+      this.#clock.after(delayMs, () => {
+        // Its listener has gone meanwhile: the kernel drops what waits to be accepted.
+        if (this.#listening.get(name) === accept) accept(link.server);
+        else link.server.destroy();
+      });
+    }
     return link.client;
   }
 }
