@@ -306,3 +306,189 @@ describe('SimFiles with injected faults', () => {
     expect(buffer.equals(text('abcd'))).toBe(true);
   });
 });
+
+describe('SimFiles when the disk goes wrong', () => {
+  it('draws the fate of each unsynced write by itself, the same from the same seed', async () => {
+    const found = new Map<string, number>();
+    for (let seed = 0; seed < 40; seed += 1) {
+      const disk = new SimFiles();
+      await synced(disk, '/a', 'o'.repeat(8 * 4096));
+      const file = await disk.open('/a', 'write');
+      for (let index = 0; index < 8; index += 1) await file.write([Buffer.alloc(4096, 'n')], index * 4096);
+      const content = (await contentOf(disk.crash({ seed }), '/a')) ?? '';
+      expect(await contentOf(disk.crash({ seed }), '/a')).toBe(content);
+      const fates = new Set<string>();
+      for (let index = 0; index < 8; index += 1) {
+        const part = content.slice(index * 4096, (index + 1) * 4096);
+        const fate = /[^on]/.test(part)
+          ? 'garbled'
+          : !part.includes('o')
+            ? 'kept'
+            : part.includes('n')
+              ? 'torn'
+              : 'lost';
+        fates.add(fate);
+        found.set(fate, (found.get(fate) ?? 0) + 1);
+      }
+      expect(fates.size, `seed ${seed}`).toBeGreaterThan(1);
+    }
+    expect([...found.keys()].sort()).toEqual(['garbled', 'kept', 'lost', 'torn']);
+  });
+
+  it('after a failed sync gives readers the old bytes once the cache is evicted', async () => {
+    const disk = new SimFiles();
+    await synced(disk, '/a', 'old..');
+    const file = await disk.open('/a', 'write');
+    await file.write([text('new')], 0);
+    disk.inject({ operation: 'sync', fault: 'io-error' });
+    await expect(file.sync()).rejects.toMatchObject({ code: 'sync-failed' });
+    expect(await contentOf(disk, '/a')).toBe('new..');
+    const later = await disk.open('/a', 'write');
+    await later.write([text('!!')], 3);
+    disk.evict('/a');
+    expect(await contentOf(disk, '/a')).toBe('old!!');
+    await later.sync();
+    expect(await contentOf(disk.crash({ seed: 1, fate: 'lose' }), '/a')).toBe('old!!');
+  });
+
+  it('drops the pages at once where the file system does so', async () => {
+    const disk = new SimFiles();
+    await synced(disk, '/a', 'old');
+    const file = await disk.open('/a', 'write');
+    await file.write([text('new')], 0);
+    disk.inject({ operation: 'sync', fault: 'io-error', evicts: true });
+    await expect(file.sync()).rejects.toMatchObject({ code: 'sync-failed' });
+    expect(await contentOf(disk, '/a')).toBe('old');
+  });
+
+  it('loses nothing by eviction that still waits to be written', async () => {
+    const disk = new SimFiles();
+    await synced(disk, '/a', 'old');
+    await (await disk.open('/a', 'write')).write([text('new')], 0);
+    disk.evict();
+    expect(await contentOf(disk, '/a')).toBe('new');
+  });
+
+  it('writes as many bytes as the rule says before it fails', async () => {
+    const disk = new SimFiles();
+    const file = await disk.open('/a', 'create');
+    disk.inject({ operation: 'write', fault: 'io-error', writtenBytes: () => 3 });
+    await expect(file.write([text('abcdef')], 0)).rejects.toMatchObject({ code: 'io-error' });
+    expect(await contentOf(disk, '/a')).toBe('abc');
+  });
+
+  it('strikes by chance, the same operations from the same seed', async () => {
+    const struck = async (seed: number): Promise<string> => {
+      const disk = new SimFiles({ seed });
+      const file = await disk.open('/a', 'create');
+      disk.inject({ operation: 'write', fault: 'disk-full', chance: 0.3, times: Infinity });
+      let outcome = '';
+      for (let count = 0; count < 40; count += 1) {
+        outcome += await file.write([text('x')], 0).then(
+          () => '.',
+          () => 'x',
+        );
+      }
+      return outcome;
+    };
+    expect(await struck(5)).toBe(await struck(5));
+    expect(await struck(5)).not.toBe(await struck(6));
+    expect((await struck(5)).split('x').length).toBeGreaterThan(4);
+  });
+
+  it('counts its room while files grow, shrink, and change or lose their names', async () => {
+    const disk = new SimFiles();
+    await disk.makeDirectory('/d/e');
+    const a = await disk.open('/d/a', 'create');
+    await a.write([Buffer.alloc(10_000, 1)], 0);
+    await a.allocate(20_000, 4096);
+    expect(disk.usedBytes).toBe(5 * 4096);
+    await a.punch(0, 8192);
+    await disk.rename('/d/a', '/d/e/a');
+    const b = await disk.open('/d/b', 'create');
+    await b.write([Buffer.alloc(4096, 1)], 0);
+    expect(disk.usedBytes).toBe(4 * 4096);
+    expect(disk.crash({ seed: 1, fate: 'keep' }).usedBytes).toBe(4 * 4096);
+    const later = disk.crash({ seed: 1, fate: 'keep' });
+    await later.rename('/d/b', '/d/e/a');
+    expect(later.usedBytes).toBe(4096);
+    await later.removeTree('/d');
+    expect(later.usedBytes).toBe(0);
+  });
+
+  it('gets full and has room again while it runs', async () => {
+    const disk = new SimFiles();
+    const file = await disk.open('/a', 'create');
+    await file.write([Buffer.alloc(8192, 1)], 0);
+    disk.setCapacity(4096);
+    expect(await disk.room('/')).toEqual({ freeBytes: 0, totalBytes: 4096 });
+    await file.write([Buffer.alloc(4096, 2)], 4096);
+    await expect(file.write([Buffer.alloc(1, 2)], 8192)).rejects.toMatchObject({ code: 'disk-full' });
+    disk.setCapacity(12_288);
+    await file.write([Buffer.alloc(1, 2)], 8192);
+    const after = disk.crash({ seed: 1, fate: 'keep' });
+    await expect((await after.open('/b', 'create')).write([text('x')], 0)).rejects.toMatchObject({ code: 'disk-full' });
+  });
+
+  it('rots: one bit of what is stored is wrong from now on, in the cache too unless it was written since', async () => {
+    const disk = new SimFiles();
+    await synced(disk, '/a', 'abcd');
+    disk.rot('/a', 1, 0);
+    expect(await contentOf(disk, '/a')).toBe('accd');
+    await (await disk.open('/a', 'write')).write([text('B')], 1);
+    disk.rot('/a', 1, 7);
+    expect(await contentOf(disk, '/a')).toBe('aBcd');
+    expect(await contentOf(disk.crash({ seed: 1, fate: 'lose' }), '/a')).toBe('a\u00e3cd');
+    expect(() => disk.rot('/a', 4, 0)).toThrow('no stored byte 4');
+    expect(() => disk.rot('/b', 0, 0)).toThrow('no such file');
+  });
+
+  it('restores a backup: what was stored then, durably, instead of what is there now', async () => {
+    const disk = new SimFiles();
+    await disk.makeDirectory('/d/e');
+    await synced(disk, '/d/e/a', 'first');
+    await disk.syncDirectory('/d/e');
+    const unsynced = await disk.open('/d/e/a', 'write');
+    await unsynced.write([text('FIRST')], 0);
+    const backup = disk.snapshot('/d');
+    await unsynced.sync();
+    await synced(disk, '/d/b', 'later');
+    for (let time = 0; time < 2; time += 1) {
+      disk.restore('/d', backup);
+      expect([await disk.list('/d'), await contentOf(disk, '/d/e/a')]).toEqual([['e'], 'first']);
+      const after = disk.imagineCrash({ seed: 1, fate: 'lose' });
+      expect([await after.list('/d'), await contentOf(after, '/d/e/a')]).toEqual([['e'], 'first']);
+      expect(disk.usedBytes).toBe(4096);
+      const file = await disk.open('/d/e/a', 'write');
+      await file.write([text('other')], 0);
+      await file.sync();
+    }
+    disk.restore('/d', disk.snapshot('/missing'));
+    expect([await disk.status('/d'), disk.usedBytes]).toEqual([null, 0]);
+  });
+
+  it('hangs while it is paused, what was under way too, and goes on in order', async () => {
+    const clock = new SimClock();
+    const disk = new SimFiles({ clock, delayMs: () => 10 });
+    const done: string[] = [];
+    void disk.makeDirectory('/d').then(() => done.push('made'));
+    await clock.advance(5);
+    disk.pause();
+    void disk.list('/').then(() => done.push('listed'));
+    await clock.advance(1000);
+    expect(done).toEqual([]);
+    disk.resume();
+    await clock.advance(0);
+    expect(done).toEqual(['made']);
+    await clock.advance(10);
+    expect(done).toEqual(['made', 'listed']);
+  });
+
+  it('ends what hangs when it crashes', async () => {
+    const disk = new SimFiles();
+    disk.pause();
+    const hanging = expect(disk.list('/')).rejects.toThrow(SimulatedCrash);
+    expect(await disk.crash({ seed: 1 }).list('/')).toEqual([]);
+    await hanging;
+  });
+});

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Address, Connection, Receiver } from '../network.js';
 import { SimClock } from './clock.js';
-import type { SimLink } from './link.js';
+import { drip, type SimLink } from './link.js';
 import { SimNetwork } from './network.js';
 import { SeededRandomness } from './randomness.js';
 
@@ -181,5 +181,145 @@ describe('SimNetwork', () => {
     client.send(Buffer.from('two'));
     await clock.advance(10);
     expect([atServer.bytes.toString(), second.bytes.toString()]).toEqual(['one', 'two']);
+  });
+});
+
+describe('SimNetwork when it goes wrong', () => {
+  it('lets connections overtake one another, and never a byte another of its own connection', async () => {
+    const seed = 11;
+    const randomness = new SeededRandomness(seed);
+    const clock = new SimClock();
+    const network = new SimNetwork({ clock });
+    network.conditionsOf(ADDRESS).jitterMs = () => randomness.fraction() * 50;
+    const arrived: string[] = [];
+    await network.listen(ADDRESS, (connection) => {
+      const at = new Recorder();
+      at.onChunk = (chunk) => arrived.push(chunk.toString('latin1'));
+      connection.start(at);
+    });
+    const connecting = Promise.all(['a', 'b'].map(() => network.connect(ADDRESS, { timeoutMs: 1000 })));
+    await clock.advance(200);
+    const [a, b] = await connecting;
+    const sent: string[] = [];
+    for (let round = 0; round < 26; round += 1) {
+      const letter = String.fromCharCode(65 + round);
+      a?.send(Buffer.from(`a${letter}`));
+      b?.send(Buffer.from(`b${letter}`));
+      sent.push(`a${letter}`, `b${letter}`);
+      await clock.advance(1);
+    }
+    await clock.advance(100);
+    expect(arrived.slice().sort()).toEqual(sent.slice().sort());
+    for (const name of ['a', 'b']) {
+      const own = arrived.filter((text) => text.startsWith(name));
+      expect(own, `seed ${seed}`).toEqual(own.slice().sort());
+    }
+    expect(arrived, `seed ${seed}`).not.toEqual(sent);
+  });
+
+  it('loses one direction only', async () => {
+    const { clock, link, client, server, atClient, atServer } = await pair();
+    link.freeze('to-server');
+    client.send(Buffer.from('question'));
+    server.send(Buffer.from('news'));
+    await clock.advance(1000);
+    expect([atServer.bytes.toString(), atClient.bytes.toString()]).toEqual(['', 'news']);
+    link.thaw('to-server');
+    await clock.advance(10);
+    expect(atServer.bytes.toString()).toBe('question');
+  });
+
+  it('drips: so many bytes a millisecond, one after the other', async () => {
+    const { clock, network, client, atServer } = await pair();
+    drip(network.conditionsOf(ADDRESS), 2);
+    client.send(Buffer.alloc(100, 1));
+    await clock.advance(25.5);
+    expect([atServer.bytes.length, atServer.chunks.length]).toEqual([40, 20]);
+    await clock.advance(100);
+    expect(atServer.bytes.length).toBe(100);
+  });
+
+  it('resets one end; the other stays open until it sends', async () => {
+    const { clock, link, server, atClient, atServer } = await pair();
+    link.reset('client');
+    await clock.advance(60_000);
+    expect([atClient.events, atServer.events, link.isOpen]).toEqual([['closed: connection-reset'], [], true]);
+    server.send(Buffer.from('x'));
+    await clock.advance(20);
+    expect(atServer.events).toEqual(['closed: connection-reset']);
+  });
+
+  it('lets the other end learn of a reset much later, even when it sends', async () => {
+    const { clock, link, server, atServer } = await pair();
+    link.reset('client', 30_000);
+    server.send(Buffer.from('x'));
+    await clock.advance(29_000);
+    expect(atServer.events).toEqual([]);
+    await clock.advance(2_000);
+    expect(atServer.events).toEqual(['closed: connection-reset']);
+  });
+
+  it('has the old connection still open at the server when the client is back with a new one', async () => {
+    const { clock, network, link } = await pair();
+    link.reset('client', Infinity);
+    const again = network.connect(ADDRESS, { timeoutMs: 1000 });
+    await clock.advance(20);
+    await again;
+    expect(network.links(ADDRESS).length).toBe(2);
+  });
+
+  it('refuses connections for a time, and leaves open ones alone', async () => {
+    const { clock, network, client, atServer } = await pair();
+    network.setRefusing(ADDRESS, true);
+    const refused = network.connect(ADDRESS, { timeoutMs: 1000 }).catch((error: unknown) => error);
+    client.send(Buffer.from('x'));
+    await clock.advance(20);
+    expect(await refused).toMatchObject({ code: 'connect-refused' });
+    expect(atServer.bytes.toString()).toBe('x');
+    network.setRefusing(ADDRESS, false);
+    const connecting = network.connect(ADDRESS, { timeoutMs: 1000 });
+    await clock.advance(20);
+    expect((await connecting).peer).toContain('hub');
+  });
+
+  it('leaves connections in the accept queue, with what was sent, for a time', async () => {
+    const clock = new SimClock();
+    const network = new SimNetwork({ clock });
+    network.conditionsOf(ADDRESS).acceptDelayMs = () => 500;
+    const atServer = new Recorder();
+    let accepted = 0;
+    const listener = await network.listen(ADDRESS, (connection) => {
+      accepted += 1;
+      connection.start(atServer);
+    });
+    const connect = async (): Promise<Connection> => {
+      const connecting = network.connect(ADDRESS, { timeoutMs: 100 });
+      await clock.advance(10);
+      return await connecting;
+    };
+    (await connect()).send(Buffer.from('early'));
+    await clock.advance(400);
+    expect(accepted).toBe(0);
+    await clock.advance(100);
+    expect([accepted, atServer.bytes.toString()]).toEqual([1, 'early']);
+    const late = new Recorder();
+    (await connect()).start(late);
+    await listener.close();
+    await clock.advance(1000);
+    expect([accepted, late.events]).toEqual([1, ['ended']]);
+  });
+
+  it('tells a receiver that comes too late that the connection is gone', async () => {
+    const { clock, server } = await pair();
+    const late = new Recorder();
+    server.destroy();
+    await clock.advance(10);
+    server.start(late);
+    await clock.advance(10);
+    expect(late.events).toEqual([]);
+    const other = await pair();
+    other.link.cut();
+    await other.clock.advance(10);
+    expect(other.atServer.events).toEqual(['closed: connection-reset']);
   });
 });
