@@ -4,7 +4,7 @@ import type { ExportEntry } from '../server/exports.js';
 import { type NbdUri, parseNbdUri } from '../uri.js';
 import { isFault, StreamReader } from '../wire/stream-reader.js';
 import { NbdClient } from './client.js';
-import { ClientNegotiation } from './negotiation.js';
+import { ClientNegotiation, isRefusal } from './negotiation.js';
 
 export interface ConnectNbdOptions {
   /** For the whole of connecting and negotiating. Default 10 s. */
@@ -30,6 +30,8 @@ export interface ClientPlatform {
 }
 
 const DEFAULT_TIMEOUT_MS = 10_000;
+/** How long a server that refused us may take to close after our goodbye. */
+const GOODBYE_MS = 1_000;
 const BASE_ALLOCATION = ['base:allocation'];
 
 /**
@@ -98,7 +100,11 @@ async function withReader<Result>(
   try {
     return await use(reader);
   } catch (thrown) {
-    connection.destroy();
+    if (isRefusal(thrown)) {
+      // The goodbye leaves first.
+      connection.end();
+      platform.clock.after(GOODBYE_MS, () => connection.destroy());
+    } else connection.destroy();
     const error = asError(thrown);
     throw isFault(error) ? error : new ProtocolFault('internal', error.message, { cause: error });
   } finally {

@@ -149,6 +149,12 @@ describe('the client meets a server', () => {
       'server-closing',
     ],
     [
+      'a shutdown at its first option',
+      Buffer.concat([GREETING, optionReply(STRUCTURED, 0x80000007)]),
+      'link',
+      'server-closing',
+    ],
+    [
       'no size',
       Buffer.concat([GREETING, optionReply(STRUCTURED, UNSUP), optionReply(GO, ACK)]),
       'protocol',
@@ -198,7 +204,28 @@ describe('the client meets a server', () => {
     script.clock.advance(500);
     expect(await fault).toMatchObject({ kind, code });
     await settle();
+    // Who refuses within the rules is told goodbye, and given a moment to take it.
+    const isRefused = kind === 'config' || code === 'server-closing';
+    const goodbye = Buffer.concat([Buffer.from('IHAVEOPT'), u32(2), u32(0)]);
+    expect(script.peers[0]?.take().subarray(-16).equals(goodbye)).toBe(isRefused);
+    expect([script.peers[0]?.isEnded, script.peers[0]?.isClosed]).toEqual([isRefused, !isRefused]);
+    script.clock.advance(1000);
+    await settle();
     expect(script.peers[0]?.isClosed).toBe(true);
+  });
+
+  it('whose largest payload is no multiple of its smallest block: whole blocks are sent', async () => {
+    const sizes = optionReply(GO, 3, u16(3), u32(512), u32(4096), u32(100_000));
+    const client = await new Script(
+      Buffer.concat([
+        GREETING,
+        optionReply(STRUCTURED, UNSUP),
+        optionReply(GO, 3, exportInfo(4096)),
+        sizes,
+        optionReply(GO, ACK),
+      ]),
+    ).connect();
+    expect(client.limits).toEqual({ minimumBytes: 512, preferredBytes: 4096, maximumBytes: 99_840 });
   });
 
   it('that ends after any byte of its answers: a fault, never a wait', async () => {

@@ -31,6 +31,8 @@ import type { StreamReader } from '../wire/stream-reader.js';
 /** One reply to an option: name, description and a little more. */
 const MAX_REPLY_BYTES = 64 * 1024;
 const MAX_REPLIES = 65_536;
+/** Names and descriptions of a list, in all. */
+const MAX_LIST_BYTES = 64 * 1024 * 1024;
 const ERROR_BIT = 0x80000000;
 
 /** An export as it was agreed on. */
@@ -64,8 +66,29 @@ export class ClientNegotiation {
     this.#reader = reader;
   }
 
-  /** Up to the moment when the export is chosen; from then on the server speaks transmission. */
+  /**
+   * Up to the moment when the export is chosen; from then on the server speaks transmission. A server that
+   * refuses is told goodbye (ABORT), as the specification asks; one that broke the rules is not.
+   */
   async choose(wishes: Wishes): Promise<ServedExport> {
+    return await this.#orGoodbye(async () => await this.#choose(wishes));
+  }
+
+  /** All names; ends the negotiation with ABORT. */
+  async list(): Promise<ExportEntry[]> {
+    return await this.#orGoodbye(async () => await this.#list());
+  }
+
+  async #orGoodbye<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } catch (thrown) {
+      if (this.#fixed && isRefusal(thrown)) this.#option(Option.Abort);
+      throw thrown;
+    }
+  }
+
+  async #choose(wishes: Wishes): Promise<ServedExport> {
     await this.#meet();
     if (!this.#fixed) return await this.#exportName(wishes.exportName, 'simple', new Map());
     let framing: Framing = 'simple';
@@ -78,19 +101,20 @@ export class ClientNegotiation {
     return await this.#go(wishes.exportName, framing, contextNames);
   }
 
-  /** All names; ends the negotiation with ABORT. */
-  async list(): Promise<ExportEntry[]> {
+  async #list(): Promise<ExportEntry[]> {
     await this.#meet();
     if (!this.#fixed) throw new ConfigFault('list-refused', 'the server is too old to tell its exports');
     this.#option(Option.List);
     const entries: ExportEntry[] = [];
+    let bytes = 0;
     for (;;) {
       const reply = await this.#reply(Option.List);
       if (reply.type === OptionReply.Ack) break;
       if (isError(reply)) throw refusal('list-refused', 'the server does not tell its exports', reply);
       if (reply.type !== OptionReply.Server) throw bad(`reply type ${reply.type} to LIST`);
       entries.push(parseServerReply(reply.data));
-      if (entries.length > MAX_REPLIES) throw bad(`more than ${MAX_REPLIES} exports`);
+      bytes += reply.data.length;
+      if (entries.length > MAX_REPLIES || bytes > MAX_LIST_BYTES) throw bad(`a list beyond ${entries.length} exports`);
     }
     this.#option(Option.Abort);
     return entries;
@@ -123,6 +147,7 @@ export class ClientNegotiation {
     if (reply.type === OptionReply.Ack) return true;
     if (!isError(reply)) throw bad(`reply type ${reply.type} to option ${option}`);
     if (reply.type === OptionReply.ErrTlsRequired) throw tlsRequired();
+    if (reply.type === OptionReply.ErrShutdown) throw serverClosing();
     return false;
   }
 
@@ -134,6 +159,7 @@ export class ClientNegotiation {
     for (let replies = 0; replies < MAX_REPLIES; replies++) {
       const reply = await this.#reply(Option.SetMetaContext);
       if (reply.type === OptionReply.Ack) return names;
+      if (reply.type === OptionReply.ErrShutdown) throw serverClosing();
       // Whatever is wrong with the export itself, GO will say.
       if (isError(reply)) return new Map();
       if (reply.type !== OptionReply.MetaContext || reply.data.length < 5) {
@@ -276,10 +302,11 @@ function checkLimits(minimumBytes: number, preferredBytes: number, maximumBytes:
     minimumBytes <= 64 * 1024 &&
     isPowerOfTwo(preferredBytes) &&
     preferredBytes >= minimumBytes &&
-    maximumBytes >= minimumBytes &&
-    (maximumBytes === 0xffff_ffff || maximumBytes % minimumBytes === 0);
+    maximumBytes >= minimumBytes;
   if (!isSound) throw bad(`block sizes ${minimumBytes}, ${preferredBytes}, ${maximumBytes}`);
-  return { minimumBytes, preferredBytes, maximumBytes: Math.min(maximumBytes, MAX_PAYLOAD_BYTES) };
+  // The largest payload may be any number; what we send are whole blocks.
+  const most = Math.min(maximumBytes, MAX_PAYLOAD_BYTES);
+  return { minimumBytes, preferredBytes, maximumBytes: most - (most % minimumBytes) };
 }
 
 function isPowerOfTwo(value: number): boolean {
@@ -303,7 +330,7 @@ function goRefused(exportName: string, reply: Reply): Fault {
     case OptionReply.ErrTlsRequired:
       return tlsRequired();
     case OptionReply.ErrShutdown:
-      return new LinkFault('server-closing', 'the server is shutting down');
+      return serverClosing();
     default:
       return refusal(
         'export-refused',
@@ -316,6 +343,16 @@ function goRefused(exportName: string, reply: Reply): Fault {
 function refusal(code: string, what: string, reply: Reply): ConfigFault {
   const text = reply.data.toString('utf8', 0, Math.min(reply.data.length, MAX_STRING_BYTES));
   return new ConfigFault(code, text === '' ? what : `${what}: ${text}`);
+}
+
+function serverClosing(): LinkFault {
+  return new LinkFault('server-closing', 'the server is shutting down');
+}
+
+/** The server said no, within the rules: it is still there and waits for the next option. */
+export function isRefusal(thrown: unknown): boolean {
+  if (thrown instanceof LinkFault) return thrown.code === 'server-closing';
+  return thrown instanceof ConfigFault && thrown.cause === undefined;
 }
 
 function tlsRequired(): ConfigFault {

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { BlockRequest, Command, NbdError } from '../block-device.js';
+import { BlockRequest, Command, CommandFlag, NbdError } from '../block-device.js';
 import { chunk, simpleReply, u16, u32, u64 } from '../testing/raw-peer.js';
 import type { Framing } from '../wire/constants.js';
 import { ReplyReader } from '../wire/reply-reader.js';
@@ -125,9 +125,24 @@ describe('replies to requests in flight', () => {
     expect(request.extents).toEqual([{ runs: [60, 3, 1000, 0] }]);
   });
 
+  it('extents that follow the end of the range are dropped, flags beyond 32 bits too', () => {
+    const bench = new Bench('extended');
+    const { request, cookie } = bench.submit(Command.BlockStatus, 0, 100);
+    const extents = [60n, 0x8000_0000_0000_0003n, 100n, 0n, 100n, 3n].map(u64);
+    const body = Buffer.concat([u32(7), u32(3), ...extents]);
+    const header = [u32(0x6e8a278c), u16(1), u16(6), u64(cookie), u64(0), u64(body.length)];
+    bench.reader.read(Buffer.concat([...header, body]));
+    expect(request.extents).toEqual([{ runs: [60, 3, 100, 0] }]);
+  });
+
   const read = (bench: Bench): bigint => bench.submit(Command.Read, 100, 10).cookie;
   const write = (bench: Bench): bigint => bench.submit(Command.Write, 100, 10).cookie;
   const status = (bench: Bench): bigint => bench.submit(Command.BlockStatus, 100, 10).cookie;
+  const oneStatus = (bench: Bench): bigint => {
+    const { request, cookie } = bench.submit(Command.BlockStatus, 100, 10);
+    request.flags = CommandFlag.RequestOne;
+    return cookie;
+  };
   const LIES: readonly [string, Framing, string, (bench: Bench) => readonly Buffer[]][] = [
     ['a cookie of nothing in flight', 'structured', 'wrong-cookie', () => [simpleReply(4n)]],
     ['a cookie of another generation', 'structured', 'wrong-cookie', (b) => [simpleReply(write(b) + (1n << 32n))]],
@@ -231,6 +246,28 @@ describe('replies to requests in flight', () => {
       'structured',
       'bad-reply',
       (b) => [chunk(5, status(b), 1, Buffer.concat([u32(7), u32(0), u32(0)]))],
+    ],
+    [
+      'block status of one context twice',
+      'structured',
+      'bad-reply',
+      (b) => {
+        const c = status(b);
+        const extent = Buffer.concat([u32(7), u32(100), u32(0)]);
+        return [chunk(5, c, 0, extent), chunk(5, c, 1, extent)];
+      },
+    ],
+    [
+      'two extents where one was asked for',
+      'structured',
+      'bad-reply',
+      (b) => [chunk(5, oneStatus(b), 1, Buffer.concat([u32(7), u32(50), u32(0), u32(50), u32(3)]))],
+    ],
+    [
+      'one extent longer than asked for',
+      'structured',
+      'bad-reply',
+      (b) => [chunk(5, oneStatus(b), 1, Buffer.concat([u32(7), u32(200), u32(0)]))],
     ],
     ['block status without an answer', 'structured', 'reply-incomplete', (b) => [chunk(0, status(b), 1)]],
     ['a simple reply to block status', 'structured', 'bad-reply', (b) => [simpleReply(status(b))]],

@@ -6,7 +6,7 @@
  * that it came on is not to be trusted with anything more; payload outside of the request is never taken.
  */
 import { ProtocolFault } from '@rephub/platform';
-import { type BlockRequest, Command, NbdError } from '../block-device.js';
+import { type BlockRequest, Command, CommandFlag, NbdError } from '../block-device.js';
 import { Chunk, CHUNK_ERROR_BIT, CHUNK_FLAG_DONE, type Framing, readUint64 } from '../wire/constants.js';
 import type { ReplyReader, ReplySink } from '../wire/reply-reader.js';
 import { appendSlice } from '../wire/slices.js';
@@ -159,13 +159,24 @@ export class ReplyHandler implements ReplySink {
       throw unexpected('a count of extents that is not theirs');
     }
     const runs: number[] = [];
+    const isOne = (request.flags & CommandFlag.RequestOne) !== 0;
+    let covered = 0;
     for (let at = headBytes; at < body.length; at += runBytes) {
       const length = fieldBytes === 8 ? readUint64(body, at) : body.readUInt32BE(at);
-      const flags = fieldBytes === 8 ? readUint64(body, at + 8) : body.readUInt32BE(at + 4);
+      // No context that we know has flags beyond 32 bits.
+      const flags = body.readUInt32BE(at + runBytes - 4);
       if (length === 0 || length > Number.MAX_SAFE_INTEGER) throw unexpected(`an extent of ${length} bytes`);
+      if (isOne && (covered > 0 || length > request.length)) throw unexpected('more than the one extent asked for');
+      // Only the last one may reach beyond the range; what servers send after it is of no use.
+      if (covered >= request.length) break;
       runs.push(length, flags);
+      covered += length;
     }
-    for (const [index, wanted] of request.contexts.entries()) if (wanted === name) request.extents[index] = { runs };
+    for (const [index, wanted] of request.contexts.entries()) {
+      if (wanted !== name) continue;
+      if (request.extents[index] !== undefined) throw unexpected(`block status of ${name} twice`);
+      request.extents[index] = { runs };
+    }
   }
 
   #error(reader: ReplyReader, body: Buffer): void {
