@@ -173,9 +173,11 @@ export class Tracker {
     return this.#marks.take(volume, offset, length);
   }
 
-  /** The copy got a record. `ticket`: the highest given when upstream was read. */
+  /** The copy got a record, or rests on what the hub holds at `number`. `ticket`: the highest given when upstream was read. */
   numbered(id: number, number: number, ticket: number): void {
     this.#marks.numbered(id, number, ticket);
+    // What rests on a number that is durable already waits for a flush alone, and no acknowledgement will remind of it.
+    if (number <= this.#marks.durableNumber) this.#scheduleTidy();
   }
 
   /** The copy came to nothing: its blocks are dirty again. */

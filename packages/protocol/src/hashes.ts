@@ -33,7 +33,7 @@ const bytesUpTo = (most: number) =>
       (value) => value instanceof Uint8Array && value.length <= most,
       `must be bytes, at most ${most}`,
     )
-    .transform((value) => Buffer.from(value));
+    .transform((value): Buffer => Buffer.from(value));
 
 /** Agent to hub: what does your content at this number hold there? Sent before any record above `number`. */
 export const hashRegionSchema = z.object({
