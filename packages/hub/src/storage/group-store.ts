@@ -31,6 +31,7 @@ import {
   readDecisions,
   removeBranches,
 } from './group-lines.js';
+import { groupStateOf, type Progress } from './group-state.js';
 import { LineStore } from './line-store.js';
 import type {
   Branch,
@@ -43,7 +44,6 @@ import type {
   StallReason,
   View,
   ViewOptions,
-  VolumeState,
 } from './store-types.js';
 import { TestBranch } from './views/branch.js';
 import { PointContent } from './views/point-content.js';
@@ -55,15 +55,6 @@ const QUEUE_BYTES = 16 * 1024 * 1024;
 const BRANCH_QUEUE_BYTES = 4 * 1024 * 1024;
 
 export type StorePlatform = Pick<Platform, 'clock' | 'randomness' | 'files'>;
-
-interface Progress {
-  lastNumber: number;
-  receivedNumber: number;
-  durableNumber: number;
-  consistentNumber: number | null;
-  stalled: StallReason | null;
-  congested: boolean;
-}
 
 /** Opens, and recovers, one group's storage; makes it when it is missing. */
 export async function openGroupStore(platform: StorePlatform, options: GroupStoreOptions): Promise<GroupStore> {
@@ -136,33 +127,16 @@ class OpenGroupStore implements GroupStore {
   }
 
   get state(): GroupState {
-    const main = this.#main;
-    const { progress } = this;
-    const applyFault = main?.applier.fault ?? null;
-    return {
+    return groupStateOf({
       group: this.#options.group,
-      line: main?.line ?? null,
       owner: this.#owner,
-      volumes: main === null ? [] : volumeStates(main),
-      lastNumber: main?.appended.number ?? 0,
-      lastChecksum: main?.appended.checksum ?? 0,
-      receivedNumber: progress.receivedNumber,
-      durableNumber: progress.durableNumber,
-      consistentNumber: progress.consistentNumber,
-      consistentTimeUs: main?.timeline.state.consistentTimeUs ?? 0,
-      spanOpen: main?.appended.spanOpen ?? false,
-      appliedNumber: main?.applier.appliedNumber ?? 0,
-      journalBytes: main?.segments.bytes ?? 0,
-      indexBytes: main?.timeline.memory.bytes ?? 0,
-      queuedBytes: main?.writer.queuedBytes ?? 0,
-      congested: progress.congested,
-      stalled: progress.stalled,
-      corrupted: main?.damage ?? (progress.consistentNumber === null ? this.setAsideWhy : null),
+      main: this.#main,
+      progress: this.progress,
+      setAsideWhy: this.setAsideWhy,
       lastRecordUnixMs: this.#lastRecordUnixMs,
       openViews: this.#views.size,
       branches: [...this.#branches.keys()],
-      ...(applyFault === null ? {} : { applyFailed: applyFault.message }),
-    };
+    });
   }
 
   toHubGroup(): HubGroup | null {
@@ -182,6 +156,7 @@ class OpenGroupStore implements GroupStore {
       line: main.line,
       lastNumber: appended.number,
       lastChecksum: appended.checksum,
+      lastTimeUs: appended.timeUs,
       spanOpen: appended.spanOpen,
       consistentNumber: main.timeline.state.consistentNumber,
       failedOver: false,
@@ -433,17 +408,4 @@ class OpenGroupStore implements GroupStore {
     if (fault.code === 'journal-failed') this.#stall('journal-failed');
     this.listener?.failed(fault);
   }
-}
-
-function volumeStates(main: LineStore): VolumeState[] {
-  const unreadable = new Map<number, number>();
-  for (const volume of main.timeline.volumes) {
-    if (volume.unreadable.count > 0) unreadable.set(volume.added, volume.unreadable.coveredBytes());
-  }
-  return main.appended.volumes().map(({ index, name, sizeBytes, added }) => ({
-    index,
-    name,
-    sizeBytes,
-    unreadableBytes: unreadable.get(added) ?? 0,
-  }));
 }

@@ -1,23 +1,14 @@
 /**
- * The main line of a group on its disk: journal, layers, base images and applier put together, and how a restart finds
- * them again.
+ * The main line of a group on its disk: journal, layers, base images and applier put together. How a restart finds
+ * them again is in line-opening.ts.
  *
  * Always holds:
  *  - two states of the line: `appended`, which records are judged by, and the timeline's, of what is durable;
  *  - what the timeline holds was synced first; what the base images hold was in the timeline first.
  * Must not know: owners, other lines, views, branches.
  */
+import { asError, type Fault, type Logger, type Platform, ProtocolFault, StorageFault } from '@rephub/platform';
 import {
-  asError,
-  CorruptionFault,
-  type Fault,
-  type Logger,
-  type Platform,
-  ProtocolFault,
-  StorageFault,
-} from '@rephub/platform';
-import {
-  decodeBody,
   encodeBody,
   frameBytes,
   type FrameHeader,
@@ -25,35 +16,25 @@ import {
   type HashRegion,
   HEADER_BYTES,
   type Line,
-  payloadOf,
   type RegionHashes,
-  volumeAddedSchema,
 } from '@rephub/protocol';
-import { z } from 'zod';
 import { Applier } from './applier/applier.js';
 import type { RetentionLimits } from './applier/retention.js';
-import { type Applied, AppliedFile } from './base/applied-file.js';
-import { BaseSet, type UnreadableRanges } from './base/base-set.js';
+import type { AppliedFile } from './base/applied-file.js';
+import type { BaseSet } from './base/base-set.js';
 import { NumberWaits } from './compare/number-waits.js';
 import { RegionHasher } from './compare/region-hasher.js';
-import { IndexMemory } from './index/extent-index.js';
 import { JournalReader } from './journal/journal-reader.js';
-import { recoverJournal, type RecoveredJournal } from './journal/journal-recovery.js';
 import { JournalWriter } from './journal/journal-writer.js';
-import { segmentBase, type SegmentSet } from './journal/segments.js';
+import type { SegmentSet } from './journal/segments.js';
 import { PendingRecord, PendingRecords } from './layers/pending-records.js';
-import { Timeline } from './layers/timeline.js';
-import { LineState, lineStart } from './line-state.js';
-import { SlotFile } from './slot-file.js';
+import type { Timeline } from './layers/timeline.js';
+import { type LineFiles, openLineFiles, volumeName } from './line-opening.js';
+import { LineState } from './line-state.js';
+import type { SlotFile } from './slot-file.js';
 
-const HINT_SLOT_BYTES = 4096;
 /** How often the last durable number is written down; it only has to be a lower bound. */
 const HINT_EVERY_MS = 1000;
-/** Segments are used again only where the journal may hold several times what is kept for that. */
-const RECYCLE_FROM_SEGMENTS = 8;
-
-const hintSchema = z.object({ version: z.literal(1), line: z.string(), number: z.number().int().min(0) });
-
 export interface LineStoreEvents {
   readonly progressed: () => void;
   readonly congested: (now: boolean) => void;
@@ -74,16 +55,6 @@ export interface LineStoreOptions {
   readonly queueBytes: number;
   readonly log: Logger;
   readonly events: LineStoreEvents;
-}
-
-/** What was found on the disk, before anything runs. */
-interface Found {
-  readonly appliedFile: AppliedFile;
-  readonly applied: Applied;
-  readonly hint: SlotFile;
-  readonly base: BaseSet;
-  readonly timeline: Timeline;
-  readonly journal: RecoveredJournal;
 }
 
 export class LineStore {
@@ -107,7 +78,7 @@ export class LineStore {
   #hintAtMs = 0;
   #hinting: Promise<void> | null = null;
 
-  private constructor(options: LineStoreOptions, found: Found) {
+  private constructor(options: LineStoreOptions, found: LineFiles) {
     const { platform, events, line } = options;
     const { timeline, journal } = found;
     this.#options = options;
@@ -181,27 +152,7 @@ export class LineStore {
 
   /** Opens the line and recovers it; makes it when it is new. Throws a CorruptionFault when the base images cannot be believed. */
   static async open(options: LineStoreOptions): Promise<LineStore> {
-    const { files } = options.platform;
-    await files.makeDirectory(options.directory);
-    const { file: appliedFile, applied } = await openApplied(options);
-    const { file: hint, number: hinted } = await openHint(options);
-    const base = new BaseSet(files, options.baseDirectory);
-    let segments: SegmentSet | null = null;
-    try {
-      const knownDurable = Math.max(applied.point.number, hinted);
-      const unreadable = await readUnreadable(base);
-      const timeline = new Timeline(options.line, applied.point, applied.position, new IndexMemory(), unreadable);
-      const journal = await readJournal(options, timeline, applied.position, knownDurable);
-      ({ segments } = journal);
-      await openImages(base, applied, timeline);
-      return new LineStore(options, { appliedFile, applied, hint, base, timeline, journal });
-    } catch (error) {
-      await segments?.close();
-      await base.close();
-      await hint.close();
-      await appliedFile.close();
-      throw error;
-    }
+    return new LineStore(options, await openLineFiles(options));
   }
 
   get damage(): string | null {
@@ -307,134 +258,6 @@ export class LineStore {
     } catch (error) {
       // Only a lower bound is lost; what counts is in the journal.
       this.#options.log.warn('durable-hint-failed', { line: this.line.id, message: asError(error).message });
-    }
-  }
-}
-
-function volumeName(header: FrameHeader, raw: readonly Buffer[]): string {
-  return decodeBody(volumeAddedSchema, Buffer.concat(payloadOf(header, raw)), `record ${header.number}`).name;
-}
-
-function hintedNumber(body: Buffer | null, line: Line): number {
-  if (body === null) return 0;
-  try {
-    const hint = decodeBody(hintSchema, body, 'durable');
-    return hint.line === line.id ? hint.number : 0;
-  } catch {
-    return 0;
-  }
-}
-
-/** A new line gets its `applied`; an old one whose `applied` is gone is not to be believed. */
-async function openApplied(options: LineStoreOptions): Promise<{ file: AppliedFile; applied: Applied }> {
-  const { baseDirectory, directory, line } = options;
-  const { files } = options.platform;
-  await files.makeDirectory(baseDirectory);
-  const opened = await AppliedFile.open(files, baseDirectory);
-  if (opened === null) {
-    const hasSegments = (await files.list(directory)).some((name) => segmentBase(name) !== null);
-    const hasImages = (await files.list(baseDirectory)).some((name) => name.endsWith('.raw'));
-    if (hasSegments || hasImages) {
-      throw new CorruptionFault(
-        'applied-missing',
-        `${baseDirectory}/applied is missing: what the base images hold is unknown`,
-      );
-    }
-    const applied: Applied = { version: 1, line, position: 0, point: lineStart(line) };
-    return { file: await AppliedFile.make(files, baseDirectory, applied), applied };
-  }
-  const { file, applied } = opened;
-  if (applied.line.id === line.id) return { file, applied };
-  await file.close();
-  throw new CorruptionFault(
-    'applied-foreign',
-    `${baseDirectory}/applied is of line ${applied.line.id}, expected ${line.id}`,
-  );
-}
-
-async function openHint(options: LineStoreOptions): Promise<{ file: SlotFile; number: number }> {
-  const { directory, line, platform } = options;
-  const path = `${directory}/durable`;
-  const found = await SlotFile.open(platform.files, path, HINT_SLOT_BYTES);
-  if (found !== null) return { file: found.file, number: hintedNumber(found.body, line) };
-  const body = encodeBody({ version: 1, line: line.id, number: 0 });
-  return { file: await SlotFile.make(platform.files, path, HINT_SLOT_BYTES, body), number: 0 };
-}
-
-async function readUnreadable(base: BaseSet): Promise<UnreadableRanges> {
-  try {
-    return await base.readUnreadable();
-  } catch (error) {
-    if (error instanceof StorageFault) throw error;
-    throw new CorruptionFault('unreadable-damaged', `${base.directory}/unreadable is damaged`, { cause: error });
-  }
-}
-
-async function readJournal(
-  options: LineStoreOptions,
-  timeline: Timeline,
-  from: number,
-  knownDurable: number,
-): Promise<RecoveredJournal> {
-  const { line, group, directory, log } = options;
-  const record = new PendingRecord();
-  const journal = await recoverJournal({
-    files: options.platform.files,
-    log,
-    directory,
-    group,
-    line,
-    from,
-    knownDurable,
-    recycles: options.limits.journalMaxBytes >= RECYCLE_FROM_SEGMENTS * options.segmentBytes,
-    sink: {
-      frame(header, raw, position) {
-        timeline.state.check(header);
-        const name = header.type === FrameType.VolumeAdded ? volumeName(header, raw) : null;
-        if (name !== null) timeline.state.checkName(header.number, name);
-        record.type = header.type;
-        record.volume = header.volume;
-        record.offset = header.offset;
-        record.length = header.length;
-        record.number = header.number;
-        record.headerChecksum = header.headerChecksum;
-        record.agentTimeUs = header.agentTimeUs;
-        record.payloadPosition = position + HEADER_BYTES;
-        record.endPosition = position + frameBytes(header);
-        timeline.take(record, name);
-      },
-      afterDamage(damage) {
-        timeline.markDamage(damage);
-      },
-      number: () => timeline.state.number,
-    },
-  });
-  if (journal.cutBytes > 0)
-    log.info('journal-tail-cut', { line: line.id, bytes: journal.cutBytes, number: timeline.state.number });
-  if (journal.damage !== null) {
-    log.error('journal-damaged', { line: line.id, number: timeline.state.number, message: journal.damage });
-    timeline.markDamage(journal.damage);
-  }
-  return journal;
-}
-
-/** Opens the images that `applied` speaks of; each has the size of then, or one that a later record gave it. */
-async function openImages(base: BaseSet, applied: Applied, timeline: Timeline): Promise<void> {
-  const sizes = new Map<number, number[]>(applied.point.volumes.map(({ added, sizeBytes }) => [added, [sizeBytes]]));
-  const gone = new Set<number>();
-  for (const layer of timeline.layers) {
-    for (const { kind, volume, sizeBytes } of layer.changes) {
-      if (kind === 'resized') sizes.get(volume.added)?.push(sizeBytes);
-      else if (kind === 'removed') gone.add(volume.added);
-    }
-  }
-  for (const { added, name } of applied.point.volumes) {
-    try {
-      await base.open(added, name, sizes.get(added) ?? []);
-    } catch (error) {
-      // Put aside by a fold that did not get to say so.
-      if (error instanceof CorruptionFault && error.code === 'base-missing' && gone.has(added)) continue;
-      throw error;
     }
   }
 }

@@ -1,0 +1,198 @@
+/**
+ * How a start finds a line again: its `applied`, the lower bound of what was durable, its journal, its base images.
+ *
+ * Always holds: everything is read and checked before anything runs; what cannot be believed is a CorruptionFault.
+ */
+import { CorruptionFault, StorageFault } from '@rephub/platform';
+import {
+  decodeBody,
+  encodeBody,
+  frameBytes,
+  type FrameHeader,
+  FrameType,
+  HEADER_BYTES,
+  type Line,
+  payloadOf,
+  volumeAddedSchema,
+} from '@rephub/protocol';
+import { z } from 'zod';
+import { type Applied, AppliedFile } from './base/applied-file.js';
+import { BaseSet, type UnreadableRanges } from './base/base-set.js';
+import { IndexMemory } from './index/extent-index.js';
+import { recoverJournal, type RecoveredJournal } from './journal/journal-recovery.js';
+import { segmentBase, type SegmentSet } from './journal/segments.js';
+import { PendingRecord } from './layers/pending-records.js';
+import { Timeline } from './layers/timeline.js';
+import { lineStart } from './line-state.js';
+import type { LineStoreOptions } from './line-store.js';
+import { SlotFile } from './slot-file.js';
+
+const HINT_SLOT_BYTES = 4096;
+/** Segments are used again only where the journal may hold several times what is kept for that. */
+const RECYCLE_FROM_SEGMENTS = 8;
+
+const hintSchema = z.object({ version: z.literal(1), line: z.string(), number: z.number().int().min(0) });
+
+/** What was found on the disk, before anything runs. */
+export interface LineFiles {
+  readonly appliedFile: AppliedFile;
+  readonly applied: Applied;
+  readonly hint: SlotFile;
+  readonly base: BaseSet;
+  readonly timeline: Timeline;
+  readonly journal: RecoveredJournal;
+}
+
+/** Opens the line's files and recovers it; makes them when it is new. Throws a CorruptionFault when the base images cannot be believed. */
+export async function openLineFiles(options: LineStoreOptions): Promise<LineFiles> {
+  const { files } = options.platform;
+  await files.makeDirectory(options.directory);
+  const { file: appliedFile, applied } = await openApplied(options);
+  const { file: hint, number: hinted } = await openHint(options);
+  const base = new BaseSet(files, options.baseDirectory);
+  let segments: SegmentSet | null = null;
+  try {
+    const knownDurable = Math.max(applied.point.number, hinted);
+    const unreadable = await readUnreadable(base);
+    const timeline = new Timeline(options.line, applied.point, applied.position, new IndexMemory(), unreadable);
+    const journal = await readJournal(options, timeline, applied.position, knownDurable);
+    ({ segments } = journal);
+    await openImages(base, applied, timeline);
+    return { appliedFile, applied, hint, base, timeline, journal };
+  } catch (error) {
+    await segments?.close();
+    await base.close();
+    await hint.close();
+    await appliedFile.close();
+    throw error;
+  }
+}
+
+/** The name that a VolumeAdded record brings. */
+export function volumeName(header: FrameHeader, raw: readonly Buffer[]): string {
+  return decodeBody(volumeAddedSchema, Buffer.concat(payloadOf(header, raw)), `record ${header.number}`).name;
+}
+
+function hintedNumber(body: Buffer | null, line: Line): number {
+  if (body === null) return 0;
+  try {
+    const hint = decodeBody(hintSchema, body, 'durable');
+    return hint.line === line.id ? hint.number : 0;
+  } catch {
+    return 0;
+  }
+}
+
+/** A new line gets its `applied`; an old one whose `applied` is gone is not to be believed. */
+async function openApplied(options: LineStoreOptions): Promise<{ file: AppliedFile; applied: Applied }> {
+  const { baseDirectory, directory, line } = options;
+  const { files } = options.platform;
+  await files.makeDirectory(baseDirectory);
+  const opened = await AppliedFile.open(files, baseDirectory);
+  if (opened === null) {
+    const hasSegments = (await files.list(directory)).some((name) => segmentBase(name) !== null);
+    const hasImages = (await files.list(baseDirectory)).some((name) => name.endsWith('.raw'));
+    if (hasSegments || hasImages) {
+      throw new CorruptionFault(
+        'applied-missing',
+        `${baseDirectory}/applied is missing: what the base images hold is unknown`,
+      );
+    }
+    const applied: Applied = { version: 1, line, position: 0, point: lineStart(line) };
+    return { file: await AppliedFile.make(files, baseDirectory, applied), applied };
+  }
+  const { file, applied } = opened;
+  if (applied.line.id === line.id) return { file, applied };
+  await file.close();
+  throw new CorruptionFault(
+    'applied-foreign',
+    `${baseDirectory}/applied is of line ${applied.line.id}, expected ${line.id}`,
+  );
+}
+
+async function openHint(options: LineStoreOptions): Promise<{ file: SlotFile; number: number }> {
+  const { directory, line, platform } = options;
+  const path = `${directory}/durable`;
+  const found = await SlotFile.open(platform.files, path, HINT_SLOT_BYTES);
+  if (found !== null) return { file: found.file, number: hintedNumber(found.body, line) };
+  const body = encodeBody({ version: 1, line: line.id, number: 0 });
+  return { file: await SlotFile.make(platform.files, path, HINT_SLOT_BYTES, body), number: 0 };
+}
+
+async function readUnreadable(base: BaseSet): Promise<UnreadableRanges> {
+  try {
+    return await base.readUnreadable();
+  } catch (error) {
+    if (error instanceof StorageFault) throw error;
+    throw new CorruptionFault('unreadable-damaged', `${base.directory}/unreadable is damaged`, { cause: error });
+  }
+}
+
+async function readJournal(
+  options: LineStoreOptions,
+  timeline: Timeline,
+  from: number,
+  knownDurable: number,
+): Promise<RecoveredJournal> {
+  const { line, group, directory, log } = options;
+  const record = new PendingRecord();
+  const journal = await recoverJournal({
+    files: options.platform.files,
+    log,
+    directory,
+    group,
+    line,
+    from,
+    knownDurable,
+    recycles: options.limits.journalMaxBytes >= RECYCLE_FROM_SEGMENTS * options.segmentBytes,
+    sink: {
+      frame(header, raw, position) {
+        timeline.state.check(header);
+        const name = header.type === FrameType.VolumeAdded ? volumeName(header, raw) : null;
+        if (name !== null) timeline.state.checkName(header.number, name);
+        record.type = header.type;
+        record.volume = header.volume;
+        record.offset = header.offset;
+        record.length = header.length;
+        record.number = header.number;
+        record.headerChecksum = header.headerChecksum;
+        record.agentTimeUs = header.agentTimeUs;
+        record.payloadPosition = position + HEADER_BYTES;
+        record.endPosition = position + frameBytes(header);
+        timeline.take(record, name);
+      },
+      afterDamage(damage) {
+        timeline.markDamage(damage);
+      },
+      number: () => timeline.state.number,
+    },
+  });
+  if (journal.cutBytes > 0)
+    log.info('journal-tail-cut', { line: line.id, bytes: journal.cutBytes, number: timeline.state.number });
+  if (journal.damage !== null) {
+    log.error('journal-damaged', { line: line.id, number: timeline.state.number, message: journal.damage });
+    timeline.markDamage(journal.damage);
+  }
+  return journal;
+}
+
+/** Opens the images that `applied` speaks of; each has the size of then, or one that a later record gave it. */
+async function openImages(base: BaseSet, applied: Applied, timeline: Timeline): Promise<void> {
+  const sizes = new Map<number, number[]>(applied.point.volumes.map(({ added, sizeBytes }) => [added, [sizeBytes]]));
+  const gone = new Set<number>();
+  for (const layer of timeline.layers) {
+    for (const { kind, volume, sizeBytes } of layer.changes) {
+      if (kind === 'resized') sizes.get(volume.added)?.push(sizeBytes);
+      else if (kind === 'removed') gone.add(volume.added);
+    }
+  }
+  for (const { added, name } of applied.point.volumes) {
+    try {
+      await base.open(added, name, sizes.get(added) ?? []);
+    } catch (error) {
+      // Put aside by a fold that did not get to say so.
+      if (error instanceof CorruptionFault && error.code === 'base-missing' && gone.has(added)) continue;
+      throw error;
+    }
+  }
+}
