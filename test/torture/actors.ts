@@ -49,18 +49,23 @@ export interface ActorOptions {
   readonly begin: () => Promise<Child>;
   /** Exit codes after SIGTERM that are in order. */
   readonly stopsWith: () => readonly number[];
-  /** Its log is ours: JSON lines. */
-  readonly judgesLog: boolean;
+  /** One of our own: an end that nobody asked for is a violation, and its log of JSON lines is judged. Others are started again. */
+  readonly ours: boolean;
+  /** Told when one of the others' has crashed, and when it is back. */
+  readonly crashed?: (isAway: boolean) => void;
   readonly violated: Violated;
 }
 
 export class Actor {
   readonly name: string;
+  /** Ends that nobody asked for, of a process that is not ours. */
+  crashes = 0;
   readonly #options: ActorOptions;
   #child: Child | null = null;
   readonly #children: Child[] = [];
   /** Children whose end was asked for. */
   readonly #condemned = new Set<Child>();
+  #reviving: Promise<void> = Promise.resolve();
 
   constructor(options: ActorOptions) {
     this.name = options.name;
@@ -87,20 +92,47 @@ export class Actor {
     this.#children.push(child);
     child.exited.then(
       (exit) => {
-        if (!this.#condemned.has(child)) this.#options.violated(`${this.name} ended by itself with ${how(exit)}`);
+        if (!this.#condemned.has(child)) this.#endedByItself(exit);
       },
       () => undefined,
     );
   }
 
+  #endedByItself(exit: Exit): void {
+    if (this.#options.ours) {
+      this.#options.violated(`${this.name} ended by itself with ${how(exit)}`);
+      return;
+    }
+    this.crashes += 1;
+    this.#options.crashed?.(true);
+    this.#reviving = this.start()
+      .catch((error: unknown) => {
+        this.#options.violated(`${this.name} does not start again: ${String(error)}`);
+      })
+      .finally(() => this.#options.crashed?.(false));
+  }
+
+  /** SIGSTOP. */
+  async pause(): Promise<void> {
+    await this.#reviving;
+    this.child.pause();
+  }
+
+  /** SIGCONT. */
+  resume(): void {
+    this.child.resume();
+  }
+
   /** SIGKILL. */
   async kill(): Promise<void> {
+    await this.#reviving;
     this.#condemned.add(this.child);
     await this.child.killHard();
   }
 
   /** SIGTERM; anything but an orderly end within the time is a violation. */
   async stop(): Promise<void> {
+    await this.#reviving;
     const { child } = this;
     this.#condemned.add(child);
     const exit = await child.stop();
@@ -111,13 +143,13 @@ export class Actor {
 
   /** The events in its log; none where the log is not ours. */
   events(): readonly LogLine[] {
-    if (!this.#options.judgesLog) return [];
+    if (!this.#options.ours) return [];
     return this.#children.flatMap((child) => child.output.split('\n').flatMap((text) => parseLine(text)));
   }
 
   /** Tells what its log says that it must not. Once, at the end. */
   judgeLog(): void {
-    for (const child of this.#options.judgesLog ? this.#children : []) {
+    for (const child of this.#options.ours ? this.#children : []) {
       if (TRACE.test(child.output)) this.#options.violated(`${this.name} left a stack trace (process ${child.pid})`);
     }
     for (const line of this.events()) {

@@ -229,12 +229,12 @@ export class Blows {
   async #away(upstream: Actor | undefined, how: Treatment, hold: () => Promise<void>): Promise<void> {
     const { stage } = this.#options;
     if (upstream === undefined) throw new Error('there is no upstream process');
-    stage.upstreamsLost += 1;
-    stage.upstreamsAway += 1;
+    stage.away.lost += 1;
+    stage.away.now += 1;
     try {
       await how([upstream], hold);
     } finally {
-      stage.upstreamsAway -= 1;
+      stage.away.now -= 1;
     }
   }
 }
@@ -248,11 +248,11 @@ const killed: Treatment = async (actors, hold) => {
 };
 
 const stopped: Treatment = async (actors, hold) => {
-  for (const { child } of actors) child.pause();
+  for (const actor of actors) await actor.pause();
   try {
     await hold();
   } finally {
-    for (const { child } of actors) child.resume();
+    for (const actor of actors) actor.resume();
   }
 };
 

@@ -32,7 +32,7 @@ function shown(report: Report): string {
     ...report.memory.map(
       ({ name, peakBytes, boundBytes }) => `memory of ${name}: ${formatSize(peakBytes)} of ${formatSize(boundBytes)}`,
     ),
-    `came to rest in ${formatDuration(report.settledMs)}`,
+    `came to rest in ${formatDuration(report.settledMs)}; upstream crashed by itself ${report.upstreamCrashes} times`,
     `violations: ${report.violations.length}`,
     ...report.violations.map((violation) => `  ${violation}`),
   ];

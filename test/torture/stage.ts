@@ -26,6 +26,14 @@ const MiB = 1 << 20;
 export const JUDGED_BYTES = 32 * MiB;
 export const OTHER_BYTES = 48 * MiB;
 
+/** Upstream servers that are away. */
+export interface Away {
+  /** So far, killed, stopped or crashed: each may make the guest's next flush fail. */
+  lost: number;
+  /** Down or standing still now. */
+  now: number;
+}
+
 export interface Stage {
   readonly hub: HubPlace;
   readonly agent: AgentPlace;
@@ -36,10 +44,7 @@ export interface Stage {
   readonly upstreamActors: readonly Actor[];
   /** The disks themselves: what the replica is compared with. */
   readonly files: { readonly judged: string; readonly other: string };
-  /** Upstream servers that were killed or stopped so far: acknowledged writes may make the guest's next flush fail. */
-  upstreamsLost: number;
-  /** An upstream is down, or standing still, now. */
-  upstreamsAway: number;
+  readonly away: Away;
 }
 
 export interface StageOptions {
@@ -52,6 +57,7 @@ export interface StageOptions {
 export async function setStage(scope: Scope, options: StageOptions): Promise<Stage> {
   const { violated } = options;
   const files = { judged: await sparseFile(scope, JUDGED_BYTES), other: await filledDisk(scope, OTHER_BYTES) };
+  const away: Away = { lost: 0, now: 0 };
   const upstreamActors: Actor[] = [];
   const uris: string[] = [];
   for (const [name, file] of Object.entries(files)) {
@@ -69,7 +75,11 @@ export async function setStage(scope: Scope, options: StageOptions): Promise<Sta
         return peer.child;
       },
       stopsWith: () => [0],
-      judgesLog: false,
+      ours: false,
+      crashed: (isAway) => {
+        if (isAway) away.lost += 1;
+        away.now += isAway ? 1 : -1;
+      },
       violated,
     });
     await actor.start();
@@ -87,7 +97,7 @@ export async function setStage(scope: Scope, options: StageOptions): Promise<Sta
       return hub.child;
     },
     stopsWith: () => [0],
-    judgesLog: true,
+    ours: true,
     violated,
   });
   await hubActor.start();
@@ -108,16 +118,15 @@ export async function setStage(scope: Scope, options: StageOptions): Promise<Sta
     hubActor,
     agentActor: new Actor({
       name: 'agent',
-      begin: async () => await beginAgent(agent, stage),
+      begin: async () => await beginAgent(agent, away),
       // With an upstream away the last flush cannot be done: the contract's exit 1.
-      stopsWith: () => (stage.upstreamsAway > 0 ? [0, 1] : [0]),
-      judgesLog: true,
+      stopsWith: () => (away.now > 0 ? [0, 1] : [0]),
+      ours: true,
       violated,
     }),
     upstreamActors,
     files,
-    upstreamsLost: 0,
-    upstreamsAway: 0,
+    away,
   };
   await stage.agentActor.start();
   await agent.waitUntilProtected();
@@ -125,16 +134,15 @@ export async function setStage(scope: Scope, options: StageOptions): Promise<Sta
 }
 
 /** An agent needs its upstream at the start: while one is away, it is tried again. */
-async function beginAgent(agent: AgentPlace, stage: Stage): Promise<AgentPlace['child']> {
+async function beginAgent(agent: AgentPlace, away: Away): Promise<AgentPlace['child']> {
   for (;;) {
-    const lost = stage.upstreamsLost;
-    const away = stage.upstreamsAway > 0;
+    const { lost, now } = away;
     try {
       await agent.start();
       await agent.child.waitForOutput(/"event":"ready"/);
       return agent.child;
     } catch (error) {
-      if (!away && stage.upstreamsAway === 0 && stage.upstreamsLost === lost) throw error;
+      if (now === 0 && away.now === 0 && away.lost === lost) throw error;
       await agent.child.stop();
     }
   }

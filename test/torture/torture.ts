@@ -42,6 +42,8 @@ export interface Report {
   readonly linkBytes: number;
   readonly memory: readonly Memory[];
   readonly settledMs: number;
+  /** Of upstream servers, which are not ours. */
+  readonly upstreamCrashes: number;
   readonly violations: readonly string[];
 }
 
@@ -84,8 +86,8 @@ export async function torture(scope: Scope, options: TortureOptions): Promise<Ou
     requestsPerSecond: 400,
     violated,
     mayFlushFail: () => {
-      const may = stage.upstreamsLost > forgiven;
-      forgiven = stage.upstreamsLost;
+      const may = stage.away.lost > forgiven;
+      forgiven = stage.away.lost;
       return may;
     },
   });
@@ -135,6 +137,7 @@ export async function torture(scope: Scope, options: TortureOptions): Promise<Ou
     linkBytes: stage.proxy.passedBytes.up,
     memory: peaks,
     settledMs: Math.round(settledMs),
+    upstreamCrashes: stage.upstreamActors.reduce((sum, { crashes }) => sum + crashes, 0),
     violations,
   };
   return { report, logs };
