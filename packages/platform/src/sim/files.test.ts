@@ -335,6 +335,14 @@ describe('SimFiles when the disk goes wrong', () => {
     expect([...found.keys()].sort()).toEqual(['garbled', 'kept', 'lost', 'torn']);
   });
 
+  it('may treat each path in its own way', async () => {
+    const disk = new SimFiles();
+    await disk.makeDirectory('/d');
+    for (const path of ['/a', '/d/b']) await (await disk.open(path, 'create')).write([text('new')], 0);
+    const after = disk.crash({ seed: 1, fate: (path) => (path.startsWith('/d') ? 'keep' : 'lose') });
+    expect([await after.list('/'), await contentOf(after, '/d/b')]).toEqual([['d'], 'new']);
+  });
+
   it('after a failed sync gives readers the old bytes once the cache is evicted', async () => {
     const disk = new SimFiles();
     await synced(disk, '/a', 'old..');

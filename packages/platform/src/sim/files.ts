@@ -40,8 +40,12 @@ export interface SimFilesOptions {
 export interface CrashOptions {
   /** Decides every fate; print it when a test fails. */
   readonly seed: number;
-  /** What becomes of what was not synced; `mixed` when left out. */
-  readonly fate?: CrashFate;
+  /** What becomes of what was not synced, of each path where it is a function; `mixed` when left out. */
+  readonly fate?: CrashFate | ((path: string) => CrashFate);
+}
+
+function treeAfter(tree: Tree, { seed, fate = 'mixed' }: CrashOptions): Tree {
+  return tree.afterCrash(typeof fate === 'function' ? fate : () => fate, new SeededRandomness(seed));
 }
 
 const UNLIMITED_BYTES = 2 ** 40;
@@ -90,7 +94,7 @@ export class SimFiles implements FileSystem {
   crash(options: CrashOptions): SimFiles {
     this.#crashed = true;
     this.#gate.open();
-    const tree = this.#tree.afterCrash(options.fate ?? 'mixed', new SeededRandomness(options.seed));
+    const tree = treeAfter(this.#tree, options);
     const after = new SimFiles(this.#options, tree);
     after.#capacityBytes = this.#capacityBytes;
     return after;
@@ -98,8 +102,17 @@ export class SimFiles implements FileSystem {
 
   /** What a crash now would leave, on a disk of its own that takes no time; this one goes on. */
   imagineCrash(options: CrashOptions): SimFiles {
-    const tree = this.#tree.afterCrash(options.fate ?? 'mixed', new SeededRandomness(options.seed));
+    const tree = treeAfter(this.#tree, options);
     return new SimFiles({}, tree);
+  }
+
+  /** Where a file has data, as programs see it, without an operation of the disk. */
+  *dataOf(path: string): Iterable<{ readonly position: number; readonly lengthBytes: number }> {
+    const node = this.#tree.find(path);
+    if (node?.kind !== 'file') return;
+    for (let run = node.seen.nextData(0); run !== null; run = node.seen.nextData(run.position + run.lengthBytes)) {
+      yield run;
+    }
   }
 
   /** Reads what programs see of a file, without an operation of the disk; how many bytes there were, 0 without the file. */

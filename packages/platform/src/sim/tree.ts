@@ -181,8 +181,9 @@ export class Tree {
     return this.#usedBytes;
   }
 
-  /** The disk as it is found after a power cut. */
-  afterCrash(crashFate: CrashFate, randomness: SeededRandomness): Tree {
+  /** The disk as it is found after a power cut; `fateOf` is asked for each path, its directories' included. */
+  afterCrash(fateOf: (path: string) => CrashFate, randomness: SeededRandomness): Tree {
+    const paths = pathsBelow(this.root);
     const names = new Map<DirectoryNode, Map<string, Node>>();
     const namesOf = (directory: DirectoryNode): Map<string, Node> => {
       let map = names.get(directory);
@@ -190,7 +191,9 @@ export class Tree {
       return map;
     };
     for (const sets of this.#unsynced) {
-      if (!nameSurvives(crashFate, randomness)) continue;
+      const [first] = sets;
+      if (first === undefined) continue;
+      if (!nameSurvives(fateOf(`${paths.get(first.directory) ?? ''}/${first.name}`), randomness)) continue;
       for (const set of sets) place(namesOf(set.directory), set);
     }
 
@@ -199,7 +202,8 @@ export class Tree {
     const rebuilt = new Map<Node, Node>();
     const rebuildFile = (node: FileNode): FileNode => {
       const content = node.stored.clone();
-      for (const { change } of node.unsynced) survive(content, change, crashFate, randomness);
+      const fate = fateOf(paths.get(node) ?? '/');
+      for (const { change } of node.unsynced) survive(content, change, fate, randomness);
       const file = new FileNode(node.number, content);
       file.changedUnixMs = node.changedUnixMs;
       return file;
@@ -237,6 +241,22 @@ export class Tree {
     change();
     if (file.links > 0) this.#usedBytes += file.seen.allocatedBytes - before;
   }
+}
+
+/** Where each node is seen, or, when it is not seen any more, stored. */
+function pathsBelow(root: DirectoryNode): Map<Node, string> {
+  const paths = new Map<Node, string>([[root, '']]);
+  const walk = (directory: DirectoryNode, path: string): void => {
+    for (const names of [directory.seen, directory.stored]) {
+      for (const [name, node] of names) {
+        if (paths.has(node)) continue;
+        paths.set(node, `${path}/${name}`);
+        if (node.kind === 'directory') walk(node, `${path}/${name}`);
+      }
+    }
+  };
+  walk(root, '');
+  return paths;
 }
 
 function* filesBelow(node: Node): Iterable<FileNode> {
