@@ -14,7 +14,7 @@ import { parseArgs } from 'node:util';
 import { load } from '../test/kit/load.js';
 import { Scope } from '../test/kit/scope.js';
 import { describeMachine, type Memory, quiet } from './machine.js';
-import { PROFILES, type Profile } from './profiles.js';
+import { onlyReads, PROFILES, type Profile } from './profiles.js';
 import { comparison, figureOf, memoryTable, proofs, type Results, type Run } from './results.js';
 import { startSubjects, type Subject } from './subjects.js';
 
@@ -33,7 +33,7 @@ async function measure(
   await quiet(busy);
   await subject.replication?.before();
   const figures = await load(subject.uri, { ...profile, sizeBytes: SIZE_BYTES, seconds, seed: round });
-  const proof = profile.pattern === 'randread' ? null : ((await subject.replication?.after()) ?? null);
+  const proof = onlyReads(profile) ? null : ((await subject.replication?.after()) ?? null);
   const iops = figures.readIops + figures.writeIops;
   const figure = profile.unit === 'IOPS' ? iops : (figures.readBytesPerSecond + figures.writeBytesPerSecond) / 2 ** 20;
   return { subject: subject.name, profile: profile.name, round, figure, p99Ms: figures.p99Ms, proof };
@@ -112,9 +112,7 @@ async function main(scope: Scope): Promise<number> {
   console.log(`\nmedians of ${rounds} rounds of ${seconds} s; ratio to ${REFERENCE}\n`);
   console.log(comparison(runs, profiles, REFERENCE));
   console.log(`\n${proofs(runs)}\n\n${memoryTable(memory)}\n\nwritten to ${file}`);
-  const wanted = subjects.some(({ name }) => name === OURS)
-    ? profiles.filter(({ pattern }) => pattern !== 'randread')
-    : [];
+  const wanted = subjects.some(({ name }) => name === OURS) ? profiles.filter((profile) => !onlyReads(profile)) : [];
   return wanted.every(({ name }) => !Number.isNaN(figureOf(runs, OURS, name))) ? 0 : 1;
 }
 

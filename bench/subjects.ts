@@ -72,50 +72,52 @@ const agentAlone: Starter = async (scope, sizeBytes) => {
   };
 };
 
-const agentAndHub: Starter = async (scope, sizeBytes) => {
-  const peer = await backend(scope, sizeBytes);
-  const hub = await HubPlace.prepare(scope);
-  await hub.start();
-  const agent = await AgentPlace.prepare(scope, {
-    volumes: [{ name: 'disk0', upstream: peer.uri }],
-    hubUrl: hub.url,
-    // Every write is to be streamed: a full window holds the guest back instead of leaving writes to a resync.
-    args: ['--on-congestion', 'block'],
-  });
-  await agent.start();
-  await agent.waitUntilProtected();
-  const pulledAhead = async (): Promise<number> => (await agent.status()).counters['pulledAheadBytes'] ?? Number.NaN;
-  let pulledBefore = 0;
-  return {
-    name: 'repagent and rephub',
-    uri: agent.uri(),
-    pids: [agent.child.pid, hub.child.pid, peer.child.pid],
-    memory: async () => ({ agent: await residentMemory(agent.child.pid), hub: await residentMemory(hub.child.pid) }),
-    replication: {
-      before: async () => {
-        await agent.waitUntilProtected(120_000);
-        pulledBefore = await pulledAhead();
-      },
-      after: async () => {
-        const ended = performance.now();
-        for (;;) {
-          const { state, lagBytes, dirtyBytes, seq, durableSeq } = await hubAndAgent(hub, agent);
-          const settledMs = Math.round(performance.now() - ended);
-          if (state === 'protected' && lagBytes === 0 && dirtyBytes === 0 && seq === durableSeq) {
-            return await proof(settledMs, (await pulledAhead()) - pulledBefore, peer.uri, hub.uri('vm1', 'disk0'));
+const replicated =
+  (name: string, args: readonly string[]): Starter =>
+  async (scope, sizeBytes) => {
+    const peer = await backend(scope, sizeBytes);
+    const hub = await HubPlace.prepare(scope);
+    await hub.start();
+    const agent = await AgentPlace.prepare(scope, {
+      volumes: [{ name: 'disk0', upstream: peer.uri }],
+      hubUrl: hub.url,
+      // Every write is to be streamed: a full window holds the guest back instead of leaving writes to a resync.
+      args: ['--on-congestion', 'block', ...args],
+    });
+    await agent.start();
+    await agent.waitUntilProtected();
+    const pulledAhead = async (): Promise<number> => (await agent.status()).counters['pulledAheadBytes'] ?? Number.NaN;
+    let pulledBefore = 0;
+    return {
+      name,
+      uri: agent.uri(),
+      pids: [agent.child.pid, hub.child.pid, peer.child.pid],
+      memory: async () => ({ agent: await residentMemory(agent.child.pid), hub: await residentMemory(hub.child.pid) }),
+      replication: {
+        before: async () => {
+          await agent.waitUntilProtected(120_000);
+          pulledBefore = await pulledAhead();
+        },
+        after: async () => {
+          const ended = performance.now();
+          for (;;) {
+            const { state, lagBytes, dirtyBytes, seq, durableSeq } = await hubAndAgent(hub, agent);
+            const settledMs = Math.round(performance.now() - ended);
+            if (state === 'protected' && lagBytes === 0 && dirtyBytes === 0 && seq === durableSeq) {
+              return await proof(settledMs, (await pulledAhead()) - pulledBefore, peer.uri, hub.uri('vm1', 'disk0'));
+            }
+            if (settledMs > 60_000)
+              return {
+                counts: false,
+                why: `not durable after a minute: ${state}, ${lagBytes ?? '?'} bytes behind`,
+                settledMs,
+              };
+            await delay(20);
           }
-          if (settledMs > 60_000)
-            return {
-              counts: false,
-              why: `not durable after a minute: ${state}, ${lagBytes ?? '?'} bytes behind`,
-              settledMs,
-            };
-          await delay(20);
-        }
+        },
       },
-    },
+    };
   };
-};
 
 /** The agent's own word, which is the later one: what it has not heard to be durable is not. */
 async function hubAndAgent(
@@ -168,10 +170,15 @@ export async function startSubjects(scope: Scope, sizeBytes: number): Promise<Ca
       return await qemuNbd(inner, await sparseFile(inner, size), { args: ['--cache=none', '--aio=threads'] });
     }),
   ];
+  const withHub = [
+    replicated('repagent and rephub', []),
+    replicated('repagent and rephub, semi-sync', ['--mode', 'semi-sync']),
+    replicated('repagent and rephub, sync', ['--mode', 'sync']),
+  ];
   const absent: string[] = [];
   if (await built(COMMANDS.repagent)) starters.push(agentAlone);
   else absent.push('repagent: not built');
-  if ((await built(COMMANDS.repagent)) && (await built(COMMANDS.rephub))) starters.push(agentAndHub);
+  if ((await built(COMMANDS.repagent)) && (await built(COMMANDS.rephub))) starters.push(...withHub);
   else absent.push('rephub: not built');
   const subjects: Subject[] = [];
   for (const starter of starters) subjects.push(await starter(scope, sizeBytes));
