@@ -85,6 +85,8 @@ export const hubGroupSchema = z.object({
   /** The last record that the journal holds, whole and durable, and its header checksum. */
   lastNumber: count,
   lastChecksum: checksum,
+  /** The agent time of that record: later ones are not earlier. Left out by older hubs. */
+  lastTimeUs: count.optional(),
   /** A span has begun and not ended. */
   spanOpen: z.boolean(),
   /** The newest number that can be opened; null before the first sync has ended. */

@@ -46,6 +46,11 @@ export class RecordEncoder {
     return this.#chain;
   }
 
+  /** Records that come are not earlier than this on the line. */
+  notBefore(agentTimeUs: number): void {
+    this.#timeUs = Math.max(this.#timeUs, agentTimeUs);
+  }
+
   /** Skips forward before a SpanBegin, and chains it to the record that the hub holds last. */
   skipTo(nextNumber: number, previousChecksum: number): void {
     assert(nextNumber >= this.#nextNumber, `number ${nextNumber} was given before, next is ${this.#nextNumber}`);
