@@ -3,8 +3,9 @@
  * dirty; then the span ends. A few ranges are copied at once; each is read under the range lock and numbered
  * before the lock is released, so a record says what upstream held at that number.
  *
- * Holes are asked for, not read; zeroes that were read cost no payload. It yields to the guest: while
- * guest requests are being completed it copies one range at a time and leaves the disk half of the time.
+ * Holes are asked for, not read; zeroes that were read cost no payload; where the marks say little, the hub is asked what
+ * it holds, and what is the same is not sent. It yields to the guest: while guest requests are being completed it copies
+ * one range at a time and leaves the disk half of the time.
  *
  * Must not know: the link, the hub, why something is dirty.
  */
@@ -12,10 +13,14 @@ import { type Tracker } from '@rephub/bitmap';
 import { AllocationFlag, blockStatus, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
 import { type Clock, type Logger, sleep } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
+import { compareBlocks } from './compare.js';
+import { type Comparer, type Comparison } from './comparer.js';
 import { type FlushProof } from './flush-proof.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type Mirror } from './mirror.js';
+import { type Pace } from './pace.js';
 import { withRange } from './range-lock.js';
+import { RateMeter } from './rate-meter.js';
 import { cutAtZeroes, sliceRange } from './zero-runs.js';
 
 const ALLOCATION = 'base:allocation';
@@ -23,6 +28,9 @@ const COPY_BYTES = 1024 * 1024;
 const BUSY_COPY_BYTES = 256 * 1024;
 /** Ranges copied at once when the guest is idle. */
 const IDLE_LANES = 4;
+/** Ranges that are asked about, or copied, at once while copies are compared first: answers take a round trip. */
+const COMPARING_LANES = 16;
+const BUSY_COMPARING_LANES = 4;
 /** A hole longer than this is recorded in steps, so that the range lock is never held for long. */
 const HOLE_STEP_BYTES = 64 * 1024 * 1024 * 1024;
 /** Block status is asked for at most this much at once: NBD's plain requests have 32-bit lengths. */
@@ -39,6 +47,9 @@ export interface CopyProgress {
   bytesTotal: number;
   bytesDone: number;
   bytesSent: number;
+  /** Of what is done: looked at by checksum, sent or not. */
+  bytesCompared: number;
+  readonly meter: RateMeter;
 }
 
 export interface CopierParts {
@@ -50,7 +61,9 @@ export interface CopierParts {
   readonly log: Logger;
   /** Bytes per bit of the dirty bitmap: what is taken begins and ends at a multiple of it. */
   readonly granularityBytes: number;
-  readonly maxBytesPerSecond: number | null;
+  /** What is read is read at this pace. */
+  readonly pace: Pace;
+  readonly comparer: Comparer;
   /** Nothing is dirty and the span has been ended. */
   readonly ended: (progress: CopyProgress) => void;
   readonly unreadable: (volume: number, offset: number, length: number) => void;
@@ -76,7 +89,15 @@ export class Copier {
     if (this.#stopped) return;
     const { clock, tracker } = this.#parts;
     if (this.#progress === null) {
-      this.#progress = { cause, startedMs: clock.monotonicMs(), bytesTotal: 0, bytesDone: 0, bytesSent: 0 };
+      this.#progress = {
+        cause,
+        startedMs: clock.monotonicMs(),
+        bytesTotal: 0,
+        bytesDone: 0,
+        bytesSent: 0,
+        bytesCompared: 0,
+        meter: new RateMeter(),
+      };
     }
     this.#progress.bytesTotal = this.#progress.bytesDone + tracker.dirtyBytes;
     this.#running ??= this.#run()
@@ -103,6 +124,7 @@ export class Copier {
       if (!this.#isActive()) break;
       if (this.#parts.tracker.anyDirty()) continue;
       this.#parts.mirror.endSpan();
+      this.#parts.comparer.stop();
       const progress = this.#progress;
       this.#progress = null;
       if (progress !== null) this.#parts.ended(progress);
@@ -118,31 +140,27 @@ export class Copier {
     for (const volume of this.#parts.volumes) {
       const cursor = { at: 0 };
       const lanes: Promise<void>[] = [];
-      for (let lane = 0; lane < IDLE_LANES; lane++) lanes.push(this.#lane(volume, cursor, lane));
+      const count = this.#parts.comparer.isOn ? COMPARING_LANES : IDLE_LANES;
+      for (let lane = 0; lane < count; lane++) lanes.push(this.#lane(volume, cursor, lane));
       await Promise.all(lanes);
     }
   }
 
   /** Copies range after range from the shared cursor on; lanes but the first rest while the guest is busy. */
   async #lane(volume: GuestVolume, cursor: { at: number }, lane: number): Promise<void> {
-    const { clock, tracker } = this.#parts;
+    const { clock, comparer, tracker } = this.#parts;
     let seenRequests = volume.guestRequests;
     while (this.#isActive()) {
       const run = tracker.nextDirty(volume.index, cursor.at);
       if (run === null) return;
       const busy = volume.guestRequests !== seenRequests;
       seenRequests = volume.guestRequests;
-      if (busy && lane > 0) {
+      if (busy && lane >= (comparer.isOn ? BUSY_COMPARING_LANES : 1)) {
         await sleep(clock, BUSY_WINDOW_MS);
         continue;
       }
-      const begunMs = clock.monotonicMs();
-      const sentBefore = this.#progress?.bytesSent ?? 0;
-      await this.#copyFrom(volume, cursor, run.offset, run.length, this.#copyBytes(busy));
-      const tookMs = clock.monotonicMs() - begunMs;
-      const sent = (this.#progress?.bytesSent ?? 0) - sentBefore;
+      const tookMs = await this.#copyFrom(volume, cursor, run.offset, run.length, this.#copyBytes(busy));
       if (busy) await sleep(clock, Math.min(BUSY_WINDOW_MS, tookMs));
-      await this.#keepRate(sent, tookMs);
     }
   }
 
@@ -153,21 +171,15 @@ export class Copier {
     return Math.max(granularityBytes, most - (most % granularityBytes));
   }
 
-  async #keepRate(sentBytes: number, tookMs: number): Promise<void> {
-    const limit = this.#parts.maxBytesPerSecond;
-    if (limit === null || sentBytes === 0) return;
-    const dueMs = (sentBytes * 1000) / limit - tookMs;
-    if (dueMs > 0) await sleep(this.#parts.clock, dueMs);
-  }
-
-  /** Copies the next part of a dirty run; moves the cursor behind what it takes on. */
+  /** Copies the next part of a dirty run; moves the cursor behind what it takes on. Resolves to the time for which it used the disk. */
   async #copyFrom(
     volume: GuestVolume,
     cursor: { at: number },
     offset: number,
     runLength: number,
     copyBytes: number,
-  ): Promise<void> {
+  ): Promise<number> {
+    const { clock, comparer, pace } = this.#parts;
     // Taken for this lane before anything is awaited, so that no other lane takes it too.
     let length = Math.min(runLength, copyBytes);
     cursor.at = offset + length;
@@ -181,8 +193,15 @@ export class Copier {
       length = hole;
       cursor.at = offset + hole;
     }
+    const isHole = hole >= length;
+    if (!isHole) await pace.take(length);
+    const comparison = isHole || !this.#isActive() ? null : await comparer.ask(volume.index, offset, length);
     await this.#whenRoom(length);
-    await withRange(volume.lock, offset, length, () => this.#copyLocked(volume, offset, length, hole >= length));
+    const begunMs = clock.monotonicMs();
+    await withRange(volume.lock, offset, length, () =>
+      this.#copyLocked(volume, offset, length, isHole ? 'hole' : comparison),
+    );
+    return clock.monotonicMs() - begunMs;
   }
 
   /** So many of `length` bytes that they end with a block of the bitmap, or the volume. */
@@ -192,24 +211,33 @@ export class Copier {
   }
 
   /** Under the range lock: reads, numbers, and takes the marks. */
-  async #copyLocked(volume: GuestVolume, offset: number, length: number, expectHole: boolean): Promise<void> {
-    const { mirror, tracker } = this.#parts;
-    const stillHole = expectHole && (await this.#holeAt(volume, offset, length)) >= length;
+  async #copyLocked(
+    volume: GuestVolume,
+    offset: number,
+    length: number,
+    expected: 'hole' | Comparison | null,
+  ): Promise<void> {
+    const { clock, comparer, mirror, tracker } = this.#parts;
+    const stillHole = expected === 'hole' && (await this.#holeAt(volume, offset, length)) >= length;
     // Not a hole any more, and too long to be read at once: the marks stay for the next pass.
     if (!stillHole && length > Math.max(COPY_BYTES, this.#parts.granularityBytes)) return;
-    const pieces: Piece[] | null = stillHole
-      ? [{ offset, length, kind: 'zero', data: [] }]
-      : await this.#readPieces(volume, offset, length);
-    if (pieces === null) {
-      await sleep(this.#parts.clock, UPSTREAM_POLL_MS);
+    const read: Content | null = stillHole
+      ? { pieces: () => [{ offset, length, kind: 'zero', data: [] }], differing: null }
+      : await this.#read(volume, offset, length, expected === 'hole' ? null : expected);
+    if (read === null) {
+      await sleep(clock, UPSTREAM_POLL_MS);
       return;
     }
     if (!this.#isActive()) return;
+    const { differing } = read;
+    const isTold = differing !== null && expected !== null && expected !== 'hole' && comparer.isValid(expected);
+    const pieces = isTold ? differing : read.pieces();
     const taken = tracker.take(volume.index, offset, length);
     // What was read may still lie in upstream's cache, from before this process even: a flush after this proves it.
     const ticket = tracker.takeTicket();
     this.#parts.proof.written(volume.index, ticket);
-    let number = 0;
+    // What is the same rests on all that was numbered so far: the hub has it, or the window will bring it.
+    let number = mirror.lastNumber;
     for (const piece of pieces) {
       number = mirror.copied(TYPES[piece.kind], 0, volume.index, piece.offset, piece.length, piece.data);
       if (number === 0) break;
@@ -219,23 +247,50 @@ export class Copier {
     if (number === 0) {
       tracker.putBack(taken);
       // Never at once again: this loop must not spin while nothing changes.
-      await sleep(this.#parts.clock, ROOM_POLL_MS);
+      await sleep(clock, ROOM_POLL_MS);
       return;
     }
     tracker.numbered(taken, number, ticket);
-    if (this.#progress !== null) this.#progress.bytesDone += length;
+    if (this.#progress === null) return;
+    this.#progress.bytesDone += length;
+    if (isTold) this.#progress.bytesCompared += length;
+    this.#progress.meter.note(clock.monotonicMs(), this.#progress.bytesDone);
   }
 
   /** What upstream holds; null when upstream is away, which says nothing about what it holds. */
-  async #readPieces(volume: GuestVolume, offset: number, length: number): Promise<Piece[] | null> {
+  async #read(
+    volume: GuestVolume,
+    offset: number,
+    length: number,
+    comparison: Comparison | null,
+  ): Promise<Content | null> {
     try {
       const slices = await readSlices(volume.upstream, offset, length);
-      return piecesOf(offset, slices);
+      const differing = comparison === null ? null : this.#whatDiffers(slices, offset, length, comparison);
+      return { pieces: () => piecesOf(offset, slices), differing };
     } catch (fault) {
       if (!(fault instanceof DeviceError)) throw fault;
       if (!volume.upstreamIsUp()) return null;
       this.#parts.log.warn('upstream-unreadable', { volume: volume.name, offset, length, error: fault.nbdError });
     }
+    const pieces = await this.#rescue(volume, offset, length);
+    return pieces === null ? null : { pieces: () => pieces, differing: null };
+  }
+
+  /** The pieces of what was read that the hub does not hold so. */
+  #whatDiffers(slices: readonly Buffer[], offset: number, length: number, { answer }: Comparison): Piece[] {
+    const pieces: Piece[] = [];
+    let sameBytes = 0;
+    for (const { from, to, verdict } of compareBlocks(slices, answer)) {
+      if (verdict === 'same') sameBytes += to - from;
+      else pieces.push(...piecesOf(offset + from, sliceRange(slices, from, to)));
+    }
+    this.#parts.comparer.found(sameBytes, length - sameBytes);
+    return pieces;
+  }
+
+  /** Reads in small pieces what could not be read as a whole. */
+  async #rescue(volume: GuestVolume, offset: number, length: number): Promise<Piece[] | null> {
     const pieces: Piece[] = [];
     for (let at = offset; at < offset + length; at += RESCUE_BYTES) {
       const step = Math.min(RESCUE_BYTES, offset + length - at);
@@ -298,6 +353,13 @@ interface Piece {
   length: number;
   kind: PieceKind;
   data: Buffer[];
+}
+
+/** What upstream holds of a range. */
+interface Content {
+  readonly pieces: () => readonly Piece[];
+  /** Only what the hub does not hold so; null where that was not compared. */
+  readonly differing: readonly Piece[] | null;
 }
 
 const TYPES: Record<PieceKind, FrameType> = {

@@ -18,15 +18,18 @@ import {
 import { uuidBytes } from '@rephub/protocol';
 import { CongestionGate } from './congestion-gate.js';
 import { type AgentConfig } from './config.js';
+import { Comparer } from './comparer.js';
 import { Copier } from './copier.js';
 import { FlushProof } from './flush-proof.js';
 import { Flusher } from './flusher.js';
 import { emulateFua } from './fua-emulation.js';
 import { GuestVolume } from './guest-volume.js';
+import { HashClient } from './hash-client.js';
 import { HubLink } from './hub-link.js';
 import { Marks } from './marks.js';
 import { Mirror } from './mirror.js';
 import { checkUpstream, upstreamOpener } from './open-upstream.js';
+import { Pace } from './pace.js';
 import { type GroupStatus } from './report.js';
 import { Reporter } from './reporter.js';
 import { Upstream } from './upstream.js';
@@ -39,6 +42,9 @@ const STOP_FLUSH_MS = 2_500;
 const STOP_DURABLE_MS = 2_000;
 const STOP_POLL_MS = 10;
 
+/** What an operator may ask to have copied again. */
+export type ResyncKind = 'marked' | 'compare' | 'full';
+
 export class AgentGroup {
   readonly config: AgentConfig;
   readonly #platform: Platform;
@@ -48,6 +54,7 @@ export class AgentGroup {
   readonly #mirror: Mirror;
   readonly #upstreams: readonly Upstream[];
   readonly #volumes: readonly GuestVolume[];
+  readonly #comparer: Comparer;
   readonly #copier: Copier;
   readonly #flusher: Flusher;
   readonly #link: HubLink | null;
@@ -170,6 +177,10 @@ export class AgentGroup {
           upstreamIsUp: () => upstreams[index]?.status.up ?? false,
         }),
     );
+    const pace = new Pace(clock, config.maxBytesPerSecond);
+    const hashes = new HashClient(clock, platform.randomness);
+    const comparer = new Comparer(this.#mirror, hashes);
+    this.#comparer = comparer;
     this.#copier = new Copier({
       clock,
       volumes: this.#volumes,
@@ -178,7 +189,8 @@ export class AgentGroup {
       mirror: this.#mirror,
       log,
       granularityBytes: config.granularityBytes,
-      maxBytesPerSecond: config.maxBytesPerSecond,
+      pace,
+      comparer,
       ended: (progress) => {
         this.#reporter.resyncEnded(progress);
       },
@@ -204,8 +216,11 @@ export class AgentGroup {
             config,
             tracker,
             mirror: this.#mirror,
+            comparer,
+            hashes,
             volumes: this.#volumes,
             report: () => this.#reporter.report(),
+            copyAll: (compare, cause) => this.#copyAll(compare, cause),
           });
     this.#reporter = new Reporter({
       clock,
@@ -293,11 +308,18 @@ export class AgentGroup {
     await this.#link?.resume();
   }
 
-  /** Copies what is dirty again, or everything. Throws a ConfigFault when there is no hub. */
-  async resync(full: boolean): Promise<void> {
+  /** Copies what is dirty now; or everything: only what differs by checksum, or all of it. Throws a ConfigFault when there is no hub. */
+  async resync(kind: ResyncKind): Promise<void> {
     if (this.#link === null) throw new ConfigFault('no-hub', 'there is no hub to resync with');
-    if (full) await this.#mirror.copyEverything('asked for by the operator');
+    if (kind !== 'marked') await this.#copyAll(kind === 'compare', 'asked for by the operator');
     this.#mirror.wantSpan();
+  }
+
+  async #copyAll(compare: boolean, cause: string): Promise<void> {
+    if (compare) this.#comparer.start();
+    else this.#comparer.stop();
+    this.#link?.noteSpanCause(`${compare ? 'compare' : 'full'}: ${cause}`);
+    await this.#mirror.copyEverything(cause);
   }
 
   /**

@@ -7,6 +7,7 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type Hello, type Verdict, type Welcome } from '@rephub/protocol';
+import { type Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
 import { helloOf } from './hello.js';
@@ -17,6 +18,7 @@ export interface HandshakeParts {
   readonly config: AgentConfig;
   readonly tracker: Tracker;
   readonly mirror: Mirror;
+  readonly comparer: Comparer;
   readonly volumes: readonly GuestVolume[];
   /** Drawn by this process. */
   readonly nonce: string;
@@ -59,6 +61,11 @@ export class Handshake {
     return cause;
   }
 
+  /** The next span is needed because of this, if no verdict says otherwise. */
+  noteSpanCause(cause: string): void {
+    this.#spanCause ??= cause;
+  }
+
   /** The volumes that the hub does not know of yet, to be announced within the span that begins. */
   announceVolumes(): void {
     for (const volume of this.#parts.volumes) {
@@ -70,7 +77,7 @@ export class Handshake {
 
   /** Brings the mirror to where the verdict wants it. Rejects when marks could not be made durable. */
   async carryOut(verdict: Verdict, welcome: Welcome): Promise<void> {
-    const { mirror } = this.#parts;
+    const { comparer, mirror } = this.#parts;
     const hub = welcome.group;
     const inStep = verdict.kind === 'resume' || verdict.kind === 'nothing-to-do';
     if (inStep && hub !== null) {
@@ -80,6 +87,10 @@ export class Handshake {
       this.#numbersKnown = true;
       return;
     }
+    // Marks that another process left are mostly of hot extents, where little differs; marks of this one are of an outage.
+    const isDoubtful = verdict.kind === 'compare-everything' || welcome.seeded === true || !this.#numbersKnown;
+    if (verdict.kind === 'first-sync' && welcome.seeded !== true) comparer.stop();
+    else if (isDoubtful) comparer.start();
     mirror.restartAfter(verdict.previousChecksum, Math.max(verdict.nextNumber, mirror.lastNumber + 1));
     this.#numbersKnown = true;
     this.#announced.clear();

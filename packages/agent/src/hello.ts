@@ -1,6 +1,6 @@
 /** What the agent says of itself in Hello. Pure. */
 import { type Tracker } from '@rephub/bitmap';
-import { type Hello, PROTOCOL_VERSION } from '@rephub/protocol';
+import { FEATURES, type Hello, PROTOCOL_VERSION } from '@rephub/protocol';
 import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type Mirror } from './mirror.js';
@@ -30,7 +30,7 @@ export function helloOf(facts: HelloFacts): Hello {
   const isEmpty = window.count === 0;
   return {
     protocol: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
-    features: [],
+    features: [...FEATURES],
     software: SOFTWARE,
     group: config.group,
     agentId: identity.agentId,

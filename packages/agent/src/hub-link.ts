@@ -13,11 +13,13 @@ import {
   type AgentReport,
   Backoff,
   type Beat,
+  commonFeatures,
   decideLineage,
   dialAddress,
   firstNumberOf,
   FrameLink,
   FrameType,
+  HASHES_FEATURE,
   type Hello,
   parseHubUrl,
   type ReadRegion,
@@ -25,8 +27,10 @@ import {
   type Request,
   type Welcome,
 } from '@rephub/protocol';
+import { type Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
+import { type HashClient } from './hash-client.js';
 import { Handshake } from './handshake.js';
 import { type LinkStatus } from './link-status.js';
 import { type Mirror } from './mirror.js';
@@ -46,8 +50,12 @@ export interface HubLinkParts {
   readonly config: AgentConfig;
   readonly tracker: Tracker;
   readonly mirror: Mirror;
+  readonly comparer: Comparer;
+  readonly hashes: HashClient;
   readonly volumes: readonly GuestVolume[];
   readonly report: () => AgentReport;
+  /** Makes everything dirty, to be compared first or all sent. */
+  readonly copyAll: (compare: boolean, cause: string) => Promise<void>;
 }
 
 export class HubLink {
@@ -67,6 +75,8 @@ export class HubLink {
   #stalled: string | null = null;
   #connectedTo: string | null = null;
   #hub: { readonly id: string; readonly epoch: number } | null = null;
+  /** What both sides can do beyond the protocol's version. */
+  #features: readonly string[] = [];
   #sessions = 0;
   #lastVerdict: string | null = null;
   #echoMs: number | null = null;
@@ -140,6 +150,11 @@ export class HubLink {
   /** Why the span that begins now is needed; the verdict's row where one asked for it. */
   takeSpanCause(): string {
     return this.#handshake.takeSpanCause();
+  }
+
+  /** The next span is needed because of this. */
+  noteSpanCause(cause: string): void {
+    this.#handshake.noteSpanCause(cause);
   }
 
   /** The volumes that the hub does not know of yet, to be announced within the span that begins. */
@@ -242,6 +257,7 @@ export class HubLink {
     this.#link = null;
     this.#connectedTo = null;
     this.#stalled = null;
+    this.#parts.hashes.linkDown();
     this.#parts.mirror.linkDown();
     if (!this.#refused) this.#reason = fault === null ? 'the hub ended the session' : fault.message;
     if (this.#standing.paused) this.#reason = 'paused';
@@ -274,6 +290,7 @@ export class HubLink {
     const { log, mirror } = this.#parts;
     const verdict = decideLineage(hello, welcome.group);
     this.#hub = { id: welcome.hubId, epoch: welcome.epoch };
+    this.#features = commonFeatures(welcome.features);
     this.#lastVerdict = verdict.row;
     this.#everConsistent = welcome.group !== null && welcome.group.consistentNumber !== null;
     log.info('verdict', { verdict: verdict.kind, row: verdict.row, reason: verdict.reason });
@@ -305,6 +322,9 @@ export class HubLink {
         this.#readRegion(link, request).catch((fault: unknown) => {
           this.#failed(link, fault);
         });
+      },
+      hashes: (hashes) => {
+        this.#parts.hashes.answered(hashes, mirror.durableNumber);
       },
       request: (request) => {
         this.#requested(request).catch((fault: unknown) => {
@@ -345,6 +365,11 @@ export class HubLink {
     this.#reason = null;
     this.#sessions++;
     log.info('link-up', { hub: this.#hub?.id ?? '', url: this.#connectedTo ?? '' });
+    if (this.#features.includes(HASHES_FEATURE)) {
+      this.#parts.hashes.linkUp((request) => {
+        link.sendControl(FrameType.HashRegion, request);
+      });
+    }
     mirror.linkUp({
       send: (buffers) => {
         link.send(buffers);
@@ -387,7 +412,8 @@ export class HubLink {
   async #requested(request: Request): Promise<void> {
     const { log, mirror } = this.#parts;
     log.info('request-from-hub', { kind: request.kind });
-    if (request.kind === 'resync-full') await mirror.copyEverything('asked for at the hub');
+    if (request.kind === 'resync-full') await this.#parts.copyAll(false, 'asked for at the hub');
+    if (request.kind === 'resync-compare') await this.#parts.copyAll(true, 'asked for at the hub');
     mirror.wantSpan();
   }
 }

@@ -45,6 +45,11 @@ const HOLD_OFF_MAX_MS = 10_000;
 
 export class Mirror {
   readonly window: RecordWindow;
+  /**
+   * Rises whenever an answer that the hub gave before may no longer tell what it will hold: a write was not streamed or its
+   * fate is not known, or the hub's numbers began anew.
+   */
+  disruptions = 0;
   readonly counters: Counters = { records: 0, streamedBytes: 0, pulledAheadBytes: 0, copiedBytes: 0 };
   readonly #clock: Clock;
   readonly #tracker: Tracker;
@@ -164,6 +169,7 @@ export class Mirror {
 
   /** A write whose fate upstream is not known, or that is not to be streamed: dirty, and a span will copy it (FAILWR). */
   unknown(volume: number, offset: number, length: number): void {
+    this.disruptions++;
     this.#tracker.setDirty(volume, offset, length);
     this.#gapSinceMs ??= this.#clock.monotonicMs();
     if (this.#state === 'streaming') this.#move('lost-a-write');
@@ -172,6 +178,7 @@ export class Mirror {
 
   /** Makes every block dirty, durably, to be sent again in a span; `cause` is for the log. */
   async copyEverything(cause: string): Promise<void> {
+    this.disruptions++;
     this.#log.info('copy-everything', { cause });
     this.#gapSinceMs ??= this.#clock.monotonicMs();
     if (isStreamed(this.#state)) this.#move('lost-a-write');
@@ -229,6 +236,7 @@ export class Mirror {
   }
 
   #continueAfter(number: number, checksum: number): void {
+    this.disruptions++;
     this.#encoder.skipTo(number + 1, checksum);
     this.#receivedNumber = 0;
     this.#durableNumber = 0;
@@ -321,6 +329,7 @@ export class Mirror {
   // Inside --------------------------------------------------------------------------------------
 
   #markOnly(volume: number, offset: number, length: number): void {
+    this.disruptions++;
     this.#tracker.setDirty(volume, offset, length);
     if (this.#state === 'off') return;
     this.counters.pulledAheadBytes += length;

@@ -53,12 +53,13 @@ export class Reporter {
     this.#endedResync = {
       cause: progress.cause,
       bytesSent: progress.bytesSent,
-      bytesCompared: 0,
+      bytesCompared: progress.bytesCompared,
       finishedAt: new Date(clock.unixMs()).toISOString(),
     };
     log.info('resync-ended', {
       cause: progress.cause,
       bytesSent: progress.bytesSent,
+      bytesCompared: progress.bytesCompared,
       bytesCovered: progress.bytesDone,
       tookMs: Math.round(clock.monotonicMs() - progress.startedMs),
     });
@@ -110,7 +111,6 @@ export class Reporter {
   report(): AgentReport {
     const { clock, config, copier, mirror, tracker } = this.#parts;
     const { progress } = copier;
-    const rate = progress === null ? 0 : progress.bytesDone / Math.max(1, clock.monotonicMs() - progress.startedMs);
     const { state, reason } = this.#describe(progress);
     return {
       state,
@@ -121,15 +121,7 @@ export class Reporter {
       lagBytes: mirror.window.bytes + tracker.dirtyBytes,
       dirtyBytes: tracker.dirtyBytes,
       lastNumber: mirror.lastNumber,
-      resync:
-        progress === null
-          ? null
-          : {
-              cause: progress.cause,
-              bytesDone: progress.bytesDone,
-              bytesTotal: Math.max(progress.bytesTotal, progress.bytesDone),
-              etaSeconds: rate > 0 ? Math.max(0, progress.bytesTotal - progress.bytesDone) / rate / 1000 : null,
-            },
+      resync: progress === null ? null : progressOf(progress, clock.monotonicMs()),
       lastResync: this.#lastResync,
     };
   }
@@ -152,4 +144,19 @@ export class Reporter {
       stalled: link?.stalled ?? null,
     });
   }
+}
+
+function progressOf(progress: Readonly<CopyProgress>, nowMs: number): NonNullable<AgentReport['resync']> {
+  const { cause, bytesDone, bytesCompared, bytesSent } = progress;
+  const bytesTotal = Math.max(progress.bytesTotal, bytesDone);
+  const rate = progress.meter.bytesPerSecond(nowMs, bytesDone);
+  return {
+    cause,
+    bytesDone,
+    bytesTotal,
+    bytesCompared,
+    bytesSent,
+    ...(rate === null ? {} : { bytesPerSecond: Math.round(rate) }),
+    etaSeconds: rate === null || rate <= 0 ? null : (bytesTotal - bytesDone) / rate,
+  };
 }

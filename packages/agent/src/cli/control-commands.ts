@@ -54,18 +54,21 @@ export const resyncCommand = command({
   summary: 'copy what is marked now, or everything',
   options: {
     ...stateOption,
+    compare: flag({ help: 'compare everything by checksum and send what differs', inFile: false }),
     full: flag({ help: 'mark everything and send it all again', inFile: false }),
     yes: flag({ help: 'do it, without the plan being shown first', inFile: false }),
   },
-  run: async ({ state, full, yes }, { out }) => {
+  run: async ({ state, compare, full, yes }, { out }) => {
+    if (compare && full) throw new ConfigFault('conflicting-options', '--compare and --full exclude each other');
     if (full && !yes) {
       const status = (await ask(state, 'GET', '/status')) as GroupStatus;
       const bytes = status.volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       out(`would mark and send again all that is allocated of ${formatSize(bytes)} in group ${status.name}\n`);
       throw new ConfigFault('needs-yes', 'nothing was done; add --yes to do it');
     }
-    await ask(state, 'POST', `/resync?full=${full}`);
-    out(full ? 'everything is marked and is being sent again\n' : 'what is marked is being sent\n');
+    await ask(state, 'POST', `/resync?full=${full}&compare=${compare}`);
+    if (compare) out('everything is marked and is being compared; what differs is sent\n');
+    else out(full ? 'everything is marked and is being sent again\n' : 'what is marked is being sent\n');
     return EXIT.done;
   },
 });
@@ -89,15 +92,24 @@ function describe(status: GroupStatus): string {
     ['numbers', `${status.seq} given, ${status.durableSeq} durable at the hub`],
   ];
   if (status.resync !== null) {
-    const { cause, bytesDone, bytesTotal, etaSeconds } = status.resync;
-    const left = etaSeconds === null ? '' : `, ${formatDuration(Math.round(etaSeconds * 1000))} left`;
-    lines.push(['resync', `${cause}: ${formatSize(bytesDone)} of ${formatSize(bytesTotal)}${left}`]);
+    lines.push(['resync', describeResync(status.resync)]);
   }
   if (status.lastResync !== null) {
-    const { cause, bytesSent, finishedAt } = status.lastResync;
-    lines.push(['last resync', `${cause}: ${formatSize(bytesSent)} sent, done ${finishedAt}`]);
+    const { cause, bytesSent, bytesCompared, finishedAt } = status.lastResync;
+    lines.push([
+      'last resync',
+      `${cause}: ${formatSize(bytesCompared)} compared, ${formatSize(bytesSent)} sent, done ${finishedAt}`,
+    ]);
   }
   return lines.map(([what, text]) => `${what.padEnd(12)}${text}\n`).join('');
+}
+
+function describeResync(resync: NonNullable<GroupStatus['resync']>): string {
+  const { cause, bytesDone, bytesTotal, bytesCompared, bytesPerSecond, etaSeconds } = resync;
+  const compared = (bytesCompared ?? 0) === 0 ? '' : `, ${formatSize(bytesCompared ?? 0)} compared`;
+  const rate = bytesPerSecond === undefined ? '' : `, ${formatSize(bytesPerSecond)}/s`;
+  const left = etaSeconds === null ? '' : `, ${formatDuration(Math.round(etaSeconds * 1000))} left`;
+  return `${cause}: ${formatSize(bytesDone)} of ${formatSize(bytesTotal)}${compared}${rate}${left}`;
 }
 
 function hubLine({ hub }: GroupStatus): string {

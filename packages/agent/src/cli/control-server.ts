@@ -23,7 +23,14 @@ const READS: Record<string, Action> = {
 const ACTIONS: Record<string, Action> = {
   '/pause': (group) => group.pause(),
   '/resume': (group) => group.resume(),
-  '/resync': (group, url) => group.resync(url.searchParams.get('full') === 'true'),
+  '/resync': (group, url) =>
+    group.resync(
+      url.searchParams.get('full') === 'true'
+        ? 'full'
+        : url.searchParams.get('compare') === 'true'
+          ? 'compare'
+          : 'marked',
+    ),
 };
 
 /** Throws a ConfigFault when the path is too long for a socket. */

@@ -4,13 +4,16 @@ import { type Abilities } from '@rephub/nbd';
 import { silentLogger } from '@rephub/platform';
 import { simPlatform, type SimPlatform } from '@rephub/platform/sim';
 import { chainStart, FrameReader, type FrameType, payloadOf, uuidBytes } from '@rephub/protocol';
+import { Comparer } from '../comparer.js';
 import { Copier, type CopyProgress } from '../copier.js';
 import { FlushProof } from '../flush-proof.js';
 import { Flusher } from '../flusher.js';
 import { emulateFua } from '../fua-emulation.js';
 import { GuestVolume } from '../guest-volume.js';
+import { HashClient } from '../hash-client.js';
 import { Marks } from '../marks.js';
 import { Mirror } from '../mirror.js';
+import { Pace } from '../pace.js';
 import { ScriptedDevice } from './scripted-device.js';
 
 export const DISK_BYTES = 16 * 1024 * 1024;
@@ -105,6 +108,7 @@ export async function volumeKit(
     upstreamIsUp: () => true,
   });
   parts.flusher = new Flusher({ clock, log: silentLogger, volumes: [volume], tracker, proof, mirror, idleMs: 1000 });
+  const hashes = new HashClient(clock, platform.randomness);
   parts.copier = new Copier({
     clock,
     volumes: [volume],
@@ -113,7 +117,8 @@ export async function volumeKit(
     mirror,
     log: silentLogger,
     granularityBytes: GRANULARITY,
-    maxBytesPerSecond: null,
+    pace: new Pace(clock, null),
+    comparer: new Comparer(mirror, hashes),
     ended: (progress) => ended.push(progress),
     unreadable: (_volume, offset, length) => unreadable.push([offset, length]),
   });
