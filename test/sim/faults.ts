@@ -1,0 +1,322 @@
+/**
+ * What each kind of step does to the world. Details are drawn from the step's own seed.
+ *
+ * Always holds: whatever a step takes away it gives back after a while, so that one fault does not hide all later ones.
+ */
+import { type CrashFate, type SeededRandomness } from '@rephub/platform/sim';
+import { BURST_REQUESTS, type Step, type StepKind } from './script.js';
+import { BLOCK_BYTES } from './block-content.js';
+import { runTestBranch } from './test-branches.js';
+import { type World } from './world.js';
+import { LINK, TRUE_DISK, UPSTREAM } from './processes.js';
+import { Backups } from './backups.js';
+import { meetForeignAgent } from './foreign-agent.js';
+import { SeededRandomness as Seeded } from '@rephub/platform/sim';
+
+type Act = (world: World, random: SeededRandomness, backups: Backups) => void;
+
+const FATES: readonly CrashFate[] = ['lose', 'tear', 'garble', 'mixed'];
+
+/** Now and then at once, mostly soon, at times after seconds. */
+function downMs(random: SeededRandomness): number {
+  return 20 + random.fraction() ** 3 * 6000;
+}
+
+function fate(random: SeededRandomness): CrashFate {
+  return FATES[random.below(FATES.length)] ?? 'mixed';
+}
+
+function later(world: World, delayMs: number, act: () => void): void {
+  world.clock.after(delayMs, () => {
+    if (!world.healing) act();
+  });
+}
+
+function agentDies(world: World, how: CrashFate, random: SeededRandomness): void {
+  world.coverage.crashes += 1;
+  world.excuses.requestsWait = true;
+  world.crashAgent(how);
+  later(world, downMs(random), () => startAgent(world));
+}
+
+export function startAgent(world: World): void {
+  world.volumeCount = world.setup.volumes.length;
+  world.agent.start();
+  // A new process has waited for nobody yet.
+  world.clock.after(1500, () => world.calm());
+}
+
+function hubDies(world: World, how: CrashFate, random: SeededRandomness): void {
+  world.coverage.crashes += 1;
+  world.crashHub(how);
+  later(world, downMs(random), () => world.hub.start());
+}
+
+function upstreamDies(world: World, how: CrashFate, random: SeededRandomness): void {
+  if (world.disks.size === 0) return;
+  world.coverage.crashes += 1;
+  world.excuses.requestsWait = true;
+  world.crashUpstream(how);
+  later(world, downMs(random), () => {
+    world.upstream.start();
+    world.clock.after(3000, () => world.calm());
+  });
+}
+
+function onDisk(world: World, random: SeededRandomness, act: (name: string, size: number) => void): void {
+  const names = [...world.disks.keys()];
+  const name = names[random.below(Math.max(1, names.length))];
+  if (name !== undefined) act(name, (world.disks.get(name)?.sizeBytes ?? 0) / BLOCK_BYTES);
+}
+
+/** The upstream shows itself as something else, for a while. */
+function anotherDisk(world: World, random: SeededRandomness, presented: World['upstream']['presented']): void {
+  if (world.disks.size === 0) return;
+  world.excuses.requestsWait = true;
+  world.crashUpstream('keep');
+  later(world, 200, () => {
+    world.upstream.presented = presented;
+    world.upstream.start();
+  });
+  later(world, 1000 + downMs(random), () => {
+    world.upstream.presented = TRUE_DISK;
+    world.crashUpstream('keep');
+    later(world, 100, () => {
+      world.upstream.start();
+      world.clock.after(3000, () => world.calm());
+    });
+  });
+}
+
+function rangeFault(kind: 'write-error' | 'read-error' | 'flush-error', lastingMs: number): Act {
+  return (world, random) => {
+    onDisk(world, random, (name, blocks) => {
+      const disk = world.disks.get(name);
+      world.excuses.guestErrors = true;
+      if (kind === 'read-error') world.excuses.unreadable = true;
+      const first = random.below(blocks) * BLOCK_BYTES;
+      const times = kind === 'flush-error' ? 1 : 1 + random.below(40);
+      const to = kind === 'read-error' ? first + BLOCK_BYTES * (1 + random.below(8)) : first + 256 * BLOCK_BYTES;
+      disk?.fail(
+        kind,
+        kind === 'flush-error' ? 0 : first,
+        kind === 'flush-error' ? 1 : to,
+        kind === 'read-error' ? Infinity : times,
+      );
+      later(world, lastingMs * random.fraction(), () => {
+        disk?.heal();
+      });
+    });
+  };
+}
+
+/** A process is stopped, and goes on. */
+function pause(which: 'agent' | 'hub' | 'upstream'): Act {
+  return (world, random) => {
+    if (which !== 'hub') world.excuses.requestsWait = true;
+    world[which].pause();
+    later(world, 200 + random.fraction() ** 2 * 12_000, () => {
+      world[which].goOn();
+      if (which !== 'hub') world.clock.after(3000, () => world.calm());
+    });
+  };
+}
+
+const ACTS: Record<StepKind, Act> = {
+  burst: (world, random) => {
+    const volume = random.below(world.volumeCount);
+    const blocks = world.setup.volumes[volume]?.blocks ?? 1;
+    const span = [8, 32, 64, 256][random.below(4)] ?? 32;
+    const firstBlock = random.below(blocks - span);
+    const clients = 1 + random.below(3);
+    for (let client = 0; client < clients; client += 1) {
+      const requests = Math.ceil(BURST_REQUESTS / clients) + random.below(10);
+      const gapMs = [0, 0, 2, 10, 40][random.below(5)] ?? 0;
+      const burst = { volume, client, requests, depth: 1 + random.below(12), gapMs, firstBlock, span };
+      void world.guests.burst(burst, new Seeded(random.below(2 ** 31)));
+    }
+  },
+  'cut-link': (world) => {
+    for (const link of world.network.links(LINK)) link.cut();
+  },
+  'cut-link-at-byte': (world, random) => {
+    const direction = random.chance(0.7) ? 'to-server' : 'to-client';
+    for (const link of world.network.links(LINK)) {
+      link.cutAfter(direction, link.deliveredBytes(direction) + random.below(20_000));
+    }
+  },
+  'half-open': (world, random) => {
+    const links = world.network.links(LINK);
+    for (const link of links) link.freeze();
+    // What was held back may still come when both sides have long gone on.
+    later(world, downMs(random) * 2, () => {
+      for (const link of links) link.thaw();
+    });
+  },
+  'silence-hub': (world, random) => {
+    world.network.setSilent(LINK, true);
+    later(world, downMs(random) * 2, () => world.network.setSilent(LINK, false));
+  },
+  'slow-link': (world, random) => {
+    const conditions = world.network.conditionsOf(LINK);
+    conditions.bytesPerMs = 20 + random.below(400);
+    conditions.latencyMs = world.setup.linkLatencyMs + random.below(80);
+    later(world, 1000 + downMs(random), () => world.calmLink());
+  },
+  'drip-link': (world, random) => {
+    const conditions = world.network.conditionsOf(LINK);
+    const pieces = new Seeded(random.below(2 ** 31));
+    conditions.fragmentBytes = () => 1 + pieces.below(900);
+    later(world, 300 + downMs(random) / 2, () => world.calmLink());
+  },
+  'spoil-frame': (world, random) => {
+    world.tap.spoil(random.chance(0.7) ? 'hub' : 'agent');
+  },
+  'kill-agent': (world, random) => agentDies(world, 'keep', random),
+  'power-agent': (world, random) => agentDies(world, fate(random), random),
+  'end-agent': (world, random) => {
+    const group = world.agent.up;
+    if (group === null || world.agent.isStopped) return;
+    world.excuses.requestsWait = true;
+    const waitMs = downMs(random);
+    const life = world.agent.starts;
+    void world.agent.end().then(() => {
+      if (world.agent.starts !== life || world.agent.isWanted) return;
+      world.guests.forget(null);
+      world.history.closeOpen(() => true, world.nowMs);
+      later(world, waitMs, () => startAgent(world));
+    });
+    // An end that takes too long is helped along, as by systemd.
+    later(world, 15_000, () => {
+      if (world.agent.starts === life && !world.agent.isWanted) agentDies(world, 'keep', random);
+    });
+  },
+  'kill-hub': (world, random) => hubDies(world, 'keep', random),
+  'power-hub': (world, random) => hubDies(world, fate(random), random),
+  'end-hub': (world, random) => {
+    if (world.hub.up === null || world.hub.isStopped) return;
+    world.hub.drain = random.chance();
+    const waitMs = downMs(random);
+    const life = world.hub.starts;
+    void world.hub.end().then(() => {
+      if (world.hub.starts === life) later(world, waitMs, () => world.hub.start());
+    });
+    later(world, 20_000, () => {
+      if (world.hub.starts === life && !world.hub.isWanted) hubDies(world, 'keep', random);
+    });
+  },
+  'power-both': (world, random) => {
+    const how = fate(random);
+    if (world.disks.size > 0 && random.chance()) upstreamDies(world, how, random);
+    hubDies(world, how, random);
+    agentDies(world, how, random);
+  },
+  'pause-agent': pause('agent'),
+  'pause-hub': pause('hub'),
+  'pause-upstream': pause('upstream'),
+  'kill-upstream': (world, random) => upstreamDies(world, 'keep', random),
+  'power-upstream': (world, random) => upstreamDies(world, fate(random), random),
+  'cut-upstream': (world) => {
+    world.excuses.requestsWait = true;
+    for (const link of world.network.links(UPSTREAM)) link.cut();
+    world.clock.after(3000, () => world.calm());
+  },
+  'upstream-other-size': (world, random) => {
+    anotherDisk(world, random, { sizeBytes: 1024 * BLOCK_BYTES - 512 * (1 + random.below(9)), readOnly: false });
+  },
+  'upstream-read-only': (world, random) => anotherDisk(world, random, { sizeBytes: null, readOnly: true }),
+  'upstream-write-errors': rangeFault('write-error', 4000),
+  'upstream-flush-error': rangeFault('flush-error', 4000),
+  'upstream-unreadable': rangeFault('read-error', 20_000),
+  'upstream-slow': (world, random) => {
+    world.excuses.requestsWait = true;
+    for (const disk of world.disks.values()) disk.slowness = 2 + random.below(12);
+    later(world, downMs(random), () => {
+      for (const disk of world.disks.values()) disk.slowness = 1;
+      world.clock.after(2000, () => world.calm());
+    });
+  },
+  'hub-disk-full': (world, random) => {
+    world.hub.files.setCapacity(world.hub.files.usedBytes + random.below(300_000));
+    later(world, 1000 + downMs(random), () => world.hub.files.setCapacity(2 ** 40));
+  },
+  'hub-sync-fails': (world, random) => {
+    const path = random.chance(0.8) ? /\.seg$/ : /base\//;
+    world.inject('hub', { operation: 'sync', path, fault: 'io-error', skip: random.below(6) });
+    // A hub whose journal has failed says so, and an operator starts it again.
+    later(world, 4000 + downMs(random), () => {
+      if (world.store?.progress.stalled === 'journal-failed') hubDies(world, 'keep', random);
+    });
+  },
+  'agent-sync-fails': (world, random) => {
+    world.excuses.stateDamaged = true;
+    world.inject('agent', { operation: 'sync', path: /^\/state\//, fault: 'io-error', skip: random.below(8) });
+  },
+  'agent-write-fails': (world, random) => {
+    world.excuses.stateDamaged = true;
+    const fault = random.chance() ? 'disk-full' : 'io-error';
+    world.inject('agent', {
+      operation: 'write',
+      path: /^\/state\//,
+      fault,
+      skip: random.below(8),
+      times: 1 + random.below(3),
+    });
+  },
+  'rot-state': (world, random) => {
+    world.excuses.stateDamaged = true;
+    agentDies(world, 'keep', random);
+    const names = ['hot.log', 'identity', ...world.setup.volumes.map(({ name }) => `${name}.map`)];
+    const path = `/state/${names[random.below(names.length)] ?? 'hot.log'}`;
+    const size = world.agent.files.look(path, Buffer.alloc(1 << 20), 0);
+    for (let bit = random.below(3); bit >= 0 && size > 0; bit -= 1) {
+      world.agent.files.rot(path, random.below(size), random.below(8));
+    }
+  },
+  'backup-agent': (world, _random, backups) => backups.saveAgent(world),
+  'restore-agent': (world, random, backups) => {
+    if (!backups.hasAgent(world)) return;
+    agentDies(world, 'keep', random);
+    backups.restoreAgent(world);
+  },
+  'backup-hub': (world, _random, backups) => backups.saveHub(world),
+  'restore-hub': (world, random, backups) => {
+    if (!backups.hasHub) return;
+    hubDies(world, 'keep', random);
+    backups.restoreHub(world);
+  },
+  'lose-hub': (world, random) => {
+    hubDies(world, 'keep', random);
+    world.excuses.groupBegunAnew += 1;
+    world.excuses.dataForgotten += 1;
+    void world.hub.files.removeTree('/data').then(() => world.hub.files.syncDirectory('/'));
+  },
+  'forget-group': (world) => {
+    const { hubServer, group } = world;
+    if (hubServer === null || group === null || world.hub.isStopped) return;
+    world.excuses.groupBegunAnew += 1;
+    world.excuses.dataForgotten += 1;
+    hubServer.hub.forget(group.name).catch((thrown: unknown) => world.trace.add(`forget: ${String(thrown)}`));
+  },
+  'jump-clock': (world, random) => {
+    world.clock.jumpUnix((random.fraction() - 0.5) * 2 * 3_600_000);
+  },
+  'drop-guest': (world, random) => world.guests.forget(random.below(3)),
+  'open-test': (world, random) => {
+    void runTestBranch(world, random);
+  },
+  resync: (world, random) => {
+    const full = random.chance(0.3);
+    world.agent.up?.resync(full).catch((thrown: unknown) => world.trace.add(`resync: ${String(thrown)}`));
+  },
+  'foreign-agent': (world, random) => {
+    void meetForeignAgent(world, random);
+  },
+};
+
+export function act(world: World, step: Step, backups: Backups): void {
+  world.trace.add(`step ${step.kind}`);
+  if (step.kind !== 'burst') world.coverage.fault(step.kind);
+  else world.coverage.fault('burst');
+  ACTS[step.kind](world, new Seeded(step.seed), backups);
+}

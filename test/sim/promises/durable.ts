@@ -1,0 +1,128 @@
+/**
+ * DURABLE: what the hub has acknowledged as durable is there after a power cut at that very moment. TORN: what a cut tore is
+ * never served. FULL: a full disk stops acknowledgements, says why, and serves on. NODISCARD: a line that ended is kept.
+ */
+import { type Ack } from '@rephub/protocol';
+import { asError } from '@rephub/platform';
+import { type CrashFate, type SimFiles } from '@rephub/platform/sim';
+import { findStore } from '../imagined.js';
+import { type World } from '../world.js';
+import { type Checker, type Crash } from './checker.js';
+
+/** Every so many durable acknowledgements one is tried. */
+const EVERY = 15;
+const FATES: readonly CrashFate[] = ['lose', 'tear', 'garble', 'mixed'];
+
+export class Durable implements Checker {
+  readonly #world: World;
+  #durable = 0;
+  #acks = 0;
+  #tries = 0;
+  #begunAnew = 0;
+  #older = 0;
+  #forgotten = 0;
+  #lines = new Set<string>();
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  hubAcked({ durable, stalled }: Ack): void {
+    this.#forgetOld();
+    if (stalled === 'disk-full') {
+      this.#world.coverage.happened('disk-full');
+      this.#world.check('FULL', this.#world.group?.status().state !== 'protected', () => {
+        return 'the hub takes nothing for want of room, and calls the group protected';
+      });
+    }
+    if (durable <= this.#durable) return;
+    this.#durable = durable;
+    this.#acks += 1;
+    if (this.#acks % EVERY !== 0) return;
+    this.#tries += 1;
+    const fate = FATES[this.#tries % FATES.length] ?? 'mixed';
+    const seed = this.#world.setup.seed * 100 + this.#tries;
+    const files = this.#world.hub.files.imagineCrash({ seed, fate });
+    void this.#judge(files, fate, `an imagined power cut right after the acknowledgement of ${durable}, fate ${fate}`);
+  }
+
+  crashed({ who, fate }: Crash): void {
+    if (who !== 'hub') return;
+    this.#forgetOld();
+    const files = this.#world.hub.files.imagineCrash({ seed: 1, fate: 'keep' });
+    void this.#judge(files, fate, `a crash of the hub, fate ${fate}`);
+  }
+
+  second(): void {
+    const { store } = this.#world;
+    this.#forgetOld();
+    if (store === null) return;
+    const { line, lastNumber, corrupted } = store.state;
+    this.#world.check('DURABLE', lastNumber >= this.#durable && corrupted === null, () => {
+      return `the hub holds ${lastNumber}, and has acknowledged ${this.#durable} as durable: ${corrupted ?? ''}`;
+    });
+    if (line !== null && !this.#lines.has(line.id)) this.#anotherLine(line.id);
+  }
+
+  #anotherLine(line: string): void {
+    const before = [...this.#lines];
+    this.#lines.add(line);
+    const { files } = this.#world.hub;
+    for (const old of before) {
+      const life = this.#world.hub.starts;
+      void files.list(`/data/groups/vm1/lines/${old}`).then(
+        () => {
+          this.#world.check('NODISCARD', true, () => '');
+        },
+        () => {
+          const same = life === this.#world.hub.starts && this.#lines.has(old);
+          this.#world.check('NODISCARD', !same, () => `line ${old} is gone since ${line} has begun`);
+        },
+      );
+    }
+  }
+
+  /** An operator or a disaster has taken away what was durable. */
+  #forgetOld(): void {
+    const { groupBegunAnew, hubCameBackOlder, dataForgotten } = this.#world.excuses;
+    if (dataForgotten !== this.#forgotten) this.#lines.clear();
+    this.#forgotten = dataForgotten;
+    if (groupBegunAnew === this.#begunAnew && hubCameBackOlder === this.#older) return;
+    this.#begunAnew = groupBegunAnew;
+    this.#older = hubCameBackOlder;
+    this.#durable = 0;
+  }
+
+  async #judge(files: SimFiles, fate: CrashFate, what: string): Promise<void> {
+    const world = this.#world;
+    const durable = this.#durable;
+    const promise = fate === 'lose' || fate === 'keep' ? 'DURABLE' : 'TORN';
+    try {
+      const store = await findStore(files);
+      if (store === null) {
+        world.check(promise, durable === 0, () => `after ${what} the group is gone, ${durable} was durable`);
+        return;
+      }
+      const { lastNumber, lastChecksum, consistentNumber, corrupted } = store.state;
+      world.check(promise, corrupted === null && lastNumber >= durable, () => {
+        return `after ${what} the hub ends at ${lastNumber}, ${durable} was durable: ${corrupted ?? ''}`;
+      });
+      world.check('TORN', lastNumber === 0 || world.records.find(lastNumber, lastChecksum) !== null, () => {
+        return `after ${what} the hub's last record ${lastNumber} is none that the agent has sent`;
+      });
+      if (consistentNumber !== null) {
+        const fold = world.records.foldAt(consistentNumber, lastNumber, lastChecksum);
+        const view = await store.openView();
+        for (const volume of view.volumes) {
+          const shown = await world.viewContents(view, volume.index);
+          const expected = fold?.[volume.index];
+          const same = expected === undefined || shown === null || shown.every((id, block) => id === expected[block]);
+          world.check(promise, same, () => `after ${what} volume ${volume.name} is not what the records make of it`);
+        }
+        await view.close();
+      }
+    } catch (thrown) {
+      world.check(promise, false, () => `after ${what} the hub cannot be opened: ${asError(thrown).message}`);
+    }
+  }
+}

@@ -1,0 +1,43 @@
+/** FLUSH: what was acknowledged before a flush, or with FUA, is on stable storage upstream whatever crashes. */
+import { type World } from '../world.js';
+import { type Checker, type Crash } from './checker.js';
+import { REPLAY_IS_BUILT } from './built.js';
+
+export class Flush implements Checker {
+  readonly #world: World;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  crashed({ who, fate }: Crash): void {
+    const world = this.#world;
+    const { setup, history } = world;
+    if (who === 'hub') return;
+    const upstream = world.upstreamContents();
+    const lost = setup.volumes.map(({ upstream: kind }) =>
+      who === 'agent' ? kind === 'file' && fate !== 'keep' : kind === 'nbd' && fate !== 'keep',
+    );
+    for (const [volume, isLost] of lost.entries()) if (isLost) this.#survived(volume, upstream[volume]);
+    if (who === 'agent') history.closeOpen(() => true, world.nowMs);
+    for (const [volume, isLost] of lost.entries()) {
+      if (!isLost || (who === 'upstream' && REPLAY_IS_BUILT)) continue;
+      for (const [block, content] of (upstream[volume] ?? []).entries()) {
+        history.found(volume, block, content, world.nowMs);
+      }
+    }
+  }
+
+  #survived(volume: number, contents: Int32Array | undefined): void {
+    const world = this.#world;
+    for (const [block, content] of (contents ?? []).entries()) {
+      if (world.history.survives(volume, block, content, true)) continue;
+      const asked = world.history.tell(volume, block);
+      world.check('FLUSH', false, () => {
+        return `after a power cut block ${volume}:${block} holds ${world.contents.describe(content)}; asked: ${asked}`;
+      });
+      return;
+    }
+    world.check('FLUSH', true, () => '');
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * GUEST: what the guest reads is what it wrote, it gets no errors of ours and waits for nobody but its own disk. OUTAGE: while
+ * upstream is away requests wait and are answered. FAIL-OPEN: trouble with the state files is not the guest's.
+ * ACK: an answered write is upstream.
+ */
+import { Command, NbdError } from '@rephub/nbd';
+import { type World } from '../world.js';
+import { type Answered } from '../workload.js';
+import { type Checker } from './checker.js';
+import { REPLAY_IS_BUILT } from './built.js';
+
+/** Nothing of ours may hold a request for so long. */
+const LONGEST_MS = 3_000;
+
+export class Guest implements Checker {
+  readonly #world: World;
+  #waitedUntilMs = 0;
+  #upstreamLostAt = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  logged(event: string): void {
+    if (event === 'upstream-lost') this.#upstreamLostAt = this.#world.history.tick();
+  }
+
+  moment(): void {
+    if (this.#world.excuses.requestsWait) this.#waitedUntilMs = this.#world.nowMs;
+  }
+
+  answered(answer: Answered): void {
+    if (answer.error === NbdError.Eshutdown) return;
+    if (answer.error !== 0) this.#failed(answer);
+    else if (answer.contents !== null) this.#read(answer, answer.contents);
+    else if (answer.operation !== null) this.#written(answer);
+    this.#waited(answer);
+  }
+
+  #failed({ command, volume, block, error }: Answered): void {
+    const world = this.#world;
+    const { excuses } = world;
+    // Before REPLAY is built the flush after a lost upstream says that writes may be lost.
+    const told = !REPLAY_IS_BUILT && command === Command.Flush && this.#upstreamLostAt > 0;
+    const promise = excuses.stateDamaged ? 'FAIL-OPEN' : this.#upstreamLostAt > 0 ? 'OUTAGE' : 'GUEST';
+    world.check(promise, excuses.guestErrors || told, () => {
+      return `the guest's command ${command} at ${volume}:${block} got error ${error}, and its disk has had no fault`;
+    });
+  }
+
+  #read({ volume, block, submitted }: Answered, contents: Int32Array): void {
+    const world = this.#world;
+    for (const [at, content] of contents.entries()) {
+      if (world.history.allows(volume, block + at, content, submitted)) continue;
+      const asked = world.history.tell(volume, block + at);
+      world.check('GUEST', false, () => {
+        return `a read at moment ${submitted} of block ${volume}:${block + at} shows ${world.contents.describe(content)}; asked: ${asked}`;
+      });
+      return;
+    }
+    world.check('GUEST', true, () => '');
+    if (this.#upstreamLostAt > 0) {
+      world.check('OUTAGE', true, () => '');
+      if (REPLAY_IS_BUILT) world.check('REPLAY', true, () => '');
+    }
+    if (world.excuses.stateDamaged) world.check('FAIL-OPEN', true, () => '');
+  }
+
+  #written({ volume, block }: Answered): void {
+    const world = this.#world;
+    const content = world.upstreamBlock(volume, block);
+    // The upstream may be gone already, with what it had not flushed.
+    if (content === null) return;
+    const holds = world.history.allows(volume, block, content, world.history.tick());
+    world.check('ACK', holds, () => {
+      const asked = world.history.tell(volume, block);
+      return `block ${volume}:${block} was acknowledged, upstream holds ${world.contents.describe(content)}; asked: ${asked}`;
+    });
+  }
+
+  #waited({ command, volume, block, submittedMs }: Answered): void {
+    const world = this.#world;
+    const excused = submittedMs <= this.#waitedUntilMs + 1000 || world.excuses.requestsWait;
+    const tookMs = world.nowMs - submittedMs;
+    if (excused || tookMs < LONGEST_MS) return;
+    world.check('GUEST', false, () => `the guest's command ${command} at ${volume}:${block} took ${tookMs} ms`);
+  }
+}

@@ -1,0 +1,107 @@
+/**
+ * What the replica shows: PIT (the same point, the same bytes, those of the records up to it), ORD (nothing without what was
+ * acknowledged before it), LASTGOOD (a point can be opened at all times), ISOLATE (nothing of a test), FAILWR (unreadable is an
+ * error, never zeroes), RPO (never told better than it is).
+ */
+import { UNREADABLE } from '../block-content.js';
+import { TEST_OPERATIONS } from '../test-branches.js';
+import { type World } from '../world.js';
+import { type Checker, type Look } from './checker.js';
+
+/** The hub hears of the agent once in a heartbeat interval, over the link. */
+const TOLD_LATE_MS = 1_200;
+
+export class Replica implements Checker {
+  readonly #world: World;
+  #newest = 0;
+  #begunAnew = 0;
+  #older = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  second(): void {
+    const { group, store, excuses } = this.#world;
+    if (group === null || store === null) return;
+    const { consistentNumber, lastNumber, lastChecksum } = store.state;
+    if (excuses.groupBegunAnew !== this.#begunAnew || excuses.hubCameBackOlder !== this.#older) this.#newest = 0;
+    this.#begunAnew = excuses.groupBegunAnew;
+    this.#older = excuses.hubCameBackOlder;
+    this.#world.check('LASTGOOD', consistentNumber !== null || this.#newest === 0, () => {
+      return `no point can be opened, though ${this.#newest} could: ${store.state.corrupted ?? ''} ${store.state.stalled ?? ''}`;
+    });
+    if (consistentNumber === null) return;
+    this.#world.check('LASTGOOD', consistentNumber >= this.#newest, () => {
+      return `the newest point is ${consistentNumber}, it was ${this.#newest}`;
+    });
+    this.#newest = consistentNumber;
+    this.#world.check('SPAN', !this.#world.records.spanOpenAt(consistentNumber, lastNumber, lastChecksum), () => {
+      return `point ${consistentNumber} is offered, and lies inside a span`;
+    });
+  }
+
+  looked({ number, shown, fold }: Look): void {
+    const world = this.#world;
+    for (const [volume, contents] of shown.entries()) {
+      if (contents !== null && fold !== null) this.#compare(number, volume, contents, fold[volume] ?? new Int32Array());
+    }
+    if (fold === null) return;
+    const { violation, oldestMissingMs } = world.history.judge(fold);
+    world.check('ORD', violation === null, () => {
+      if (violation === null) return '';
+      const { volume, block, shows, lacks } = violation;
+      const asked = world.history.tell(volume, block);
+      return [
+        `point ${number} shows ${world.contents.describe(shows)} in block ${volume}:${block} and lacks ${lacks.kind} ${lacks.id},`,
+        `though it shows writes that were submitted after that one was acknowledged; asked: ${asked}`,
+      ].join(' ');
+    });
+    if (number === world.store?.progress.consistentNumber) this.#rpo(oldestMissingMs, number);
+  }
+
+  #compare(number: number, volume: number, shown: Int32Array, fold: Int32Array): void {
+    const world = this.#world;
+    for (let block = 0; block < shown.length; block += 1) {
+      const content = shown[block] ?? 0;
+      const expected = fold[block] ?? 0;
+      if (content === expected) continue;
+      const isTest = content >= TEST_OPERATIONS;
+      const promise = isTest ? 'ISOLATE' : expected === UNREADABLE ? 'FAILWR' : 'PIT';
+      const asked = world.history.tell(volume, block);
+      world.check(promise, false, () => {
+        return [
+          `point ${number} shows ${world.contents.describe(content)} in block ${volume}:${block},`,
+          `the records up to it make ${world.contents.describe(expected)}; asked: ${asked}`,
+        ].join(' ');
+      });
+      return;
+    }
+    world.check('PIT', true, () => '');
+    if (fold.includes(UNREADABLE)) world.check('FAILWR', true, () => '');
+  }
+
+  #rpo(oldestMissingMs: number, number: number): void {
+    const world = this.#world;
+    if (oldestMissingMs === Infinity) {
+      if (world.agent.up?.status().state === 'protected') world.excuses.exposureUnknown = false;
+      return;
+    }
+    if (world.excuses.exposureUnknown || world.agent.isStopped || world.hub.isStopped) return;
+    const trueMs = world.nowMs - oldestMissingMs;
+    const told = world.group?.status() ?? null;
+    if (told === null) return;
+    const toldMs = 1000 * (told.rpoSeconds ?? told.rpoAtLeastSeconds);
+    // Before the agent has spoken since the hub's start nothing is said, but that nothing is known.
+    const unknown = told.rpoSeconds === null;
+    world.check('RPO', unknown || toldMs + TOLD_LATE_MS >= trueMs, () => {
+      return `the hub tells an RPO of ${toldMs} ms (${told.state}), a write of ${trueMs} ms ago is not in point ${number}`;
+    });
+    const agent = world.agent.up?.status() ?? null;
+    const agentMs = agent?.rpoSeconds ?? null;
+    if (agentMs === null) return;
+    world.check('RPO', 1000 * agentMs + 1 >= trueMs, () => {
+      return `the agent tells an RPO of ${agentMs} s (${agent?.state ?? ''}), a write of ${trueMs} ms ago is not in point ${number}`;
+    });
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * What goes over the link: LINEAGE (no number twice, nothing to do only when nothing differs), SPAN (begins after every gap,
+ * ends only when nothing is dirty), BOUND (the window keeps its limit), BEAT (a silent hub is found out), FRAME (damage ends
+ * the session, and nothing else), SIZE (another disk is not written to).
+ */
+import { DEFAULT_HEARTBEAT_MS, DEFAULT_TIMEOUT_MS, FrameType, type Hello, type Verdict } from '@rephub/protocol';
+import { TRUE_DISK } from '../processes.js';
+import { type WireRecord } from '../wire-records.js';
+import { type World } from '../world.js';
+import { type Checker } from './checker.js';
+
+/** A record larger than the window is taken when the window is empty. */
+const LARGEST_RECORD_BYTES = 1024 * 1024 + 4096;
+
+export class Stream implements Checker {
+  readonly #world: World;
+  #lastNumber = 0;
+  #lastChecksum = 0;
+  #heardMs = 0;
+  readonly #spoiled = new Map<number, number>();
+  #agentUpMs = 0;
+  #agentStarts = 0;
+  #wrongDisk: Map<string, number> | null = null;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  agentHeard(): void {
+    this.#heardMs = this.#world.nowMs;
+  }
+
+  spoiled(link: number): void {
+    this.#spoiled.set(link, this.#world.nowMs);
+  }
+
+  linkClosed(link: number): void {
+    if (!this.#spoiled.delete(link)) return;
+    this.#world.check('FRAME', true, () => '');
+  }
+
+  sent(record: WireRecord, agentTimeUs: number): void {
+    const world = this.#world;
+    const [namesake] = world.records.namesakes(record);
+    world.check('LINEAGE', namesake === undefined || world.excuses.groupBegunAnew > 0, () => {
+      return `number ${record.number} is given twice: to types ${record.type} and ${namesake?.type ?? 0}`;
+    });
+    const follows = record.number === this.#lastNumber + 1 && record.previous === this.#lastChecksum;
+    world.check('SPAN', follows || record.type === FrameType.SpanBegin || record.number === 1, () => {
+      return `record ${record.number} of type ${record.type} follows ${this.#lastNumber} without a span's begin`;
+    });
+    this.#lastNumber = record.number;
+    this.#lastChecksum = record.checksum;
+    // Only a record that leaves in the moment in which it is made says something of the state of that moment.
+    if (record.type === FrameType.SpanEnd && Math.abs(agentTimeUs / 1000 - world.clock.unixMs()) < 0.01) {
+      const dirty = world.agent.up?.status().dirtyBytes ?? 0;
+      world.check('SPAN', dirty === 0, () => `the span ends at ${record.number} while ${dirty} bytes are dirty`);
+    }
+  }
+
+  verdict(verdict: Verdict, hello: Hello): void {
+    const world = this.#world;
+    const { store } = world;
+    if (verdict.kind !== 'nothing-to-do' || store === null) return;
+    const { lastNumber, lastChecksum } = store.state;
+    const fold = world.records.foldAt(lastNumber, lastNumber, lastChecksum);
+    if (fold === null) return;
+    const upstream = world.upstreamContents();
+    for (const { index } of hello.volumes) {
+      for (const [block, content] of (upstream[index] ?? []).entries()) {
+        if (content === fold[index]?.[block]) continue;
+        // What the guest has done since the agent is up is in its window, or marked.
+        const since = world.history.last(index, block);
+        if (since !== null && since.submittedMs >= this.#agentUpMs) continue;
+        world.check('LINEAGE', false, () => {
+          return `${verdict.row} although block ${index}:${block} differs; asked: ${world.history.tell(index, block)}`;
+        });
+        return;
+      }
+    }
+    world.check('LINEAGE', true, () => '');
+  }
+
+  moment(): void {
+    const world = this.#world;
+    const { agent, hub, upstream, setup, nowMs } = world;
+    if (agent.starts !== this.#agentStarts) {
+      this.#agentStarts = agent.starts;
+      this.#agentUpMs = nowMs - 200;
+      this.#heardMs = nowMs;
+    }
+    this.#rightDisk(upstream.presented === TRUE_DISK);
+    if (agent.up === null || agent.isStopped) {
+      this.#heardMs = nowMs;
+      return;
+    }
+    const { windowBytes, agentConnected } = agent.up.status();
+    world.check('BOUND', windowBytes <= Math.max(setup.windowBytes, LARGEST_RECORD_BYTES), () => {
+      return `the window holds ${windowBytes} bytes, its limit is ${setup.windowBytes}`;
+    });
+    const silentMs = nowMs - this.#heardMs;
+    world.check('BEAT', !agentConnected || silentMs <= DEFAULT_TIMEOUT_MS + DEFAULT_HEARTBEAT_MS, () => {
+      return `the hub has been silent for ${silentMs} ms, and counts as connected`;
+    });
+    for (const [link, sinceMs] of this.#spoiled) {
+      if (hub.isStopped) this.#spoiled.set(link, nowMs);
+      const late = nowMs - sinceMs > 2 * DEFAULT_TIMEOUT_MS;
+      world.check('FRAME', !late, () => `link ${link} goes on after a bit was flipped ${nowMs - sinceMs} ms ago`);
+    }
+  }
+
+  /** While upstream shows itself as another disk nothing may be changed on it. */
+  #rightDisk(isRight: boolean): void {
+    const world = this.#world;
+    if (isRight) {
+      this.#wrongDisk = null;
+      return;
+    }
+    const before = this.#wrongDisk;
+    this.#wrongDisk = new Map([...world.disks].map(([name, disk]) => [name, disk.changes]));
+    for (const [name, changes] of before ?? []) {
+      const now = world.disks.get(name)?.changes ?? 0;
+      world.check('SIZE', now === changes, () => `upstream ${name} came back as another disk and was written to`);
+    }
+  }
+}

@@ -1,0 +1,138 @@
+/**
+ * SUPERSET: where upstream and the hub's durable content differ after a crash is marked on the agent's disk. And what
+ * belongs to it: CLEAR (marks rest on what is durable and flushed), NOFULL (a crash alone marks no more than
+ * what was dirty or hot), CORRUPT (damaged files are noticed).
+ */
+import { type SimFiles } from '@rephub/platform/sim';
+import { durableState, type DurableState, findMarks, type FoundMarks } from '../imagined.js';
+import { type World } from '../world.js';
+import { type Checker, type Crash } from './checker.js';
+
+const EXTENT_BYTES = 4 * 1024 * 1024;
+
+export class Superset implements Checker {
+  readonly #world: World;
+  #turn = 0;
+
+  constructor(world: World) {
+    this.#world = world;
+  }
+
+  crashed({ who, fate }: Crash): void {
+    if (who !== 'agent') return;
+    const world = this.#world;
+    const after = world.agent.files.imagineCrash({ seed: 1, fate: 'keep' });
+    const allowed = this.#allowedBytes();
+    void this.#judge('SUPERSET', after, world.upstreamContents(after), `a crash of the agent, fate ${fate}`, allowed);
+  }
+
+  /** Takes turns: the agent killed now; power gone everywhere; the same with damaged files. */
+  second(): void {
+    const world = this.#world;
+    const { agent } = world;
+    if (agent.up === null || agent.isStopped) return;
+    this.#turn += 1;
+    const seed = world.setup.seed * 1000 + this.#turn;
+    switch (this.#turn % 3) {
+      case 0: {
+        const killed = agent.files.imagineCrash({ seed, fate: 'keep' });
+        const upstream = world.upstreamContents(killed);
+        void this.#judge('SUPERSET', killed, upstream, 'an imagined kill', this.#allowedBytes());
+        return;
+      }
+      case 1: {
+        const fate = (['lose', 'tear', 'garble', 'mixed'] as const)[(this.#turn / 3) & 3] ?? 'mixed';
+        const cut = agent.files.imagineCrash({ seed, fate });
+        void this.#judge('CLEAR', cut, world.upstreamContents(cut, true), `an imagined power cut, fate ${fate}`, null);
+        return;
+      }
+      default: {
+        const spoiled = agent.files.imagineCrash({ seed, fate: 'keep' });
+        this.#spoil(spoiled, seed);
+        void this.#judge('CORRUPT', spoiled, world.upstreamContents(spoiled), 'an imagined damage', null);
+      }
+    }
+  }
+
+  #spoil(files: SimFiles, seed: number): void {
+    const random = this.#world.random(seed);
+    const names = ['identity', 'hot.log', ...this.#world.setup.volumes.map(({ name }) => `${name}.map`)];
+    const path = `/state/${names[random.below(names.length)] ?? 'hot.log'}`;
+    const size = files.look(path, Buffer.alloc(1 << 20), 0);
+    const bits = 1 + random.below(3);
+    for (let bit = 0; bit < bits && size > 0; bit += 1) files.rot(path, random.below(size), random.below(8));
+  }
+
+  /** What a kill now may make dirty, at most: null when that cannot be told. */
+  #allowedBytes(): number | null {
+    const world = this.#world;
+    const status = world.agent.up?.status() ?? null;
+    if (status === null || world.excuses.stateDamaged || status.resync !== null) return null;
+    if (status.tracking.found === 'new' || status.tracking.found === 'untrusted') return null;
+    return status.dirtyBytes + status.windowBytes + (status.hotExtents + 2 + world.guests.inFlight) * EXTENT_BYTES;
+  }
+
+  async #judge(
+    promise: 'SUPERSET' | 'CLEAR' | 'CORRUPT',
+    files: SimFiles,
+    upstream: readonly Int32Array[],
+    what: string,
+    allowedBytes: number | null,
+  ): Promise<void> {
+    const world = this.#world;
+    const hub = await durableState(world);
+    let marks: FoundMarks | null = null;
+    try {
+      marks = await findMarks(world, files);
+    } catch (fault) {
+      // Files that cannot be opened start nothing: nothing is lost by it. Only damage may have done it.
+      const excused = promise === 'CORRUPT' || world.excuses.stateDamaged;
+      world.check('CORRUPT', excused, () => `after ${what} the agent cannot start: ${String(fault)}`);
+      return;
+    }
+    if (marks === null) return;
+    if (promise === 'SUPERSET' && allowedBytes !== null) this.#noFull(marks, allowedBytes, what);
+    if (hub !== null) this.#compare(promise, marks, hub, upstream, what);
+  }
+
+  #noFull(marks: FoundMarks, allowedBytes: number, what: string): void {
+    const { found, reason, markedBytes } = marks;
+    this.#world.check(
+      'NOFULL',
+      found !== 'untrusted' && markedBytes <= allowedBytes,
+      () => `after ${what} ${markedBytes} bytes are marked, at most ${allowedBytes} may be (${found}: ${reason})`,
+    );
+  }
+
+  #compare(
+    promise: 'SUPERSET' | 'CLEAR' | 'CORRUPT',
+    marks: FoundMarks,
+    hub: DurableState,
+    upstream: readonly Int32Array[],
+    what: string,
+  ): void {
+    const world = this.#world;
+    const trusted = marks.found === 'clean' || marks.found === 'marked';
+    // Another line, or a hub that came back older: the handshake sees it and compares everything (L2, L7, L9, L10).
+    const seen = hub.line !== marks.line || hub.number < Math.max(marks.restsOn, marks.durableNumber);
+    if (!trusted || seen || world.excuses.hubCameBackOlder > 0) return;
+    for (const [volume, marked] of marks.marked.entries()) {
+      const own = upstream[volume] ?? new Int32Array();
+      const theirs = hub.fold[volume] ?? new Int32Array();
+      for (let block = 0; block < marked.length; block += 1) {
+        if (own[block] === theirs[block] || marked[block] === 1) continue;
+        const shows = world.contents.describe(own[block] ?? 0);
+        const holds = world.contents.describe(theirs[block] ?? 0);
+        const asked = world.history.tell(volume, block);
+        world.check(promise, false, () =>
+          [
+            `after ${what} block ${volume}:${block} is not marked (${marks.found}), upstream holds ${shows},`,
+            `the hub at ${hub.number} ${holds}; asked: ${asked}`,
+          ].join(' '),
+        );
+        return;
+      }
+    }
+    world.check(promise, true, () => '');
+  }
+}

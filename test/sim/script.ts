@@ -1,0 +1,204 @@
+/**
+ * What is done in a run, derived from its seed: how the world is set up, and a list of timed steps. Every
+ * step carries a seed of its own, so that a step left out (`--shrink`) changes nothing of the others.
+ */
+import { SeededRandomness } from '@rephub/platform/sim';
+
+export interface VolumeSetup {
+  readonly name: string;
+  readonly blocks: number;
+  readonly upstream: 'file' | 'nbd';
+}
+
+export interface Setup {
+  readonly seed: number;
+  readonly volumes: readonly VolumeSetup[];
+  /** Blocks that hold something before anything starts. */
+  readonly presetBlocks: number;
+  readonly granularityBytes: number;
+  readonly windowBytes: number;
+  readonly hotExtents: number;
+  readonly onCongestion: 'pull-ahead' | 'block';
+  readonly maxBytesPerSecond: number | null;
+  readonly retentionMs: number;
+  readonly segmentBytes: number;
+  readonly linkLatencyMs: number;
+  /** What the NBD upstream can do besides the common. */
+  readonly fua: boolean;
+  readonly fastZero: boolean;
+  readonly allocation: boolean;
+  /** The second volume exists from the agent's second start on. */
+  readonly lateVolume: boolean;
+}
+
+/** All kinds of steps; faults.ts says what each does, and how often it is drawn. */
+export const STEP_KINDS = [
+  'burst',
+  'cut-link',
+  'cut-link-at-byte',
+  'half-open',
+  'silence-hub',
+  'slow-link',
+  'drip-link',
+  'spoil-frame',
+  'kill-agent',
+  'power-agent',
+  'end-agent',
+  'kill-hub',
+  'power-hub',
+  'end-hub',
+  'power-both',
+  'pause-agent',
+  'pause-hub',
+  'pause-upstream',
+  'kill-upstream',
+  'power-upstream',
+  'cut-upstream',
+  'upstream-other-size',
+  'upstream-read-only',
+  'upstream-write-errors',
+  'upstream-flush-error',
+  'upstream-unreadable',
+  'upstream-slow',
+  'hub-disk-full',
+  'hub-sync-fails',
+  'agent-sync-fails',
+  'agent-write-fails',
+  'rot-state',
+  'backup-agent',
+  'restore-agent',
+  'backup-hub',
+  'restore-hub',
+  'lose-hub',
+  'forget-group',
+  'jump-clock',
+  'drop-guest',
+  'open-test',
+  'resync',
+  'foreign-agent',
+] as const;
+export type StepKind = (typeof STEP_KINDS)[number];
+
+export interface Step {
+  readonly atMs: number;
+  readonly kind: StepKind;
+  readonly seed: number;
+}
+
+export interface Script {
+  readonly setup: Setup;
+  readonly lengthMs: number;
+  readonly steps: readonly Step[];
+}
+
+/** How often each kind is drawn, against the others. */
+const WEIGHTS: Partial<Record<StepKind, number>> = {
+  'cut-link': 6,
+  'cut-link-at-byte': 4,
+  'half-open': 3,
+  'silence-hub': 4,
+  'slow-link': 3,
+  'drip-link': 2,
+  'spoil-frame': 2,
+  'kill-agent': 4,
+  'power-agent': 4,
+  'end-agent': 3,
+  'kill-hub': 4,
+  'power-hub': 5,
+  'end-hub': 2,
+  'power-both': 3,
+  'pause-agent': 2,
+  'pause-hub': 2,
+  'pause-upstream': 2,
+  'kill-upstream': 2,
+  'power-upstream': 3,
+  'cut-upstream': 2,
+  'upstream-other-size': 1,
+  'upstream-read-only': 1,
+  'upstream-write-errors': 2,
+  'upstream-flush-error': 1,
+  'upstream-unreadable': 2,
+  'upstream-slow': 2,
+  'hub-disk-full': 2,
+  'hub-sync-fails': 2,
+  'agent-sync-fails': 1,
+  'agent-write-fails': 1,
+  'rot-state': 2,
+  'backup-agent': 1,
+  'restore-agent': 1,
+  'backup-hub': 2,
+  'restore-hub': 2,
+  'lose-hub': 1,
+  'forget-group': 1,
+  'jump-clock': 2,
+  'drop-guest': 3,
+  'open-test': 4,
+  resync: 1,
+  'foreign-agent': 1,
+};
+
+const CRASHES: readonly StepKind[] = ['kill-agent', 'power-agent', 'kill-hub', 'power-hub', 'power-both'];
+export const SCRIPT_MS = 60_000;
+/** Guest requests of one burst, about. */
+export const BURST_REQUESTS = 60;
+
+export function scriptOf(seed: number): Script {
+  const random = new SeededRandomness(Math.imul(seed, 0x9e37_79b1) ^ 0x5bd1_e995);
+  const setup = setupOf(seed, random);
+  const steps: Step[] = [];
+  const add = (atMs: number, kind: StepKind): void => {
+    steps.push({ atMs: Math.round(atMs), kind, seed: random.below(2 ** 31) });
+  };
+  const bursts = 24;
+  for (let burst = 0; burst < bursts; burst += 1) {
+    add(200 + ((SCRIPT_MS - 5000) * (burst + random.fraction())) / bursts, 'burst');
+  }
+  // Some seeds meet many faults, some few: what needs a long quiet time must come up too.
+  const faults = 5 + random.below(random.chance(0.3) ? 4 : 14);
+  const between = (part: number): number => part * (SCRIPT_MS - 6000) + random.fraction() * 4000;
+  for (let fault = 0; fault < faults; fault += 1) add(between(random.fraction()), draw(random));
+  add(between(random.fraction()), CRASHES[random.below(CRASHES.length)] ?? 'kill-agent');
+  // Faults that come in company, while one of them is still there, find more than lonely ones.
+  for (let pair = 0; pair < 2; pair += 1) {
+    const at = between(random.fraction());
+    add(at, draw(random));
+    add(at + random.fraction() ** 3 * 2000, draw(random));
+  }
+  steps.sort((a, b) => a.atMs - b.atMs);
+  return { setup, lengthMs: SCRIPT_MS, steps };
+}
+
+function draw(random: SeededRandomness): StepKind {
+  const entries = Object.entries(WEIGHTS) as [StepKind, number][];
+  let left = random.fraction() * entries.reduce((sum, [, weight]) => sum + weight, 0);
+  for (const [kind, weight] of entries) {
+    left -= weight;
+    if (left < 0) return kind;
+  }
+  return 'cut-link';
+}
+
+function setupOf(seed: number, random: SeededRandomness): Setup {
+  const pick = <T>(...choices: readonly [T, ...T[]]): T => choices[random.below(choices.length)] ?? choices[0];
+  const upstream = pick<'file' | 'nbd' | 'both'>('file', 'nbd', 'nbd', 'both');
+  const first: VolumeSetup = { name: 'root', blocks: pick(1024, 2048), upstream: upstream === 'file' ? 'file' : 'nbd' };
+  const second: VolumeSetup = { name: 'data', blocks: 3072, upstream: upstream === 'nbd' ? 'nbd' : 'file' };
+  const single = random.chance(0.2);
+  return {
+    seed,
+    volumes: single ? [first] : [first, second],
+    presetBlocks: pick(0, 64, 400),
+    granularityBytes: pick(4096, 16_384, 65_536),
+    windowBytes: pick(64, 256, 1024, 8192) * 1024,
+    hotExtents: 16,
+    onCongestion: random.chance(0.8) ? 'pull-ahead' : 'block',
+    maxBytesPerSecond: random.chance(0.25) ? 512 * 1024 : null,
+    retentionMs: pick(0, 0, 2_000, 30_000),
+    segmentBytes: pick(1, 4, 64) * 1024 * 1024,
+    linkLatencyMs: pick(0.1, 1, 4, 20),
+    fua: random.chance(0.7),
+    fastZero: random.chance(0.6),
+    allocation: random.chance(0.7),
+    lateVolume: !single && random.chance(0.15),
+  };
+}

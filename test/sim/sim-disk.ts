@@ -1,0 +1,248 @@
+/**
+ * A disk of its own behind the upstream NBD server: a volatile cache that power takes away, requests that take their own
+ * time and so really overtake one another, ranges that fail, and a size or a write protection that changes.
+ *
+ * Always holds: what a completed flush covers is stable; a request has its whole effect at one moment between its
+ * submission and its completion, or, when it fails, part of it.
+ */
+import {
+  type Abilities,
+  AllocationFlag,
+  type BlockDevice,
+  type BlockRequest,
+  Command,
+  CommandFlag,
+  DEFAULT_LIMITS,
+  type Limits,
+  NbdError,
+} from '@rephub/nbd';
+import { type CrashFate, type SeededRandomness, type SimClock } from '@rephub/platform/sim';
+import { BLOCK_BYTES, SECTOR_BYTES } from './block-content.js';
+
+export type RangeFault = 'read-error' | 'write-error' | 'flush-error' | 'no-space';
+
+interface FaultyRange {
+  readonly kind: RangeFault;
+  readonly from: number;
+  readonly to: number;
+  times: number;
+}
+
+interface Change {
+  readonly offset: number;
+  /** Null: zeroes. */
+  readonly bytes: Buffer | null;
+  readonly length: number;
+}
+
+const HOLE = AllocationFlag.Hole | AllocationFlag.Zero;
+const ZERO_BLOCK = Buffer.alloc(BLOCK_BYTES);
+
+export class SimDisk implements BlockDevice {
+  readonly sizeBytes: number;
+  readonly abilities: Abilities;
+  readonly limits: Limits = DEFAULT_LIMITS;
+  /** Requests that changed something, completed or not. */
+  changes = 0;
+  inFlight = 0;
+  /** Multiplies every delay. */
+  slowness = 1;
+  readonly #clock: SimClock;
+  readonly #random: SeededRandomness;
+  #seen: Buffer;
+  #stable: Buffer;
+  #unflushed: Change[] = [];
+  #faults: FaultyRange[] = [];
+  #life = 0;
+  #idle: (() => void)[] = [];
+
+  constructor(clock: SimClock, random: SeededRandomness, sizeBytes: number, abilities: Partial<Abilities>) {
+    this.#clock = clock;
+    this.#random = random;
+    this.sizeBytes = sizeBytes;
+    this.abilities = {
+      readOnly: false,
+      flush: true,
+      fua: true,
+      trim: true,
+      writeZeroes: true,
+      fastZero: true,
+      cache: false,
+      multiConn: true,
+      contexts: ['base:allocation'],
+      ...abilities,
+    };
+    this.#seen = Buffer.alloc(sizeBytes);
+    this.#stable = Buffer.alloc(sizeBytes);
+  }
+
+  /** What readers see; not to be written to. */
+  get bytes(): Buffer {
+    return this.#seen;
+  }
+
+  /** What a power cut now would leave at least. */
+  get stableBytes(): Buffer {
+    return this.#stable;
+  }
+
+  /** Content from before the run. */
+  preset(offset: number, bytes: Buffer): void {
+    bytes.copy(this.#seen, offset);
+    bytes.copy(this.#stable, offset);
+  }
+
+  /** Requests that touch the range fail, so many of them. */
+  fail(kind: RangeFault, from: number, to: number, times: number): void {
+    this.#faults.push({ kind, from, to, times });
+  }
+
+  heal(): void {
+    this.#faults = [];
+    this.slowness = 1;
+  }
+
+  /** True while a read of the range would fail. */
+  isUnreadable(from: number, to: number): boolean {
+    return this.#faults.some((fault) => fault.kind === 'read-error' && fault.from < to && from < fault.to);
+  }
+
+  /** The server's process and cache are gone; returns true when anything unflushed may have been lost. */
+  crash(fate: CrashFate): boolean {
+    this.#life += 1;
+    this.inFlight = 0;
+    this.#wakeIdle();
+    const lost = fate !== 'keep' && this.#unflushed.length > 0;
+    for (const change of this.#unflushed) this.#survive(change, fate);
+    this.#unflushed = [];
+    this.#seen = Buffer.from(this.#stable);
+    return lost;
+  }
+
+  /** Resolves when no request of a connection before is still being worked on. */
+  async whenIdle(): Promise<void> {
+    if (this.inFlight === 0) return;
+    await new Promise<void>((resolve) => this.#idle.push(resolve));
+  }
+
+  submit(request: BlockRequest): void {
+    const life = this.#life;
+    this.inFlight += 1;
+    const delayMs = this.slowness * (0.02 + this.#random.fraction() ** 6 * 8);
+    const covered = this.#unflushed.length;
+    const isRead = request.command === Command.Read || request.command === Command.BlockStatus;
+    if (isRead) {
+      this.#clock.after(delayMs / 2, () => {
+        if (life !== this.#life) return;
+        const error = this.#read(request);
+        this.#clock.after(delayMs / 2, () => this.#complete(request, error, life));
+      });
+      return;
+    }
+    this.#clock.after(delayMs, () => {
+      if (life !== this.#life) return;
+      this.#complete(request, this.#change(request, covered), life);
+    });
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #complete(request: BlockRequest, error: number, life: number): void {
+    if (life !== this.#life) return;
+    this.inFlight -= 1;
+    if (this.inFlight === 0) this.#wakeIdle();
+    request.complete(error);
+  }
+
+  #wakeIdle(): void {
+    const idle = this.#idle;
+    this.#idle = [];
+    for (const wake of idle) wake();
+  }
+
+  #struck(kinds: readonly RangeFault[], offset: number, length: number): RangeFault | null {
+    const end = kinds.includes('flush-error') ? Infinity : offset + length;
+    const fault = this.#faults.find(
+      ({ kind, from, to, times }) => kinds.includes(kind) && times > 0 && from < end && offset < to,
+    );
+    if (fault === undefined) return null;
+    fault.times -= 1;
+    return fault.kind;
+  }
+
+  #read(request: BlockRequest): number {
+    const { offset, length } = request;
+    if (request.command === Command.BlockStatus) {
+      request.extents = request.contexts.map(() => ({ runs: this.#runs(offset, length) }));
+      return NbdError.Ok;
+    }
+    if (this.#struck(['read-error'], offset, length) !== null) return NbdError.Eio;
+    request.data.push(Buffer.from(this.#seen.subarray(offset, offset + length)));
+    return NbdError.Ok;
+  }
+
+  #change(request: BlockRequest, covered: number): number {
+    const { command, offset, length } = request;
+    if (command === Command.Flush) {
+      if (this.#struck(['flush-error'], 0, 1) !== null) {
+        // As a disk that has lost its cache: nobody knows what of it is stored.
+        for (const change of this.#unflushed.splice(0, covered)) this.#survive(change, 'mixed');
+        return NbdError.Eio;
+      }
+      for (const change of this.#unflushed.splice(0, covered)) apply(this.#stable, change);
+      return NbdError.Ok;
+    }
+    if (command === Command.Cache) return NbdError.Ok;
+    if (command === Command.Trim && this.#random.chance(0.3)) return NbdError.Ok;
+    this.changes += 1;
+    const bytes = command === Command.Write ? Buffer.concat(request.data) : null;
+    const fault = this.#struck(['write-error', 'no-space'], offset, length);
+    if (fault !== null) {
+      const part = SECTOR_BYTES * this.#random.below(length / SECTOR_BYTES);
+      if (part > 0) this.#write({ offset, length: part, bytes: bytes?.subarray(0, part) ?? null });
+      return fault === 'no-space' ? NbdError.Enospc : NbdError.Eio;
+    }
+    const change = { offset, length, bytes };
+    this.#write(change);
+    // Whatever was there before and is not flushed is hidden by it.
+    if ((request.flags & CommandFlag.Fua) !== 0) apply(this.#stable, change);
+    return NbdError.Ok;
+  }
+
+  #write(change: Change): void {
+    apply(this.#seen, change);
+    this.#unflushed.push(change);
+  }
+
+  #survive(change: Change, fate: CrashFate): void {
+    const random = this.#random;
+    const drawn = fate === 'mixed' ? (['keep', 'lose', 'tear'] as const)[random.below(3)] : fate;
+    if (drawn === 'keep') apply(this.#stable, change);
+    if (drawn === 'lose') return;
+    for (let at = 0; at < change.length && drawn !== 'keep'; at += SECTOR_BYTES) {
+      if (random.chance()) continue;
+      const bytes = change.bytes?.subarray(at, at + SECTOR_BYTES) ?? null;
+      apply(this.#stable, { offset: change.offset + at, length: SECTOR_BYTES, bytes });
+    }
+  }
+
+  #runs(offset: number, length: number): number[] {
+    const runs: number[] = [];
+    const end = offset + length;
+    for (let at = offset; at < end;) {
+      const step = Math.min(BLOCK_BYTES - (at % BLOCK_BYTES), end - at);
+      const flags = this.#seen.compare(ZERO_BLOCK, 0, step, at, at + step) === 0 ? HOLE : 0;
+      if (runs.length > 0 && runs.at(-1) === flags) runs[runs.length - 2] = (runs.at(-2) ?? 0) + step;
+      else runs.push(step, flags);
+      at += step;
+    }
+    return runs;
+  }
+}
+
+function apply(target: Buffer, { offset, bytes, length }: Change): void {
+  if (bytes === null) target.fill(0, offset, offset + length);
+  else bytes.copy(target, offset);
+}

@@ -1,0 +1,51 @@
+/** Failover tests while protection goes on: a branch is opened, written to, read back, and dropped (ISOLATE). */
+import { readBytes, writeBytes } from '@rephub/nbd';
+import { asError } from '@rephub/platform';
+import { type SeededRandomness } from '@rephub/platform/sim';
+import { BLOCK_BYTES } from './block-content.js';
+import { type World } from './world.js';
+
+/** Operations of tests have numbers from here on: a replica that shows one has not been left alone. */
+export const TEST_OPERATIONS = 1_000_000;
+const WRITER = 99;
+const WRITES = 12;
+
+export async function runTestBranch(world: World, random: SeededRandomness): Promise<void> {
+  const { group, store, hub } = world;
+  if (group === null || store?.progress.consistentNumber == null) return;
+  const name = `sim-${random.below(1_000_000)}`;
+  const life = hub.starts;
+  const still = (): boolean => hub.up !== null && hub.starts === life && world.store === store;
+  try {
+    const { lastNumber, lastChecksum } = store.state;
+    const test = await group.openTest({ name, leaseMs: null, scratchBytes: 8 << 20 });
+    world.coverage.happened('test-branch');
+    const fold = world.records.foldAt(test.seq, lastNumber, lastChecksum);
+    const branch = store.branch(name);
+    if (branch === null || fold === null) return;
+    for (const { index } of branch.volumes) {
+      const expected = fold[index];
+      const before = await world.viewContents(branch, index);
+      const same = before?.every((content, block) => content === expected?.[block]) ?? true;
+      world.check('ISOLATE', same, () => `test ${name} does not begin with point ${test.seq}`);
+    }
+    const [volume] = branch.volumes;
+    if (volume === undefined) return;
+    const device = branch.device(volume.name);
+    for (let write = 0; write < WRITES; write += 1) {
+      const block = random.below(device.sizeBytes / BLOCK_BYTES);
+      const bytes = Buffer.alloc(BLOCK_BYTES);
+      const operation = TEST_OPERATIONS + write;
+      world.contents.fill(bytes, 0, { operation, writer: WRITER, epoch: 0, volume: volume.index, block });
+      await writeBytes(device, block * BLOCK_BYTES, bytes, random.chance(0.2));
+      const back = await readBytes(device, block * BLOCK_BYTES, BLOCK_BYTES);
+      world.check('ISOLATE', back.equals(bytes), () => `test ${name} does not read back what it wrote`);
+    }
+    await group.tests.drop(name, 'the end of the test');
+    const left = await hub.files.status(`/data/groups/vm1/branches/${name}`);
+    world.check('ISOLATE', left === null || !still(), () => `test ${name} was dropped, and its files are there`);
+  } catch (thrown) {
+    // A full disk ends tests before it ends anything else.
+    world.trace.add(`test ${name}: ${asError(thrown).message}`);
+  }
+}

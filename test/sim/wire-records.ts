@@ -1,0 +1,151 @@
+/**
+ * Every record that the agent has put on the wire, as a chain, and the replica that it makes: an independent fold, against
+ * which what the hub serves is compared byte for byte (through block ids).
+ *
+ * Always holds: a fold follows the chain of header checksums back from the record that the hub names, so records that no
+ * hub took are not in it.
+ */
+import { FrameFlag, type FrameHeader, FrameType, payloadOf } from '@rephub/protocol';
+import { BLOCK_BYTES, type BlockContents, UNREADABLE } from './block-content.js';
+
+export interface WireRecord {
+  readonly number: number;
+  readonly checksum: number;
+  readonly previous: number;
+  readonly type: FrameType;
+  readonly copied: boolean;
+  readonly volume: number;
+  readonly block: number;
+  readonly blocks: number;
+  /** Of a write: one id for each block. */
+  readonly contents: Int32Array | null;
+  readonly sentMs: number;
+}
+
+interface Fold {
+  readonly number: number;
+  readonly checksum: number;
+  readonly volumes: Int32Array[];
+}
+
+export class WireRecords {
+  readonly #contents: BlockContents;
+  readonly #blocksOf: readonly number[];
+  readonly #records = new Map<number, WireRecord[]>();
+  readonly #byChecksum = new Map<number, WireRecord>();
+  #newest: Fold | null = null;
+
+  constructor(contents: BlockContents, blocksOf: readonly number[]) {
+    this.#contents = contents;
+    this.#blocksOf = blocksOf;
+  }
+
+  /** Takes a record that goes out; null when it went out before. */
+  add(header: FrameHeader, raw: readonly Buffer[], sentMs: number): WireRecord | null {
+    const same = this.#records.get(header.number);
+    if (same?.some(({ checksum }) => checksum === header.headerChecksum) === true) return null;
+    const block = Math.floor(header.offset / BLOCK_BYTES);
+    const hasRange =
+      header.type === FrameType.Write ||
+      header.type === FrameType.Zero ||
+      header.type === FrameType.Discard ||
+      header.type === FrameType.Unreadable;
+    const blocks = hasRange ? header.length / BLOCK_BYTES : 0;
+    const record: WireRecord = {
+      number: header.number,
+      checksum: header.headerChecksum,
+      previous: header.previousChecksum,
+      type: header.type,
+      copied: (header.flags & FrameFlag.Copied) !== 0,
+      volume: header.volume,
+      block,
+      blocks,
+      contents: header.type === FrameType.Write ? this.#identify(header, raw, block) : null,
+      sentMs,
+    };
+    this.#byChecksum.set(record.checksum, record);
+    if (same === undefined) this.#records.set(header.number, [record]);
+    else same.push(record);
+    return record;
+  }
+
+  /** Other records that have had the same number. */
+  namesakes(record: WireRecord): readonly WireRecord[] {
+    return (this.#records.get(record.number) ?? []).filter((other) => other !== record);
+  }
+
+  find(number: number, checksum: number): WireRecord | null {
+    return this.#records.get(number)?.find((record) => record.checksum === checksum) ?? null;
+  }
+
+  /** The chain that ends with this record, newest first; down to and without `until`. Null when that record was never seen. */
+  chain(number: number, checksum: number, until: number | null = null): WireRecord[] | null {
+    const chain: WireRecord[] = [];
+    let record = this.find(number, checksum);
+    if (record === null && number > 0) return null;
+    while (record !== null && record.checksum !== until) {
+      chain.push(record);
+      record = this.#byChecksum.get(record.previous) ?? null;
+    }
+    return chain;
+  }
+
+  /** What a replica shows at `number` of the line that ends with (lastNumber, lastChecksum); null when it cannot be known. */
+  foldAt(number: number, lastNumber: number, lastChecksum: number): Int32Array[] | null {
+    const tail = this.chain(lastNumber, lastChecksum);
+    if (tail === null) return null;
+    const record = number === 0 ? null : (tail.find((candidate) => candidate.number <= number) ?? null);
+    if (record === null) return number === 0 ? this.#empty() : null;
+    return this.#foldTo(record);
+  }
+
+  /** Is a span open at that number of the chain? */
+  spanOpenAt(number: number, lastNumber: number, lastChecksum: number): boolean {
+    for (const record of this.chain(lastNumber, lastChecksum) ?? []) {
+      if (record.number > number) continue;
+      if (record.type === FrameType.SpanEnd) return false;
+      if (record.type === FrameType.SpanBegin) return true;
+    }
+    return true;
+  }
+
+  #foldTo(record: WireRecord): Int32Array[] {
+    const cached = this.#newest;
+    const usable = cached !== null && cached.number <= record.number ? cached : null;
+    let chain = this.chain(record.number, record.checksum, usable?.checksum ?? null) ?? [];
+    const oldest = chain.at(-1);
+    const reaches = usable !== null && (oldest === undefined ? usable.checksum : oldest.previous) === usable.checksum;
+    if (!reaches && usable !== null) chain = this.chain(record.number, record.checksum) ?? [];
+    const volumes = reaches ? usable.volumes.map((blocks) => blocks.slice()) : this.#empty();
+    for (let at = chain.length - 1; at >= 0; at -= 1) {
+      const next = chain[at];
+      if (next !== undefined) apply(volumes, next);
+    }
+    if (cached === null || record.number >= cached.number || !reaches) {
+      this.#newest = { number: record.number, checksum: record.checksum, volumes };
+    }
+    return volumes;
+  }
+
+  #empty(): Int32Array[] {
+    return this.#blocksOf.map((count) => new Int32Array(count));
+  }
+
+  #identify(header: FrameHeader, raw: readonly Buffer[], block: number): Int32Array {
+    const payload = payloadOf(header, raw);
+    const [only] = payload;
+    const bytes = payload.length === 1 && only !== undefined ? only : Buffer.concat(payload);
+    const contents = new Int32Array(bytes.length / BLOCK_BYTES);
+    for (let at = 0; at < contents.length; at += 1) {
+      contents[at] = this.#contents.identify(bytes, at * BLOCK_BYTES, header.volume, block + at);
+    }
+    return contents;
+  }
+}
+
+function apply(volumes: readonly Int32Array[], record: WireRecord): void {
+  const blocks = volumes[record.volume];
+  if (blocks === undefined || record.blocks === 0) return;
+  if (record.contents !== null) blocks.set(record.contents, record.block);
+  else blocks.fill(record.type === FrameType.Unreadable ? UNREADABLE : 0, record.block, record.block + record.blocks);
+}

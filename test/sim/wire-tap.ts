@@ -1,0 +1,202 @@
+/**
+ * The link between agent and hub, listened to at both ends, frame by frame, and spoiled on demand.
+ *
+ * Always holds: what is carried is not changed, but for the bit that a test asked to be flipped.
+ */
+import { type Address, type Connection, type ReceiveOptions, type Receiver } from '@rephub/platform';
+import {
+  type Ack,
+  ackSchema,
+  decodeBody,
+  FrameReader,
+  type FrameHeader,
+  FrameType,
+  type Hello,
+  helloSchema,
+  isRecordType,
+  payloadOf,
+  type Refuse,
+  refuseSchema,
+  type Start,
+  startSchema,
+  type Welcome,
+  welcomeSchema,
+} from '@rephub/protocol';
+import { type z } from 'zod';
+import { type Tap } from './mortal.js';
+
+/** What is heard; `link` numbers the connection at that end. */
+export interface WireListener {
+  agentSentRecord(header: FrameHeader, raw: readonly Buffer[], link: number): void;
+  hello(hello: Hello, link: number): void;
+  start(start: Start, link: number): void;
+  welcome(welcome: Welcome, link: number): void;
+  refuse(refuse: Refuse, from: 'agent' | 'hub'): void;
+  /** As the hub sent it, whether or not it arrives. */
+  hubSentAck(ack: Ack): void;
+  /** The agent has got bytes from the hub. */
+  agentHeard(): void;
+  spoiled(link: number): void;
+  /** The end at which this link was spoiled has let it go. */
+  closed(link: number): void;
+}
+
+export class WireTap {
+  readonly #listener: WireListener;
+  readonly #link: string;
+  #links = 0;
+  #spoilNext: 'agent' | 'hub' | null = null;
+
+  constructor(listener: WireListener, link: Address) {
+    this.#listener = listener;
+    this.#link = JSON.stringify(link);
+  }
+
+  /** The next bytes that arrive there have a bit flipped. */
+  spoil(at: 'agent' | 'hub' | null): void {
+    this.#spoilNext = at;
+  }
+
+  /** For the agent's process. */
+  readonly agent: Tap = (connection, address, side) =>
+    side === 'client' && JSON.stringify(address) === this.#link ? this.#tapAgent(connection) : connection;
+
+  /** For the hub's process. */
+  readonly hub: Tap = (connection, address, side) =>
+    side === 'server' && JSON.stringify(address) === this.#link ? this.#tapHub(connection) : connection;
+
+  #tapAgent(connection: Connection): Connection {
+    const link = ++this.#links;
+    const listener = this.#listener;
+    const sent = new FrameEar((header, raw) => {
+      if (isRecordType(header.type)) listener.agentSentRecord(header, raw, link);
+      else if (header.type === FrameType.Hello) listener.hello(bodyOf(header, raw, helloSchema), link);
+      else if (header.type === FrameType.Start) listener.start(bodyOf(header, raw, startSchema), link);
+      else if (header.type === FrameType.Refuse) listener.refuse(bodyOf(header, raw, refuseSchema), 'agent');
+    });
+    const heard = new FrameEar((header, raw) => {
+      if (header.type === FrameType.Welcome) listener.welcome(bodyOf(header, raw, welcomeSchema), link);
+      else if (header.type === FrameType.Refuse) listener.refuse(bodyOf(header, raw, refuseSchema), 'hub');
+    });
+    return new TappedConnection(connection, {
+      sent: (chunk) => sent.push(chunk),
+      received: (chunk) => {
+        const bytes = this.#spoiled('agent', chunk, link);
+        listener.agentHeard();
+        heard.push(bytes);
+        return bytes;
+      },
+      closed: () => listener.closed(link),
+    });
+  }
+
+  #tapHub(connection: Connection): Connection {
+    const link = ++this.#links;
+    const sent = new FrameEar((header, raw) => {
+      if (header.type === FrameType.Ack) this.#listener.hubSentAck(bodyOf(header, raw, ackSchema));
+    });
+    return new TappedConnection(connection, {
+      sent: (chunk) => sent.push(chunk),
+      received: (chunk) => this.#spoiled('hub', chunk, link),
+      closed: () => this.#listener.closed(link),
+    });
+  }
+
+  #spoiled(at: 'agent' | 'hub', chunk: Buffer, link: number): Buffer {
+    if (this.#spoilNext !== at || chunk.length < 90) return chunk;
+    this.#spoilNext = null;
+    const copy = Buffer.from(chunk);
+    const middle = copy.length >> 1;
+    copy.writeUInt8(copy.readUInt8(middle) ^ 4, middle);
+    this.#listener.spoiled(link);
+    return copy;
+  }
+}
+
+function bodyOf<T>(header: FrameHeader, raw: readonly Buffer[], schema: z.ZodType<T>): T {
+  return decodeBody(schema, Buffer.concat(payloadOf(header, raw)), 'frame');
+}
+
+/** Understands frames as long as they are good. */
+class FrameEar {
+  readonly #reader: FrameReader;
+  #deaf = false;
+
+  constructor(frame: (header: FrameHeader, raw: readonly Buffer[]) => void) {
+    this.#reader = new FrameReader({ frame }, true);
+  }
+
+  push(chunk: Uint8Array): void {
+    if (this.#deaf) return;
+    try {
+      this.#reader.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
+    } catch {
+      this.#deaf = true;
+    }
+  }
+}
+
+interface Listening {
+  sent(chunk: Uint8Array): void;
+  received(chunk: Buffer): Buffer;
+  closed(): void;
+}
+
+class TappedConnection implements Connection {
+  readonly #inner: Connection;
+  readonly #listening: Listening;
+
+  constructor(inner: Connection, listening: Listening) {
+    this.#inner = inner;
+    this.#listening = listening;
+  }
+
+  get peer(): string {
+    return this.#inner.peer;
+  }
+  get queuedBytes(): number {
+    return this.#inner.queuedBytes;
+  }
+  get congested(): boolean {
+    return this.#inner.congested;
+  }
+
+  start(receiver: Receiver, options?: ReceiveOptions): void {
+    const listening = this.#listening;
+    this.#inner.start(
+      {
+        received: (chunk) => {
+          receiver.received(listening.received(chunk));
+        },
+        drained: () => {
+          receiver.drained();
+        },
+        ended: () => {
+          receiver.ended();
+        },
+        closed: (error) => {
+          listening.closed();
+          receiver.closed(error);
+        },
+      },
+      options,
+    );
+  }
+  send(chunk: Uint8Array): void {
+    this.#listening.sent(chunk);
+    this.#inner.send(chunk);
+  }
+  pause(): void {
+    this.#inner.pause();
+  }
+  resume(): void {
+    this.#inner.resume();
+  }
+  end(): void {
+    this.#inner.end();
+  }
+  destroy(): void {
+    this.#listening.closed();
+    this.#inner.destroy();
+  }
+}

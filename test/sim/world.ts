@@ -1,0 +1,448 @@
+/**
+ * A whole system in one thread and virtual time: agent, hub, upstream, guests, network, and the promises that are checked while
+ * it runs. The script says what is done to it (faults.ts), the checkers what must hold (promises/).
+ *
+ * Always holds: one seed decides everything; the first violation ends the run.
+ */
+import { AGENT_DEFAULTS, type AgentConfig, type AgentGroup } from '@rephub/agent';
+import { type Group, type HubServer } from '@rephub/hub';
+import { type BlockDevice, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
+import { asError, type LogFields, type Logger } from '@rephub/platform';
+import {
+  type CrashFate,
+  type FaultRule,
+  type InjectedFault,
+  SeededRandomness,
+  SimClock,
+  SimFiles,
+  SimNetwork,
+  simPlatform,
+} from '@rephub/platform/sim';
+import { type GroupStore, type View } from './hub-types.js';
+import { BLOCK_BYTES, BlockContents, UNREADABLE } from './block-content.js';
+import { Coverage } from './coverage.js';
+import { History } from './history.js';
+import {
+  AgentProcess,
+  GUESTS,
+  HubProcess,
+  LINK,
+  type Surroundings,
+  TRUE_DISK,
+  UPSTREAM,
+  UpstreamProcess,
+} from './processes.js';
+import { type Setup } from './script.js';
+import { SimDisk } from './sim-disk.js';
+import { Trace } from './trace.js';
+import { WireRecords } from './wire-records.js';
+import { WireTap } from './wire-tap.js';
+import { listenToWire } from './wire-events.js';
+import { Guests } from './workload.js';
+import { type Checker, type Crash, makeCheckers, type PromiseId } from './promises/index.js';
+
+const GROUP = 'vm1';
+const READ_BYTES = 1024 * 1024;
+
+/** A promise that was broken. */
+export class Violation extends Error {
+  readonly promise: PromiseId;
+
+  constructor(promise: PromiseId, message: string) {
+    super(`${promise}: ${message}`);
+    this.name = 'Violation';
+    this.promise = promise;
+  }
+}
+
+/** What was done to the world that makes some expectations moot, until the reason is over. */
+export interface Excuses {
+  /** An operator, or a disaster, has begun the group anew at the hub: what was there before is not expected. */
+  groupBegunAnew: number;
+  /** The group's data at the hub was forgotten, lost, or replaced by a backup, lines put aside too. */
+  dataForgotten: number;
+  /** The hub came back older than it was: what it had called durable is not expected. */
+  hubCameBackOlder: number;
+  /** The agent's files were damaged or failed: all may have to be compared. */
+  stateDamaged: boolean;
+  /** The guest may see errors: its disk fails, or has changed. */
+  guestErrors: boolean;
+  /** The agent has crashed, and does not know since when the replica lacks something, until the resync has ended. */
+  exposureUnknown: boolean;
+  /** Upstream, or the agent, is away or stopped: requests wait. */
+  requestsWait: boolean;
+  /** Some range was unreadable. */
+  unreadable: boolean;
+}
+
+export class World {
+  readonly setup: Setup;
+  readonly clock = new SimClock();
+  readonly network: SimNetwork;
+  readonly trace: Trace;
+  readonly coverage = new Coverage();
+  readonly contents = new BlockContents();
+  readonly history: History;
+  readonly records: WireRecords;
+  readonly disks = new Map<string, SimDisk>();
+  readonly agent: AgentProcess;
+  readonly hub: HubProcess;
+  readonly upstream: UpstreamProcess;
+  readonly guests: Guests;
+  readonly tap: WireTap;
+  readonly checkers: readonly Checker[];
+  readonly excuses: Excuses = {
+    groupBegunAnew: 0,
+    dataForgotten: 0,
+    hubCameBackOlder: 0,
+    stateDamaged: false,
+    guestErrors: false,
+    exposureUnknown: false,
+    requestsWait: false,
+    unreadable: false,
+  };
+  violation: Violation | null = null;
+  #injected: InjectedFault[] = [];
+  /** Volumes that the agent is told of. */
+  volumeCount: number;
+  /** Faults are over: everything must come right. */
+  healing = false;
+  /** The operator has told a refused agent to go on once. */
+  hasResumed = false;
+
+  constructor(setup: Setup, print: ((line: string) => void) | null = null) {
+    const { seed, volumes } = setup;
+    this.setup = setup;
+    this.trace = new Trace(() => this.clock.monotonicMs(), print);
+    const blocksOf = volumes.map(({ blocks }) => blocks);
+    this.history = new History(this.contents, blocksOf);
+    this.records = new WireRecords(this.contents, blocksOf);
+    this.network = new SimNetwork({ clock: this.clock });
+    this.network.conditionsOf(LINK).latencyMs = setup.linkLatencyMs;
+    this.volumeCount = setup.lateVolume ? 1 : volumes.length;
+    const around: Surroundings = {
+      seed,
+      clock: this.clock,
+      network: this.network,
+      tell: (what) => this.trace.add(what),
+    };
+    for (const [index, { name, blocks, upstream }] of volumes.entries()) {
+      if (upstream !== 'nbd') continue;
+      const abilities = {
+        fua: setup.fua,
+        fastZero: setup.fastZero,
+        contexts: setup.allocation ? ['base:allocation'] : [],
+      };
+      this.disks.set(name, new SimDisk(this.clock, this.random(100 + index), blocks * BLOCK_BYTES, abilities));
+    }
+    this.checkers = makeCheckers(this);
+    this.tap = new WireTap(listenToWire(this), LINK);
+    this.agent = new AgentProcess(around, this.#slowDisk(1), () => this.#config(), this.#log('agent'), this.tap.agent);
+    this.hub = new HubProcess(
+      around,
+      this.#slowDisk(2),
+      { retentionMs: setup.retentionMs, segmentBytes: setup.segmentBytes, indexBytes: 64 << 20 },
+      this.tap.hub,
+    );
+    this.upstream = new UpstreamProcess(around, this.disks);
+    const host = simPlatform(seed, { clock: this.clock, network: this.network });
+    this.guests = new Guests({
+      platform: () => host,
+      contents: this.contents,
+      history: this.history,
+      volumes,
+      answered: (answer) => {
+        const { command, volume, block, blocks, error, operation } = answer;
+        this.trace.add(`guest ${command} ${volume}:${block}+${blocks} ${operation?.id ?? ''} → ${error}`);
+        for (const checker of this.checkers) checker.answered?.(answer);
+      },
+      tell: (what) => this.trace.add(what),
+    });
+  }
+
+  /** Randomness of its own for each purpose, so that one does not disturb another. */
+  random(purpose: number): SeededRandomness {
+    return new SeededRandomness(Math.imul(this.setup.seed + 1, 0x85eb_ca6b) ^ Math.imul(purpose + 1, 0xc2b2_ae35));
+  }
+
+  get nowMs(): number {
+    return this.clock.monotonicMs();
+  }
+
+  get agentGroup(): AgentGroup | null {
+    return this.agent.up;
+  }
+
+  get hubServer(): HubServer | null {
+    return this.hub.up;
+  }
+
+  /** The group at the hub; null while there is none. */
+  get group(): Group | null {
+    return this.hub.up?.hub.groups.find(({ name }) => name === GROUP) ?? null;
+  }
+
+  get store(): GroupStore | null {
+    return this.group?.store ?? null;
+  }
+
+  /** Makes operations of that host's disk fail, until all is healed. */
+  inject(host: 'agent' | 'hub', rule: FaultRule): void {
+    this.#injected.push(this[host].files.inject(rule));
+  }
+
+  /** No operation fails any more. */
+  removeFaults(): void {
+    for (const injected of this.#injected) injected.remove();
+    this.#injected = [];
+  }
+
+  /** Requests should not wait any more; looks again later when something is still away. */
+  calm(): void {
+    const { agent, upstream, disks } = this;
+    const away = disks.size > 0 && (upstream.up === null || upstream.isStopped || upstream.presented !== TRUE_DISK);
+    if (agent.up === null || agent.isStopped || away) this.clock.after(1000, () => this.calm());
+    else this.excuses.requestsWait = false;
+  }
+
+  /** The link is as it was set up. */
+  calmLink(): void {
+    const conditions = this.network.conditionsOf(LINK);
+    conditions.latencyMs = this.setup.linkLatencyMs;
+    conditions.bytesPerMs = Infinity;
+    conditions.fragmentBytes = () => Infinity;
+  }
+
+  /** Counts a check, and notes the first that fails. */
+  check(promise: PromiseId, holds: boolean, message: () => string): void {
+    this.coverage.checked(promise);
+    if (holds || this.violation !== null) return;
+    this.violation = new Violation(promise, message());
+    this.trace.add(`VIOLATION ${this.violation.message}`);
+  }
+
+  /** Puts something on the disks, and starts everything. */
+  async begin(): Promise<void> {
+    const random = this.random(3);
+    for (const [index, { name, blocks, upstream }] of this.setup.volumes.entries()) {
+      const image = upstream === 'file' ? Buffer.alloc(blocks * BLOCK_BYTES) : null;
+      for (let preset = 0; preset < this.setup.presetBlocks; preset += 1) {
+        const block = random.below(blocks);
+        const what = { kind: 'write', client: 0, volume: index, block, blocks: 1, fua: true } as const;
+        const operation = this.history.submit(what, 0);
+        this.history.end(operation, true, 0);
+        const bytes = image?.subarray(block * BLOCK_BYTES) ?? Buffer.alloc(BLOCK_BYTES);
+        this.contents.fill(bytes, 0, { operation: operation.id, writer: 0, epoch: 0, volume: index, block });
+        if (image === null) this.disks.get(name)?.preset(block * BLOCK_BYTES, bytes);
+      }
+      if (image !== null) await this.#makeFile(name, image);
+    }
+    this.upstream.start();
+    this.hub.start();
+    this.agent.start();
+  }
+
+  async #makeFile(name: string, image: Buffer): Promise<void> {
+    // Holes stay holes: what the file system does not hold is found by the copier.
+    const make = async (): Promise<void> => {
+      const file = await this.agent.files.open(`/${name}.raw`, 'create-new');
+      await file.truncate(image.length);
+      for (let at = 0; at < image.length; at += BLOCK_BYTES) {
+        const block = image.subarray(at, at + BLOCK_BYTES);
+        if (block.readUInt32LE(0) !== 0) await file.write([block], at);
+      }
+      await file.sync();
+      await file.close();
+      await this.agent.files.syncDirectory('/');
+    };
+    let made = false;
+    void make().then(() => (made = true));
+    await this.clock.runUntil(() => made, 60_000);
+  }
+
+  /** The time goes on; stops early at a violation. Returns false then. */
+  async advanceTo(untilMs: number): Promise<boolean> {
+    while (this.violation === null && this.nowMs < untilMs) {
+      await this.clock.advance(Math.min(5, untilMs - this.nowMs));
+    }
+    return this.violation === null;
+  }
+
+  /** Runs `work` to its end, moving the time on for it; null when it takes too long, or fails. */
+  async settle<T>(work: Promise<T>, limitMs: number): Promise<T | null> {
+    const outcome: { value: T | null; over: boolean } = { value: null, over: false };
+    work.then(
+      (value) => {
+        outcome.value = value;
+        outcome.over = true;
+      },
+      (thrown: unknown) => {
+        this.trace.add(`failed: ${asError(thrown).message}`);
+        outcome.over = true;
+      },
+    );
+    const untilMs = this.nowMs + limitMs;
+    while (!outcome.over && this.nowMs < untilMs && this.violation === null) await this.clock.advance(1);
+    return outcome.value;
+  }
+
+  // What the disks show ----------------------------------------------------------------------------
+
+  /** Block ids of what upstream holds as readers see it, or, with other files, would hold. */
+  upstreamContents(files: SimFiles = this.agent.files, stable = false): Int32Array[] {
+    return this.setup.volumes.map(({ name, blocks, upstream }, index) => {
+      const disk = this.disks.get(name);
+      const bytes =
+        upstream === 'nbd' && disk !== undefined
+          ? stable
+            ? disk.stableBytes
+            : disk.bytes
+          : imageOf(files, name, blocks);
+      return this.identify(bytes, index);
+    });
+  }
+
+  /** The id of one block upstream; null while it cannot be told. */
+  upstreamBlock(volume: number, block: number): number | null {
+    const { name, upstream } = this.setup.volumes[volume] ?? { name: '', upstream: 'file' };
+    const bytes = Buffer.alloc(BLOCK_BYTES);
+    if (upstream === 'file') this.agent.files.look(`/${name}.raw`, bytes, block * BLOCK_BYTES);
+    else if (this.upstream.up === null) return null;
+    else this.disks.get(name)?.bytes.copy(bytes, 0, block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
+    return this.contents.identify(bytes, 0, volume, block);
+  }
+
+  identify(bytes: Buffer, volume: number): Int32Array {
+    const contents = new Int32Array(bytes.length / BLOCK_BYTES);
+    for (let block = 0; block < contents.length; block += 1) {
+      contents[block] = this.contents.identify(bytes, block * BLOCK_BYTES, volume, block);
+    }
+    return contents;
+  }
+
+  /** Block ids of an open view's volume; null where it cannot be read. */
+  async viewContents(view: Pick<View, 'device'>, volume: number): Promise<Int32Array | null> {
+    const { name, blocks } = this.setup.volumes[volume] ?? { name: '', blocks: 0 };
+    const device = view.device(name);
+    const contents = new Int32Array(blocks);
+    const size = blocks * BLOCK_BYTES;
+    for (let at = 0; at < size; at += READ_BYTES) {
+      const bytes = await readRange(device, at, Math.min(READ_BYTES, size - at));
+      if (bytes === 'zeroes') continue;
+      if (bytes === 'unreadable') {
+        await this.#readBlocks(device, at, Math.min(READ_BYTES, size - at), volume, contents);
+        continue;
+      }
+      for (let from = 0; from < bytes.length; from += BLOCK_BYTES) {
+        const block = (at + from) / BLOCK_BYTES;
+        contents[block] = this.contents.identify(bytes, from, volume, block);
+      }
+    }
+    return contents;
+  }
+
+  /** Block by block: some of them cannot be read. */
+  async #readBlocks(
+    device: BlockDevice,
+    offset: number,
+    length: number,
+    volume: number,
+    contents: Int32Array,
+  ): Promise<void> {
+    for (let at = offset; at < offset + length; at += BLOCK_BYTES) {
+      const bytes = await readRange(device, at, BLOCK_BYTES);
+      const block = at / BLOCK_BYTES;
+      if (bytes === 'unreadable') contents[block] = UNREADABLE;
+      else if (bytes !== 'zeroes') contents[block] = this.contents.identify(bytes, 0, volume, block);
+    }
+  }
+
+  // Crashes ------------------------------------------------------------------------------------------
+
+  /** `keep`: kill -9. Else the agent's host loses power, with the disks that are files there, and the guests. */
+  crashAgent(fate: CrashFate): void {
+    this.excuses.exposureUnknown = true;
+    const crash: Crash = { who: 'agent', fate, before: this.agent.up?.status() ?? null };
+    this.agent.kill(fate);
+    this.guests.forget(null);
+    if (fate !== 'keep') this.guests.epoch += 1;
+    for (const checker of this.checkers) checker.crashed?.(crash);
+  }
+
+  crashHub(fate: CrashFate): void {
+    this.hub.kill(fate);
+    for (const checker of this.checkers) checker.crashed?.({ who: 'hub', fate, before: null });
+  }
+
+  crashUpstream(fate: CrashFate): void {
+    this.upstream.kill('keep');
+    for (const disk of this.disks.values()) disk.crash(fate);
+    for (const checker of this.checkers) checker.crashed?.({ who: 'upstream', fate, before: null });
+  }
+
+  #config(): AgentConfig {
+    const { setup } = this;
+    return {
+      ...AGENT_DEFAULTS,
+      group: GROUP,
+      volumes: setup.volumes.slice(0, this.volumeCount).map(({ name, upstream }) => ({
+        name,
+        upstream:
+          upstream === 'file'
+            ? `file:/${name}.raw`
+            : `nbd://127.0.0.1:${UPSTREAM.kind === 'tcp' ? UPSTREAM.port : 0}/${name}`,
+        listen: [],
+      })),
+      listen: [`nbd+unix:///?socket=${GUESTS.kind === 'unix' ? GUESTS.path : ''}`],
+      hubs: ['tcp://127.0.0.1:9010'],
+      stateDirectory: '/state',
+      onCongestion: setup.onCongestion,
+      hotExtents: setup.hotExtents,
+      granularityBytes: setup.granularityBytes,
+      windowBytes: setup.windowBytes,
+      maxBytesPerSecond: setup.maxBytesPerSecond,
+      retries: Infinity,
+      retryDelayMs: 100,
+      requestTimeoutMs: 4000,
+    };
+  }
+
+  /** A disk whose operations take from 20 µs to 1 ms, syncs up to 5 ms: crashes find every step half done. */
+  #slowDisk(purpose: number): SimFiles {
+    const random = this.random(10 + purpose);
+    return new SimFiles({
+      clock: this.clock,
+      seed: this.setup.seed + purpose,
+      delayMs: (operation) => 0.02 + random.fraction() ** 4 * (operation === 'sync' ? 5 : 1),
+    });
+  }
+
+  #log(who: string): Logger {
+    const at = (event: string, fields: LogFields = {}): void => {
+      this.trace.add(`${who}: ${event} ${JSON.stringify(fields)}`);
+      this.coverage.event(event);
+      for (const checker of this.checkers) checker.logged?.(event, fields);
+    };
+    return { debug: () => undefined, info: at, warn: at, error: at };
+  }
+}
+
+async function readRange(
+  device: BlockDevice,
+  offset: number,
+  length: number,
+): Promise<Buffer | 'zeroes' | 'unreadable'> {
+  try {
+    const slices = await readSlices(device, offset, length);
+    return slices.every(isZeroes) ? 'zeroes' : Buffer.concat(slices);
+  } catch (fault) {
+    if (fault instanceof DeviceError) return 'unreadable';
+    throw fault;
+  }
+}
+
+function imageOf(files: SimFiles, name: string, blocks: number): Buffer {
+  const bytes = Buffer.alloc(blocks * BLOCK_BYTES);
+  files.look(`/${name}.raw`, bytes, 0);
+  return bytes;
+}
