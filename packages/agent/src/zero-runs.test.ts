@@ -12,6 +12,17 @@ describe('zero runs', () => {
     ]);
   });
 
+  it('cuts at whole steps, wherever the network has cut', () => {
+    const bytes = Buffer.alloc(5 * 4096);
+    bytes.fill(1, 4096, 2 * 4096);
+    const slices = [bytes.subarray(0, 3000), bytes.subarray(3000, 9001), bytes.subarray(9001)];
+    expect(cutAtZeroes(slices, isZeroes)).toEqual([
+      { from: 0, to: 4096, zero: true },
+      { from: 4096, to: 8192, zero: false },
+      { from: 8192, to: 20480, zero: true },
+    ]);
+  });
+
   it('covers every byte once, and says zero only of what is zero', () => {
     const piece = fc.tuple(fc.constantFrom(0, 1), fc.integer({ min: 1, max: 9000 }));
     fc.assert(

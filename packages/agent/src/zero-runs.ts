@@ -11,26 +11,33 @@ export interface ZeroRun {
   zero: boolean;
 }
 
-/** Runs of zeroes and of data, in turn, that cover all slices. `known` tells slices that are zero without looking. */
+/**
+ * Runs of zeroes and of data, in turn, that cover all slices; they begin and end at whole steps, wherever the slices do, for
+ * what is not whole cannot be punched. `known` tells slices that are zero without looking.
+ */
 export function cutAtZeroes(slices: readonly Buffer[], known: (slice: Buffer) => boolean): ZeroRun[] {
   const runs: ZeroRun[] = [];
   let at = 0;
-  const add = (length: number, zero: boolean): void => {
+  let stepFrom = 0;
+  let stepIsZero = true;
+  const endStep = (): void => {
     const last = runs.at(-1);
-    if (last?.zero === zero) last.to += length;
-    else runs.push({ from: at, to: at + length, zero });
-    at += length;
+    if (last?.zero === stepIsZero) last.to = at;
+    else runs.push({ from: stepFrom, to: at, zero: stepIsZero });
+    stepFrom = at;
+    stepIsZero = true;
   };
   for (const slice of slices) {
-    if (known(slice)) {
-      add(slice.length, true);
-      continue;
-    }
-    for (let from = 0; from < slice.length; from += STEP_BYTES) {
-      const step = Math.min(STEP_BYTES, slice.length - from);
-      add(step, slice.compare(ZEROES, 0, step, from, from + step) === 0);
+    const isKnown = known(slice);
+    for (let from = 0; from < slice.length;) {
+      const part = Math.min(STEP_BYTES - (at - stepFrom), slice.length - from);
+      stepIsZero &&= isKnown || slice.compare(ZEROES, 0, part, from, from + part) === 0;
+      from += part;
+      at += part;
+      if (at - stepFrom === STEP_BYTES) endStep();
     }
   }
+  if (at > stepFrom) endStep();
   return runs;
 }
 
