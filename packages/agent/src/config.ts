@@ -1,5 +1,8 @@
 /** What an agent is told at start, checked and with every default filled in. Shapes only; cli/ makes it from options. */
 
+import { type MultiConnMode, type TrackDirty } from './upstream/multi-conn.js';
+import { type RetryReadonly } from './upstream/upstream-parts.js';
+
 export interface VolumeConfig {
   readonly name: string;
   /** NBD URI or `file:PATH`. */
@@ -28,7 +31,20 @@ export interface AgentConfig {
   readonly retries: number;
   readonly retryDelayMs: number;
   readonly retryExponential: boolean;
+  readonly retryReadonly: RetryReadonly;
   readonly requestTimeoutMs: number;
+  /** Upstream connections of a volume, at most. */
+  readonly connections: number;
+  readonly multiConn: MultiConnMode;
+  readonly trackDirty: TrackDirty;
+  /** Infinity: connections are not kept alive. */
+  readonly idleFlushMs: number;
+  /** What was written since the last upstream flush is kept up to this, per volume; 0: not at all. */
+  readonly replayBytes: number;
+  /** The upstream may come later than the agent. */
+  readonly waitUpstream: boolean;
+  /** Sequential reads are read ahead up to this; 0: not at all. */
+  readonly readCacheBytes: number;
 }
 
 /** Defaults of the contract. */
@@ -43,5 +59,13 @@ export const AGENT_DEFAULTS = {
   retries: 5,
   retryDelayMs: 2000,
   retryExponential: true,
+  retryReadonly: 'no',
   requestTimeoutMs: 30_000,
+  connections: 4,
+  multiConn: 'auto',
+  trackDirty: 'fast',
+  idleFlushMs: 30_000,
+  replayBytes: 64 * 1024 * 1024,
+  waitUpstream: false,
+  readCacheBytes: 0,
 } as const;

@@ -265,7 +265,7 @@ export class Copier {
     comparison: Comparison | null,
   ): Promise<Content | null> {
     try {
-      const slices = await readSlices(volume.upstream, offset, length);
+      const slices = await readSlices(volume.reader, offset, length);
       const differing = comparison === null ? null : this.#whatDiffers(slices, offset, length, comparison);
       return { pieces: () => piecesOf(offset, slices), differing };
     } catch (fault) {
@@ -295,7 +295,7 @@ export class Copier {
     for (let at = offset; at < offset + length; at += RESCUE_BYTES) {
       const step = Math.min(RESCUE_BYTES, offset + length - at);
       try {
-        pieces.push(...piecesOf(at, await readSlices(volume.upstream, at, step)));
+        pieces.push(...piecesOf(at, await readSlices(volume.reader, at, step)));
       } catch (fault) {
         if (!(fault instanceof DeviceError)) throw fault;
         if (!volume.upstreamIsUp()) return null;
@@ -309,12 +309,12 @@ export class Copier {
 
   /** How many bytes from `offset` on upstream says to read as zeroes; 0 when it cannot tell. */
   async #holeAt(volume: GuestVolume, offset: number, length: number): Promise<number> {
-    if (!volume.upstream.abilities.contexts.includes(ALLOCATION)) return 0;
+    if (!volume.reader.abilities.contexts.includes(ALLOCATION)) return 0;
     let hole = 0;
     try {
       while (hole < length) {
         const { runs } = await blockStatus(
-          volume.upstream,
+          volume.reader,
           offset + hole,
           Math.min(length - hole, STATUS_BYTES),
           ALLOCATION,

@@ -22,17 +22,16 @@ import { Comparer } from './comparer.js';
 import { Copier } from './copier.js';
 import { FlushProof } from './flush-proof.js';
 import { Flusher } from './flusher.js';
-import { emulateFua } from './fua-emulation.js';
 import { GuestVolume } from './guest-volume.js';
 import { HashClient } from './hash-client.js';
 import { HubLink } from './hub-link.js';
 import { Marks } from './marks.js';
 import { Mirror } from './mirror.js';
-import { checkUpstream, upstreamOpener } from './open-upstream.js';
 import { Pace } from './pace.js';
 import { type GroupStatus } from './report.js';
 import { Reporter } from './reporter.js';
-import { Upstream } from './upstream.js';
+import { openUpstreams } from './upstream/open-upstreams.js';
+import { type Upstream } from './upstream/upstream.js';
 
 const IDLE_FLUSH_MS = 5_000;
 /** SIGTERM must be over within 10 s: what each step may take of it. */
@@ -67,20 +66,8 @@ export class AgentGroup {
   /** Opens everything but the listeners. Throws the ConfigFault of what is wrong. */
   static async open(platform: Platform, config: AgentConfig, log: Logger): Promise<AgentGroup> {
     const volumesByIndex: { current: readonly GuestVolume[] } = { current: [] };
-    const upstreams: Upstream[] = [];
+    const upstreams = await openUpstreams(platform, config, log, (index) => volumesByIndex.current[index]);
     try {
-      for (const [index, volume] of config.volumes.entries()) {
-        const upstream = await Upstream.open({
-          name: volume.name,
-          clock: platform.clock,
-          log,
-          policy: { retries: config.retries, delayMs: config.retryDelayMs, exponential: config.retryExponential },
-          open: upstreamOpener(platform, volume.upstream, config.requestTimeoutMs),
-          mayHaveLost: () => volumesByIndex.current[index]?.upstreamWasLost(),
-        });
-        upstreams.push(upstream);
-        checkUpstream(upstream, volume.upstream);
-      }
       const hooks: { wantsFlush: () => void; failed: (fault: unknown) => void } = {
         wantsFlush: () => undefined,
         failed: () => undefined,
@@ -167,7 +154,8 @@ export class AgentGroup {
         new GuestVolume({
           index,
           name,
-          upstream: emulateFua(upstreams[index] as BlockDevice),
+          upstream: upstreams[index] as BlockDevice,
+          reader: (upstreams[index] as Upstream).once,
           tracker,
           marks,
           proof: this.#proof,

@@ -12,7 +12,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import {
   type BlockDevice,
-  type BlockRequest,
+  BlockRequest,
   type Abilities,
   AllocationFlag,
   blockStatus,
@@ -26,6 +26,7 @@ import {
 import { type Logger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { type CongestionGate } from './congestion-gate.js';
+import { dirtyRuns } from './dirty-runs.js';
 import { type FlushProof } from './flush-proof.js';
 import { type Marks } from './marks.js';
 import { type Mirror } from './mirror.js';
@@ -47,6 +48,8 @@ export interface GuestVolumeParts {
   readonly index: number;
   readonly name: string;
   readonly upstream: BlockDevice;
+  /** The same disk for background reads: an error that it answers is not repeated. */
+  readonly reader: BlockDevice;
   readonly tracker: Tracker;
   readonly marks: Marks;
   readonly proof: FlushProof;
@@ -61,6 +64,8 @@ export class GuestVolume implements BlockDevice {
   readonly index: number;
   readonly name: string;
   readonly upstream: BlockDevice;
+  /** The same disk for background reads: an error that it answers is not repeated. */
+  readonly reader: BlockDevice;
   readonly lock = new RangeLock();
   /** False while upstream is away: an error then says nothing about the disk. */
   readonly upstreamIsUp: () => boolean;
@@ -83,6 +88,7 @@ export class GuestVolume implements BlockDevice {
     this.index = parts.index;
     this.name = parts.name;
     this.upstream = parts.upstream;
+    this.reader = parts.reader;
     this.#tracker = parts.tracker;
     this.#marks = parts.marks;
     this.#proof = parts.proof;
@@ -91,10 +97,8 @@ export class GuestVolume implements BlockDevice {
     this.#gate = parts.gate;
     this.upstreamIsUp = parts.upstreamIsUp;
     const abilities = parts.upstream.abilities;
-    // All guests share one upstream connection, so a flush by one covers the writes of all.
     this.abilities = {
       ...abilities,
-      multiConn: abilities.flush || abilities.multiConn,
       fastZero: false,
       contexts: [...abilities.contexts, DIRTY_CONTEXT],
     };
@@ -113,7 +117,8 @@ export class GuestVolume implements BlockDevice {
       case Command.Read:
       case Command.Cache:
         this.guestRequests++;
-        this.upstream.submit(request);
+        if ((request.flags & CommandFlag.Fua) === 0) this.upstream.submit(request);
+        else this.#readFlushed(request);
         return;
       case Command.BlockStatus:
         this.#submitStatus(request);
@@ -313,13 +318,45 @@ export class GuestVolume implements BlockDevice {
   // Flush (promise FLUSH) --------------------------------------------------------------------------
 
   /**
-   * The upstream connection was lost: writes that were acknowledged and not flushed may be gone. What a
-   * crash would resync is dirty now, and the guest's next flush fails, since no flush can cover them any more.
+   * Writes that were acknowledged and not flushed may be gone upstream, and are not at hand to be written again. What
+   * a crash would resync is dirty now, and the guest's next flush fails, since no flush can cover them any more;
+   * `isTold`: the guest gets an error for it already.
    */
-  upstreamWasLost(): void {
+  unflushedLost(isTold: boolean): void {
     if (!this.#proof.hasUnflushed(this.index)) return;
-    this.#flushMustFail = true;
+    if (!isTold) this.#flushMustFail = true;
     for (const run of [...this.#tracker.runs(this.index)]) this.#mirror.unknown(this.index, run.offset, run.length);
+  }
+
+  /** Upstream may hold something else there than before: it is read again. */
+  contentUnknown(offset: number, length: number): void {
+    this.#mirror.unknown(this.index, offset, length);
+  }
+
+  /** An acknowledged write is gone for good: no flush can cover it any more. */
+  writeLost(offset: number, length: number): void {
+    this.#flushMustFail = true;
+    this.contentUnknown(offset, length);
+  }
+
+  /** A flush that nobody asked for but upstream's side, where what was written since the last one is kept. */
+  flushForRoom(): void {
+    if (this.abilities.flush) this.#sendFlush(null);
+  }
+
+  /** FUA on a read is PREFLUSH: what was written before lands first. */
+  #readFlushed(request: BlockRequest): void {
+    const flush = new BlockRequest({
+      completed: ({ error }) => {
+        if (error !== 0) request.complete(error);
+        else {
+          request.flags &= ~CommandFlag.Fua;
+          this.upstream.submit(request);
+        }
+      },
+    });
+    flush.command = Command.Flush;
+    this.#submitFlush(flush);
   }
 
   #submitFlush(request: BlockRequest): void {
@@ -328,6 +365,10 @@ export class GuestVolume implements BlockDevice {
       request.complete(NbdError.Eio);
       return;
     }
+    this.#sendFlush(request);
+  }
+
+  #sendFlush(request: BlockRequest | null): void {
     this.#inFlight++;
     const operation = this.#flushPool.pop() ?? new FlushOperation(this);
     operation.outer = request;
@@ -342,7 +383,7 @@ export class GuestVolume implements BlockDevice {
     if (error === 0) {
       this.#proof.flushed(this.index, operation.covered);
       this.#tracker.upstreamFlushed(this.#proof.proven());
-      this.#mirror.flushMarker();
+      if (outer !== null) this.#mirror.flushMarker();
     }
     operation.recycle();
     if (this.#flushPool.length < POOL_LIMIT) this.#flushPool.push(operation);
@@ -365,7 +406,7 @@ export class GuestVolume implements BlockDevice {
       for (const context of request.contexts) {
         request.extents.push(
           context === DIRTY_CONTEXT
-            ? { runs: this.#dirtyRuns(request.offset, request.length) }
+            ? { runs: dirtyRuns(this.#tracker, this.index, request.offset, request.length) }
             : await blockStatus(this.upstream, request.offset, request.length, context),
         );
       }
@@ -373,23 +414,5 @@ export class GuestVolume implements BlockDevice {
     } catch {
       request.complete(NbdError.Eio);
     }
-  }
-
-  /** [length, flags] pairs over the range: bit 0 is set where a resync would send. */
-  #dirtyRuns(offset: number, length: number): number[] {
-    const runs: number[] = [];
-    const end = offset + length;
-    let at = offset;
-    while (at < end) {
-      const dirty = this.#tracker.nextDirty(this.index, at);
-      const cleanTo = Math.min(end, dirty === null ? end : Math.max(at, dirty.offset));
-      if (cleanTo > at) runs.push(cleanTo - at, 0);
-      at = cleanTo;
-      if (dirty === null || at >= end) continue;
-      const dirtyTo = Math.min(end, dirty.offset + dirty.length);
-      runs.push(dirtyTo - at, 1);
-      at = dirtyTo;
-    }
-    return runs;
   }
 }

@@ -22,7 +22,7 @@ export async function readRegion(
   }
   return await withRange(volume.lock, offset, length, async () => {
     try {
-      const data = await readSlices(volume.upstream, offset, length);
+      const data = await readSlices(volume.reader, offset, length);
       const number = mirror.copied(FrameType.Write, tag, volume.index, offset, length, data);
       return number === 0
         ? { code: 'not-streaming', message: 'the agent has nothing to number it with: a gap, or no room' }

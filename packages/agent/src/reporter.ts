@@ -15,7 +15,7 @@ import { type HubLink } from './hub-link.js';
 import { type Mirror } from './mirror.js';
 import { type GroupStatus, reportOf } from './report.js';
 import { describeState } from './status.js';
-import { type Upstream } from './upstream.js';
+import { type Upstream } from './upstream/upstream.js';
 
 export interface ReporterParts {
   readonly clock: Clock;

@@ -88,19 +88,51 @@ export const RUN_OPTIONS = {
   }),
   retries: withDefault(orWord('forever', Infinity, count({ max: 1_000_000 })), '5', {
     placeholder: 'N',
-    help: 'tries to reach a lost upstream before waiting requests fail; forever',
+    help: 'how often an operation that failed (EIO, ESHUTDOWN, connection lost) is repeated; forever; 0: errors pass',
   }),
   'retry-delay': withDefault(duration({ min: 1, max: 3_600_000 }), '2s', {
     placeholder: 'TIME',
-    help: 'between these tries',
+    help: 'before the first repetition',
   }),
   'retry-exponential': withDefault(yesNo(), 'yes', {
     placeholder: 'YES|NO',
     help: 'the delay doubles from try to try',
   }),
+  'retry-readonly': withDefault(choice('no', 'yes', 'on-write-failure'), 'no', {
+    placeholder: 'WHEN',
+    help: 'go on read-only: never, after the first failure, or after the first failed write',
+  }),
+  connections: withDefault(count({ min: 1, max: 16 }), '4', {
+    placeholder: 'N',
+    help: 'connections to an NBD upstream, at most; more than one only as --multi-conn allows',
+  }),
+  'multi-conn': withDefault(choice('auto', 'plugin', 'disable', 'emulate', 'unsafe'), 'auto', {
+    placeholder: 'MODE',
+    help: 'several upstream connections, and what guests are told: as upstream allows (auto, plugin), never, made safe by flushing all (emulate), or blindly (unsafe)',
+  }),
+  'track-dirty': withDefault(choice('fast', 'connection', 'off'), 'fast', {
+    placeholder: 'HOW',
+    help: 'which flushes are left out: with nothing written on any connection (fast), on that connection (connection), none (off)',
+  }),
+  'idle-flush': withDefault(orWord('never', Infinity, duration({ min: 100, max: 86_400_000 })), '30s', {
+    placeholder: 'TIME',
+    help: 'an upstream connection idle for so long is flushed, which keeps it alive; never',
+  }),
+  'replay-buffer': withDefault(size({ min: 0, max: 64 * 1024 * MIB }), '64MiB', {
+    placeholder: 'SIZE',
+    help: 'what was written since the last upstream flush, kept per volume to be written again when upstream is lost; 0: not kept',
+  }),
   'request-timeout': withDefault(duration({ min: 100, max: 3_600_000 }), '30s', {
     placeholder: 'TIME',
     help: 'an upstream that answers nothing for so long is reconnected',
+  }),
+  'wait-upstream': withDefault(yesNo(), 'no', {
+    placeholder: 'YES|NO',
+    help: 'start before upstream is there; guests are served when it is',
+  }),
+  'read-cache': withDefault(size({ min: 0, max: 1024 * MIB }), '0', {
+    placeholder: 'SIZE',
+    help: 'sequential reads are read ahead up to this',
   }),
   http: optional(address(), { placeholder: 'ADDR', help: 'serve /metrics, /healthz and /status there' }),
   ...logOptions,
@@ -145,7 +177,15 @@ export function agentConfig(values: RunValues): AgentConfig {
     retries: values.retries,
     retryDelayMs: values.retryDelay,
     retryExponential: values.retryExponential,
+    retryReadonly: values.retryReadonly,
     requestTimeoutMs: values.requestTimeout,
+    connections: values.connections,
+    multiConn: values.multiConn,
+    trackDirty: values.trackDirty,
+    idleFlushMs: values.idleFlush,
+    replayBytes: values.replayBuffer,
+    waitUpstream: values.waitUpstream,
+    readCacheBytes: values.readCache,
   };
 }
 

@@ -1,19 +1,21 @@
 /** One protected volume without network and hub: a real tracker on a simulated disk, a scripted upstream, and the frames that would be sent. */
 import { Tracker } from '@rephub/bitmap';
 import { type Abilities } from '@rephub/nbd';
-import { silentLogger } from '@rephub/platform';
+import { type Fault, LinkFault, silentLogger } from '@rephub/platform';
 import { simPlatform, type SimPlatform } from '@rephub/platform/sim';
 import { chainStart, FrameReader, type FrameType, payloadOf, uuidBytes } from '@rephub/protocol';
 import { Comparer } from '../comparer.js';
 import { Copier, type CopyProgress } from '../copier.js';
 import { FlushProof } from '../flush-proof.js';
 import { Flusher } from '../flusher.js';
-import { emulateFua } from '../fua-emulation.js';
 import { GuestVolume } from '../guest-volume.js';
 import { HashClient } from '../hash-client.js';
 import { Marks } from '../marks.js';
 import { Mirror } from '../mirror.js';
 import { Pace } from '../pace.js';
+import { type RetryPolicy } from '../upstream/retry-policy.js';
+import { Upstream } from '../upstream/upstream.js';
+import { type UpstreamOptions } from '../upstream/upstream-parts.js';
 import { ScriptedDevice } from './scripted-device.js';
 
 export const DISK_BYTES = 16 * 1024 * 1024;
@@ -40,11 +42,18 @@ export interface VolumeKit {
   readonly failures: unknown[];
   /** Lets a promise settle by moving the virtual time. */
   readonly run: <T>(work: Promise<T>) => Promise<T>;
+  /** The upstream connection is lost; the next one, to the same disk, is had at once. */
+  readonly lose: () => void;
 }
 
 /** The mirror is in step: every write becomes a record at once. */
 export async function volumeKit(
-  options: { readonly abilities?: Partial<Abilities>; readonly windowBytes?: number } = {},
+  options: {
+    readonly abilities?: Partial<Abilities>;
+    readonly windowBytes?: number;
+    readonly policy?: RetryPolicy;
+    readonly upstream?: Partial<UpstreamOptions>;
+  } = {},
 ): Promise<VolumeKit> {
   const platform = simPlatform(1);
   const { clock } = platform;
@@ -63,6 +72,7 @@ export async function volumeKit(
     await clock.runUntil(() => over, 60_000);
     return await work;
   };
+  const lost: { tell: (fault: Fault) => void } = { tell: () => undefined };
   const proof = new FlushProof(1);
   const parts: { flusher?: Flusher; copier?: Copier } = {};
   const tracker = await run(
@@ -95,10 +105,38 @@ export async function volumeKit(
   const marks = new Marks(tracker, clock, silentLogger, (fault) => {
     mirror.fail(fault);
   });
+  const volumes: GuestVolume[] = [];
+  const connected = await Upstream.open({
+    name: 'disk0',
+    clock,
+    log: silentLogger,
+    policy: options.policy ?? { retries: 0, delayMs: 1000, exponential: true },
+    options: {
+      retryReadonly: 'no',
+      connections: 1,
+      multiConn: 'auto',
+      trackDirty: 'fast',
+      idleFlushMs: Infinity,
+      replayBytes: 8 * 1024 * 1024,
+      ...options.upstream,
+    },
+    memory: { hold: () => undefined, release: () => undefined },
+    open: (tell) => {
+      lost.tell = tell;
+      return Promise.resolve(upstream);
+    },
+    hooks: {
+      wantsFlush: () => volumes[0]?.flushForRoom(),
+      contentUnknown: (offset, length) => volumes[0]?.contentUnknown(offset, length),
+      writeLost: (offset, length) => volumes[0]?.writeLost(offset, length),
+      unflushedLost: (isTold) => volumes[0]?.unflushedLost(isTold),
+    },
+  });
   const volume = new GuestVolume({
     index: 0,
     name: 'disk0',
-    upstream: emulateFua(upstream),
+    upstream: connected,
+    reader: connected.once,
     tracker,
     marks,
     proof,
@@ -107,6 +145,7 @@ export async function volumeKit(
     gate: null,
     upstreamIsUp: () => true,
   });
+  volumes.push(volume);
   parts.flusher = new Flusher({ clock, log: silentLogger, volumes: [volume], tracker, proof, mirror, idleMs: 1000 });
   const hashes = new HashClient(clock, platform.randomness);
   parts.copier = new Copier({
@@ -137,5 +176,8 @@ export async function volumeKit(
       for (const buffer of buffers) reader.push(Buffer.from(buffer));
     },
   });
-  return { platform, upstream, volume, tracker, mirror, records, ended, unreadable, failures, run };
+  const lose = (): void => {
+    lost.tell(new LinkFault('connection-lost', 'gone'));
+  };
+  return { platform, upstream, volume, tracker, mirror, records, ended, unreadable, failures, run, lose };
 }

@@ -1,0 +1,53 @@
+/** Opens what `--upstream` names: an NBD server or a plain file. */
+import { type BlockDevice, connectNbd, openFileDevice, parseDeviceUri } from '@rephub/nbd';
+import { asError, ConfigFault, Fault, type Platform, sleep } from '@rephub/platform';
+import { type OpenUpstream } from './lane.js';
+import { delayBefore, probeDelayMs, type RetryPolicy } from './retry-policy.js';
+import { Upstream } from './upstream.js';
+import { type UpstreamParts } from './upstream-parts.js';
+
+/** A device smaller than a sector, or not a whole number of them, cannot be a disk. */
+const SECTOR_BYTES = 512;
+
+/** Throws a ConfigFault for a URI that is wrong; the function returned throws when upstream cannot be had. */
+export function upstreamOpener(platform: Platform, uri: string, requestTimeoutMs: number): OpenUpstream {
+  const parsed = parseDeviceUri(uri);
+  if (parsed.kind === 'file') return () => openFileDevice(platform.files, parsed.path);
+  return (lost, timeoutMs) => connectNbd(platform, parsed, { timeoutMs, requestTimeoutMs, lost });
+}
+
+/**
+ * Opens an upstream that may not be there yet: within the retry policy, or, where `waits`, for ever. Only what time
+ * can mend is tried again. Throws the Fault of the last try.
+ */
+export async function openPatiently(parts: UpstreamParts, waits: boolean): Promise<Upstream> {
+  const { clock, policy, log, name } = parts;
+  const sinceMs = clock.monotonicMs();
+  let said = '';
+  for (let failures = 1; ; failures++) {
+    try {
+      return await Upstream.open(parts);
+    } catch (thrown) {
+      const fault = asError(thrown);
+      if (!(fault instanceof Fault) || !fault.retryable || (!waits && failures > policy.retries)) throw fault;
+      if (fault.message !== said)
+        log.warn('upstream-awaited', { volume: name, code: fault.code, reason: fault.message });
+      said = fault.message;
+      await sleep(clock, waits ? waitMs(policy, clock.monotonicMs() - sinceMs) : delayBefore(policy, failures));
+    }
+  }
+}
+
+/** Somebody who waits for ever is told within a second that it is there. */
+function waitMs(policy: RetryPolicy, awayMs: number): number {
+  return Math.min(probeDelayMs(policy, awayMs), 1000);
+}
+
+/** Throws a ConfigFault when the device cannot be a protected disk. */
+export function checkUpstream(device: BlockDevice, uri: string): void {
+  const size = device.sizeBytes;
+  if (size === 0) throw new ConfigFault('upstream-empty', `upstream ${uri} is empty`);
+  if (size % SECTOR_BYTES !== 0) {
+    throw new ConfigFault('upstream-odd-size', `upstream ${uri} has ${size} bytes, not a multiple of ${SECTOR_BYTES}`);
+  }
+}

@@ -1,0 +1,61 @@
+/** Opens the upstreams of all volumes of a group, as its configuration says. */
+import { holdBytes, type Logger, type Platform, releaseBytes } from '@rephub/platform';
+import { type AgentConfig } from '../config.js';
+import { checkUpstream, openPatiently, upstreamOpener } from './open-upstream.js';
+import { type Upstream } from './upstream.js';
+import { type UpstreamHooks } from './upstream-parts.js';
+
+/** What of a volume its upstream must reach. */
+export interface UpstreamListener {
+  flushForRoom(): void;
+  contentUnknown(offset: number, length: number): void;
+  writeLost(offset: number, length: number): void;
+  unflushedLost(isTold: boolean): void;
+}
+
+/** `volumeAt` gives the volume once there is one. Throws the Fault of the first upstream that cannot be had. */
+export async function openUpstreams(
+  platform: Platform,
+  config: AgentConfig,
+  log: Logger,
+  volumeAt: (index: number) => UpstreamListener | undefined,
+): Promise<Upstream[]> {
+  const upstreams: Upstream[] = [];
+  try {
+    for (const [index, { name, upstream: uri }] of config.volumes.entries()) {
+      const parts = {
+        name,
+        clock: platform.clock,
+        log,
+        policy: { retries: config.retries, delayMs: config.retryDelayMs, exponential: config.retryExponential },
+        options: {
+          retryReadonly: config.retryReadonly,
+          connections: uri.startsWith('file:') ? 1 : config.connections,
+          multiConn: config.multiConn,
+          trackDirty: config.trackDirty,
+          idleFlushMs: config.idleFlushMs,
+          replayBytes: config.replayBytes,
+        },
+        memory: { hold: holdBytes, release: releaseBytes },
+        open: upstreamOpener(platform, uri, config.requestTimeoutMs),
+        hooks: hooksOf(() => volumeAt(index)),
+      };
+      const upstream = await openPatiently(parts, config.waitUpstream);
+      upstreams.push(upstream);
+      checkUpstream(upstream, uri);
+    }
+    return upstreams;
+  } catch (fault) {
+    for (const upstream of upstreams) await upstream.close();
+    throw fault;
+  }
+}
+
+function hooksOf(volume: () => UpstreamListener | undefined): UpstreamHooks {
+  return {
+    wantsFlush: () => volume()?.flushForRoom(),
+    contentUnknown: (offset, length) => volume()?.contentUnknown(offset, length),
+    writeLost: (offset, length) => volume()?.writeLost(offset, length),
+    unflushedLost: (isTold) => volume()?.unflushedLost(isTold),
+  };
+}

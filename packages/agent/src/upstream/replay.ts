@@ -1,0 +1,202 @@
+/**
+ * Plays the replay log: what was acknowledged and not flushed, and what is of unknown fate, is written again in
+ * submission order, before anything else passes (promise REPLAY). Entries that do not overlap go together.
+ *
+ * Ends early when a connection is lost, or when an entry is refused in a way that another try may mend.
+ */
+import { BlockRequest, Command, CommandFlag, NbdError } from '@rephub/nbd';
+import { RangeLock, type RangeHolder } from '../range-lock.js';
+import { type Lane, type LaneUser } from './lane.js';
+import { type LanePool } from './lane-pool.js';
+import { EntryState, type ReplayLog } from './replay-log.js';
+import { isRetried } from './retry-policy.js';
+
+export interface ReplayParts {
+  readonly pool: LanePool;
+  readonly log: ReplayLog;
+  /** Upstream came back read-only and is used so: nothing can be played. */
+  readonly readOnly: boolean;
+  /** An entry that is refused with EIO is tried again later, not given up. */
+  readonly mayTryAgain: boolean;
+  /** Whether the submitter of an unanswered entry waits for it to be played; another will send it again itself. */
+  readonly isAwaited: (entry: number) => boolean;
+  /** An entry that nobody had an answer to has one now. */
+  readonly openAnswered: (entry: number, error: number) => void;
+  /** An acknowledged entry could not be written again. */
+  readonly refused: (offset: number, length: number, error: number) => void;
+}
+
+/** Written, given up, or to be tried again with new connections. */
+export type ReplayOutcome = 'played' | 'again';
+
+export interface PlayedRange {
+  readonly offset: number;
+  readonly length: number;
+}
+
+const DEPTH = 16;
+
+export class Replay {
+  /** Ranges that may not hold now what they held before: played trims, and writes that had failed. */
+  readonly unsure: PlayedRange[] = [];
+  /** A write that was to be on stable storage is in a cache again. */
+  durableAgainWanted = false;
+  played = 0;
+  readonly #parts: ReplayParts;
+  readonly #lock = new RangeLock();
+  readonly #free: PlayRequest[] = [];
+  readonly #end: number;
+  #cursor: number;
+  #busy = 0;
+  #outcome: ReplayOutcome = 'played';
+  #stopped = false;
+  #pumping = false;
+  #done: ((outcome: ReplayOutcome) => void) | null = null;
+
+  constructor(parts: ReplayParts) {
+    this.#parts = parts;
+    this.#cursor = parts.log.firstEntry;
+    this.#end = parts.log.nextEntry;
+    for (let at = 0; at < DEPTH; at++) this.#free.push(new PlayRequest(this));
+  }
+
+  run(): Promise<ReplayOutcome> {
+    return new Promise((resolve) => {
+      this.#done = resolve;
+      this.#pump();
+    });
+  }
+
+  #pump(): void {
+    if (this.#pumping) return;
+    this.#pumping = true;
+    const { log, isAwaited } = this.#parts;
+    while (!this.#stopped && this.#cursor < this.#end) {
+      const state = log.stateOf(this.#cursor);
+      if (state === EntryState.Gone || (state === EntryState.Open && !isAwaited(this.#cursor))) {
+        this.#cursor++;
+        continue;
+      }
+      if (state === EntryState.Scar) {
+        const entry = this.#cursor++;
+        this.unsure.push({ offset: log.offsetOf(entry), length: log.lengthOf(entry) });
+        continue;
+      }
+      const request = this.#free.pop();
+      if (request === undefined) break;
+      this.#play(request, this.#cursor++);
+    }
+    this.#pumping = false;
+    this.#maybeDone();
+  }
+
+  #play(play: PlayRequest, entry: number): void {
+    const { log } = this.#parts;
+    this.#busy++;
+    play.entry = entry;
+    play.rangeStart = log.offsetOf(entry);
+    play.rangeEnd = play.rangeStart + log.lengthOf(entry);
+    if (this.#lock.acquire(play)) this.send(play);
+  }
+
+  /** Its range is free of older entries. */
+  send(play: PlayRequest): void {
+    if (this.#stopped) {
+      this.ended(play, null);
+      return;
+    }
+    const { log, pool, readOnly } = this.#parts;
+    const { request, entry } = play;
+    const lane = readOnly ? undefined : pool.lanes.length === 0 ? undefined : pool.choose(play.rangeStart);
+    if (lane === undefined) {
+      this.ended(play, readOnly ? NbdError.Eperm : null);
+      return;
+    }
+    request.command = log.commandOf(entry);
+    request.flags = log.flagsOf(entry);
+    request.offset = play.rangeStart;
+    request.length = play.rangeEnd - play.rangeStart;
+    // The slices stay the log's; a request's array is only read for a write.
+    request.data = log.dataOf(entry) as Buffer[];
+    play.lane = lane;
+    lane.submit(request);
+  }
+
+  /** `error` null: not known, the connection was lost or the play is over. */
+  ended(play: PlayRequest, error: number | null): void {
+    const { entry } = play;
+    const { offset, length } = { offset: play.rangeStart, length: play.rangeEnd - play.rangeStart };
+    this.#busy--;
+    play.recycle();
+    this.#free.push(play);
+    this.#lock.release(play);
+    if (error === null) this.#stopped = true;
+    else this.#answered(entry, offset, length, error);
+    this.#pump();
+  }
+
+  #answered(entry: number, offset: number, length: number, error: number): void {
+    const { log, openAnswered, refused, mayTryAgain } = this.#parts;
+    const isOpen = log.stateOf(entry) === EntryState.Open;
+    if (error === 0) {
+      this.played++;
+      if (log.commandOf(entry) === Command.Trim) this.unsure.push({ offset, length });
+      if (!isOpen && (log.flagsOf(entry) & CommandFlag.Fua) !== 0) this.durableAgainWanted = true;
+    }
+    if (isOpen) {
+      openAnswered(entry, error);
+    } else if (error !== 0 && isRetried(error) && mayTryAgain) {
+      this.#stopped = true;
+      this.#outcome = 'again';
+    } else if (error !== 0) {
+      log.giveUp(entry);
+      refused(offset, length, error);
+    }
+  }
+
+  #maybeDone(): void {
+    if (this.#busy > 0 || (!this.#stopped && this.#cursor < this.#end)) return;
+    const done = this.#done;
+    this.#done = null;
+    done?.(this.#outcome);
+  }
+}
+
+const NO_SLICES: Buffer[] = [];
+
+class PlayRequest implements LaneUser, RangeHolder {
+  entry = 0;
+  rangeStart = 0;
+  rangeEnd = 0;
+  holderIndex = -1;
+  lane: Lane | null = null;
+  readonly request: BlockRequest;
+  readonly #replay: Replay;
+
+  constructor(replay: Replay) {
+    this.#replay = replay;
+    this.request = new BlockRequest(this);
+  }
+
+  rangeLocked(): void {
+    this.#replay.send(this);
+  }
+
+  completed(): void {
+    const { lane } = this;
+    if (lane !== null) {
+      lane.inFlight--;
+      lane.writtenAgain();
+    }
+    this.#replay.ended(this, this.request.error);
+  }
+
+  taken(): void {
+    this.#replay.ended(this, null);
+  }
+
+  recycle(): void {
+    this.lane = null;
+    this.request.data = NO_SLICES;
+  }
+}

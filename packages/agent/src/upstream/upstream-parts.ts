@@ -1,0 +1,42 @@
+/** What an Upstream is made of, and what it tells. Shapes only. */
+import { type Clock, type Logger } from '@rephub/platform';
+import { type OpenUpstream } from './lane.js';
+import { type MultiConnMode, type TrackDirty } from './multi-conn.js';
+import { type PayloadMemory } from './replay-log.js';
+import { type RetryPolicy } from './retry-policy.js';
+
+/** After the first failure no more is written: never, after any, or after that of a write. */
+export type RetryReadonly = 'no' | 'yes' | 'on-write-failure';
+
+export interface UpstreamOptions {
+  readonly retryReadonly: RetryReadonly;
+  readonly connections: number;
+  readonly multiConn: MultiConnMode;
+  readonly trackDirty: TrackDirty;
+  /** A connection that was idle for so long is flushed. */
+  readonly idleFlushMs: number;
+  /** What was written since the last flush is kept up to this; 0: not at all. */
+  readonly replayBytes: number;
+}
+
+export interface UpstreamHooks {
+  /** What is kept for a replay is near its bound: a flush is wanted, by whoever counts what it covers. */
+  wantsFlush(): void;
+  /** Upstream may hold something else there than before: to be read again. */
+  contentUnknown(offset: number, length: number): void;
+  /** An acknowledged write is gone for good: read again, and the guest's next flush must fail. */
+  writeLost(offset: number, length: number): void;
+  /** Unflushed writes may be gone and are not at hand. `isTold`: the guest gets an error for it already. */
+  unflushedLost(isTold: boolean): void;
+}
+
+export interface UpstreamParts {
+  readonly name: string;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly policy: RetryPolicy;
+  readonly options: UpstreamOptions;
+  readonly memory: PayloadMemory;
+  readonly open: OpenUpstream;
+  readonly hooks: UpstreamHooks;
+}

@@ -1,0 +1,448 @@
+/**
+ * The upstream disk of one volume, behind connections that may be lost and answers that may be errors. To
+ * whoever submits, neither shows but by time, until the retry policy's limit (promises GUEST, OUTAGE).
+ *
+ * Always holds:
+ *  - nothing passes on any connection while what one of them may have lost is not played (REPLAY);
+ *  - a write is in the replay log from before it is sent until a flush has covered it;
+ *  - a flush or FUA that was answered with an error is not repeated before everything unflushed was played (FLUSH);
+ *  - overlapping writes are not in flight together: the volume's range lock sees to that, before they come here.
+ *
+ * Must not know: guests, the mirror.
+ */
+import {
+  type Abilities,
+  type BlockDevice,
+  type BlockRequest,
+  Command,
+  CommandFlag,
+  type Limits,
+  NbdError,
+} from '@rephub/nbd';
+import { Fault } from '@rephub/platform';
+import { FlushCoordinator, type FlushSteps } from './flush-coordinator.js';
+import { KeepAlive } from './keep-alive.js';
+import { type Lane } from './lane.js';
+import { LanePool, openWatched, type WatchedConnection } from './lane-pool.js';
+import { planPool } from './multi-conn.js';
+import { crossesPlaces, CutRequest } from './placement.js';
+import { ReadOnlyGuard } from './read-only-guard.js';
+import { Recovery } from './recovery.js';
+import { Replay } from './replay.js';
+import { ReplayLog } from './replay-log.js';
+import { connectTimeoutMs, delayBefore, isRetried, patienceMs } from './retry-policy.js';
+import { differenceOf, type KnownExport, knownExport, refuseReadOnly } from './same-export.js';
+import { faceOf, type OpSteps, UpstreamOp } from './upstream-op.js';
+import { type UpstreamParts } from './upstream-parts.js';
+import { describeUpstream, type UpstreamStatus } from './upstream-status.js';
+import { WaitingRoom } from './waiting-room.js';
+
+/** Operations kept for another use, at most. */
+const POOL_LIMIT = 512;
+
+export class Upstream implements BlockDevice, OpSteps, FlushSteps {
+  readonly sizeBytes: number;
+  readonly abilities: Abilities;
+  readonly limits: Limits;
+  /** The same disk for readers that would rather have an error soon: what upstream answers is not repeated. */
+  readonly once: BlockDevice;
+  readonly #parts: UpstreamParts;
+  readonly #known: KnownExport;
+  readonly #lanes: LanePool;
+  readonly #log: ReplayLog;
+  readonly #recovery: Recovery;
+  readonly #room: WaitingRoom;
+  readonly #keepAlive: KeepAlive;
+  readonly #free: UpstreamOp[] = [];
+  readonly #flushes: FlushCoordinator;
+  readonly #readOnly: ReadOnlyGuard;
+  #order = 0;
+  #idle: (() => void) | null = null;
+  #reconnects = 0;
+
+  /** Opens the first connection; its failure is thrown. */
+  static async open(parts: UpstreamParts): Promise<Upstream> {
+    const opened = await openWatched(parts.open, connectTimeoutMs(Infinity));
+    await refuseReadOnly(opened.connection, parts.name);
+    const upstream = new Upstream(parts, opened);
+    try {
+      while (upstream.#lanes.missing) await upstream.#lanes.openNext(connectTimeoutMs(Infinity));
+    } catch (fault) {
+      await upstream.close();
+      throw fault;
+    }
+    return upstream;
+  }
+
+  private constructor(parts: UpstreamParts, opened: WatchedConnection) {
+    this.#parts = parts;
+    const { connection } = opened;
+    const { clock, log, name, policy, options } = parts;
+    this.#known = knownExport(connection);
+    const plan = planPool(options.multiConn, options.connections, connection.abilities);
+    this.sizeBytes = connection.sizeBytes;
+    this.limits = connection.limits;
+    const { fua, flush } = connection.abilities;
+    this.abilities = { ...connection.abilities, fua: fua || flush, multiConn: plan.advertised };
+    this.once = faceOf(this, (request) => this.#enter(request, true));
+    this.#log = new ReplayLog(flush ? options.replayBytes : 0, parts.memory);
+    this.#lanes = new LanePool({
+      open: parts.open,
+      plan,
+      log,
+      name,
+      check: (returned) => this.#checkReturned(returned),
+      lost: (lane, fault) => this.#lost(lane, fault),
+    });
+    this.#room = new WaitingRoom({
+      clock,
+      expired: (op) => this.#fail(op, NbdError.Eio),
+      due: (ops) => this.#repeat(ops),
+      mayExpire: () => !this.#recovery.isUp && this.#recovery.state.kind !== 'playing',
+    });
+    this.#recovery = new Recovery({
+      name,
+      clock,
+      log,
+      policy,
+      pool: this.#lanes,
+      isSettled: () => this.#lanes.inFlight === 0,
+      makeReplay: (mayTryAgain) => this.#makeReplay(mayTryAgain),
+      stillAway: () => this.#room.expire(),
+      recovered: (replay) => this.#recovered(replay),
+    });
+    this.#readOnly = new ReadOnlyGuard(options.retryReadonly, log, name);
+    this.#flushes = new FlushCoordinator({
+      lanes: this.#lanes,
+      log: this.#log,
+      trackDirty: options.trackDirty,
+      steps: this,
+      told: log,
+      volume: name,
+      wantsFlush: () => parts.hooks.wantsFlush(),
+    });
+    this.#keepAlive = new KeepAlive({
+      clock,
+      idleMs: flush ? options.idleFlushMs : Infinity,
+      lanes: this.#lanes.lanes,
+      isQuiet: () => this.#recovery.isUp,
+      flushesItself: () => {
+        if (this.#log.isEmpty) return false;
+        this.#flushes.ask();
+        return true;
+      },
+      ended: (error) => {
+        if (error !== 0) this.#flushes.failed(error);
+        this.#recovery.noteSettled();
+      },
+    });
+    this.#lanes.adopt(opened);
+    this.#keepAlive.start();
+  }
+
+  get status(): UpstreamStatus {
+    const { lanes } = this.#lanes;
+    return describeUpstream(
+      this.#recovery.state,
+      this.#readOnly.reason,
+      this.#reconnects,
+      lanes.length,
+      this.#log.bytes,
+    );
+  }
+
+  submit(request: BlockRequest): void {
+    this.#enter(request, false);
+  }
+
+  #enter(request: BlockRequest, once: boolean): void {
+    if (this.#lanes.plan.placed && crossesPlaces(request)) {
+      new CutRequest(request).start((part) => this.#enter(part, once));
+      return;
+    }
+    const op = this.#free.pop() ?? new UpstreamOp(this);
+    op.outer = request;
+    op.once = once;
+    op.order = this.#order++;
+    this.begin(op);
+  }
+
+  /** Sends it, or has it wait. */
+  begin(op: UpstreamOp): void {
+    if (!this.#recovery.isUp) this.#wait(op);
+    else if (op.flushing || op.command === Command.Flush) this.#flush(op);
+    else if (op.isWrite) this.#write(op);
+    else {
+      op.fill(op.outer?.flags ?? 0);
+      this.#send(op, this.#lanes.choose(op.inner.offset));
+    }
+  }
+
+  #send(op: UpstreamOp, lane: Lane): void {
+    op.lane = lane;
+    lane.submit(op.inner);
+  }
+
+  #write(op: UpstreamOp): void {
+    const { outer } = op;
+    if (outer === null) return;
+    const refused = this.#readOnly.writeError;
+    if (refused !== 0) {
+      this.#fail(op, refused);
+      return;
+    }
+    if (this.#flushes.holdsBack(op)) return;
+    op.fuaByFlush ||= op.wantsFua && !this.#known.abilities.fua;
+    const flags = op.fuaByFlush ? outer.flags & ~CommandFlag.Fua : outer.flags;
+    op.fill(flags);
+    if (op.entry !== 0) this.#log.withdraw(op.entry);
+    // Played, a zeroing must be done even where it is slow.
+    op.entry = this.#log.add(outer.command, flags & ~CommandFlag.FastZero, outer.offset, outer.length, outer.data);
+    this.#send(op, this.#lanes.choose(outer.offset));
+  }
+
+  // Answers ---------------------------------------------------------------------------------------
+
+  opAnswered(op: UpstreamOp): void {
+    const { lane, inner } = op;
+    if (lane !== null) lane.inFlight--;
+    if (inner.error !== 0 || !this.#recovery.isUp) {
+      this.#answeredSlowly(op, inner.error);
+      this.#recovery.noteSettled();
+      return;
+    }
+    if (op.flushing || inner.command === Command.Flush) this.flushLanded(op);
+    else if (op.isWrite) this.#written(op);
+    else this.#finishRead(op, inner);
+  }
+
+  #finishRead(op: UpstreamOp, inner: BlockRequest): void {
+    const { outer } = op;
+    if (outer !== null) {
+      outer.data = inner.data;
+      if (outer.command === Command.BlockStatus) outer.extents = inner.extents;
+    }
+    this.#finish(op, NbdError.Ok);
+  }
+
+  #written(op: UpstreamOp): void {
+    const log = this.#log;
+    log.acknowledged(op.entry);
+    op.lane?.written(log.stamp);
+    this.#flushes.noteWritten();
+    if (op.fuaByFlush) {
+      op.flushing = true;
+      this.begin(op);
+    } else {
+      this.#finish(op, NbdError.Ok);
+    }
+  }
+
+  /** An error, or an answer that came while a connection is lost. */
+  #answeredSlowly(op: UpstreamOp, error: number): void {
+    if (error !== 0) this.#failed(op, error);
+    else if (op.isWrite && !op.flushing) this.#written(op);
+    // Read or flushed where acknowledged writes may be missing: done again when they are back.
+    else this.#wait(op);
+  }
+
+  /** Upstream has answered with an error. */
+  #failed(op: UpstreamOp, error: number): void {
+    const { policy, hooks } = this.#parts;
+    const isSync = op.flushing || op.command === Command.Flush || op.wantsFua;
+    if (isSync && op.command !== Command.Read) {
+      this.#flushes.failed(error);
+      op.syncFailed = true;
+      // Played again it is followed by a flush, as all that is played is.
+      op.fuaByFlush ||= op.isWrite && this.#known.abilities.flush;
+    }
+    const canRepeat = !(op.syncFailed && !this.#log.complete) && isRetried(error) && !op.once;
+    if (!canRepeat || op.failures >= policy.retries || this.#recovery.state.kind === 'closed') {
+      if (op.syncFailed && !this.#log.complete) hooks.unflushedLost(true);
+      this.#fail(op, error);
+      return;
+    }
+    op.failures++;
+    this.#readOnly.failed(op.isWrite || op.command === Command.Flush);
+    // What fails while it is played fails on the connections of the generation that is about to be.
+    op.generation = this.#recovery.generation + (this.#recovery.state.kind === 'playing' ? 1 : 0);
+    op.dueMs = this.#parts.clock.monotonicMs() + delayBefore(policy, op.failures);
+    this.#room.delay(op);
+    // What was dropped must not be read as it was before: it is written again now, the flush itself later.
+    if (op.syncFailed) this.#recovery.reopen('a flush failed');
+  }
+
+  /** For good: its submitter gets the error. */
+  #fail(op: UpstreamOp, error: number): void {
+    if (op.isWrite) this.#log.failed(op.entry);
+    if (op.flushing || op.command === Command.Flush) this.#flushFailed();
+    if (op.outer?.command === Command.Read && op.outer.data.length > 0) op.outer.data = [];
+    this.#finish(op, error);
+  }
+
+  #finish(op: UpstreamOp, error: number): void {
+    const { outer } = op;
+    op.recycle();
+    if (this.#free.length < POOL_LIMIT) this.#free.push(op);
+    outer?.complete(error);
+    if (this.#idle !== null && this.#lanes.inFlight === 0) this.#idle();
+  }
+
+  /** The delays of these are over. */
+  #repeat(ops: readonly UpstreamOp[]): void {
+    const stale = ops.some((op) => this.#recovery.isUp && op.generation === this.#recovery.generation);
+    if (stale) {
+      this.#noteMayHaveLost();
+      this.#recovery.reopen('an operation failed');
+    }
+    for (const op of ops) this.begin(op);
+    this.#recovery.noteSettled();
+  }
+
+  // Flush (promise FLUSH) ---------------------------------------------------------------------------
+
+  #flush(op: UpstreamOp): void {
+    if (this.#lanes.lanes.length === 0) {
+      this.#fail(op, NbdError.Eshutdown);
+      return;
+    }
+    if (!this.#flushes.mustPlay) {
+      this.#flushes.start(op);
+      return;
+    }
+    this.#noteMayHaveLost();
+    this.#recovery.reopen('a flush had failed');
+    this.#wait(op);
+    this.#recovery.noteSettled();
+  }
+
+  flushLanded(op: UpstreamOp): void {
+    this.#flushes.landed(op);
+    this.#finish(op, NbdError.Ok);
+    this.#flushes.unblock();
+  }
+
+  flushEnded(op: UpstreamOp, error: number, lost: boolean): void {
+    if (error !== 0) this.#failed(op, error);
+    else if (lost) this.opTaken(op);
+    else if (this.#recovery.isUp) this.flushLanded(op);
+    else this.#wait(op);
+    this.#recovery.noteSettled();
+  }
+
+  /** Nobody must wait for room that no flush will make: what upstream would lose now cannot be played any more. */
+  #flushFailed(): void {
+    this.#flushes.forgetAsked();
+    if (this.#flushes.blockedCount === 0) return;
+    this.#log.abandon();
+    this.#parts.hooks.unflushedLost(false);
+    this.#flushes.unblock();
+  }
+
+  // Loss and return ---------------------------------------------------------------------------------
+
+  #lost(lane: Lane, fault: Fault): void {
+    const isQuiet = this.#log.isEmpty && lane.inFlight === 0;
+    this.#noteMayHaveLost();
+    this.#recovery.lost(fault, isQuiet);
+    // They wait with the others now, and no longer than these.
+    this.#flushes.unblock();
+    this.#readOnly.lost();
+    // Where this was the last thing in flight there is nobody else to say so.
+    queueMicrotask(() => this.#recovery.noteSettled());
+  }
+
+  #noteMayHaveLost(): void {
+    if (!this.#log.complete) this.#parts.hooks.unflushedLost(false);
+  }
+
+  /** It was in flight on a connection that is gone. */
+  opTaken(op: UpstreamOp): void {
+    op.lane = null;
+    op.failures++;
+    if (op.failures > this.#parts.policy.retries) {
+      this.#fail(op, NbdError.Eio);
+      return;
+    }
+    this.#readOnly.failed(op.isWrite || op.command === Command.Flush);
+    this.#wait(op);
+  }
+
+  #wait(op: UpstreamOp): void {
+    if (this.#recovery.state.kind === 'closed') {
+      this.#fail(op, NbdError.Eshutdown);
+      return;
+    }
+    const { clock, policy } = this.#parts;
+    op.lane = null;
+    op.deadlineMs = clock.monotonicMs() + patienceMs(policy, Math.max(1, op.failures));
+    this.#room.wait(op);
+  }
+
+  #checkReturned(returned: BlockDevice): void {
+    const { name } = this.#parts;
+    const difference = differenceOf(this.#known, returned, this.#readOnly.allowsReadOnly);
+    if (difference !== null) {
+      throw new Fault('storage', 'upstream-changed', `upstream of ${name} ${difference}; not used`);
+    }
+    if (returned.abilities.readOnly) this.#readOnly.enter('upstream came back read-only');
+  }
+
+  #makeReplay(mayTryAgain: boolean): Replay {
+    const { hooks, log, name } = this.#parts;
+    return new Replay({
+      pool: this.#lanes,
+      log: this.#log,
+      readOnly: this.#lanes.lanes.some(({ connection }) => connection.abilities.readOnly),
+      mayTryAgain,
+      isAwaited: (entry) => this.#room.byEntry(entry) !== undefined,
+      openAnswered: (entry, error) => this.#openAnswered(entry, error),
+      refused: (offset, length, error) => {
+        log.error('replay-refused', { volume: name, offset, length, error });
+        hooks.writeLost(offset, length);
+      },
+    });
+  }
+
+  /** A write of unknown fate was played. */
+  #openAnswered(entry: number, error: number): void {
+    const op = this.#room.byEntry(entry);
+    if (op === undefined) return;
+    this.#room.remove(op);
+    if (error === 0) this.#written(op);
+    else this.#failed(op, error);
+  }
+
+  #recovered(replay: Replay): void {
+    const { log, name, hooks } = this.#parts;
+    this.#flushes.mustPlay = false;
+    this.#reconnects++;
+    const again = this.#room.takeWaiting();
+    log.info('upstream-back', { volume: name, requests: again.length, played: replay.played });
+    for (const { offset, length } of replay.unsure) hooks.contentUnknown(offset, length);
+    for (const op of again) this.begin(op);
+    if (replay.durableAgainWanted) this.#flushes.ask();
+    this.#flushes.unblock();
+  }
+
+  // The end ---------------------------------------------------------------------------------------
+
+  /** Waits for upstream no longer: what waits, and what comes while it is away, fails with ESHUTDOWN. */
+  giveUp(): void {
+    this.#keepAlive.stop();
+    this.#recovery.close();
+    for (const op of [...this.#room.takeAll(), ...this.#flushes.takeBlocked()]) this.#fail(op, NbdError.Eshutdown);
+  }
+
+  /** Lets the connections go; what is in flight is completed first. */
+  async close(): Promise<void> {
+    if (!this.#recovery.isUp) this.giveUp();
+    if (this.#lanes.inFlight > 0) {
+      await new Promise<void>((resolve) => {
+        this.#idle = resolve;
+      });
+    }
+    this.giveUp();
+    await this.#lanes.close();
+  }
+}
