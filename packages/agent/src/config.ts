@@ -1,5 +1,6 @@
 /** What an agent is told at start, checked and with every default filled in. Shapes only; cli/ makes it from options. */
 
+import { type AckMode } from './acknowledgement.js';
 import { type MultiConnMode, type TrackDirty } from './upstream/multi-conn.js';
 import { type RetryReadonly } from './upstream/upstream-parts.js';
 
@@ -19,7 +20,8 @@ export interface AgentConfig {
   /** Hub URLs, tried in order; empty: a proxy that tracks changes. */
   readonly hubs: readonly string[];
   readonly stateDirectory: string;
-  readonly mode: 'async';
+  readonly mode: AckMode;
+  readonly onDisconnect: 'continue' | 'freeze';
   readonly onCongestion: 'pull-ahead' | 'block';
   readonly durability: 'host' | 'process';
   readonly hotExtents: number;
@@ -50,6 +52,7 @@ export interface AgentConfig {
 /** Defaults of the contract. */
 export const AGENT_DEFAULTS = {
   mode: 'async',
+  onDisconnect: 'continue',
   onCongestion: 'pull-ahead',
   durability: 'host',
   hotExtents: 1237,

@@ -16,6 +16,7 @@ function setUp() {
     const operation = new WriteOperation({
       locked: () => undefined,
       upstreamAnswered: () => undefined,
+      givenUp: () => undefined,
       mark: () => gone.push(id),
     });
     const outer = new BlockRequest({ completed: () => undefined });

@@ -3,7 +3,7 @@
  * order in which they must start and stop. No logic of its own beyond that order.
  */
 import { Tracker } from '@rephub/bitmap';
-import { type BlockDevice, fixedExports, NbdServer, parseListenUri } from '@rephub/nbd';
+import { type BlockDevice, DEFAULT_LIMITS, fitLimits, fixedExports, NbdServer, parseListenUri } from '@rephub/nbd';
 import {
   type Address,
   asError,
@@ -16,12 +16,14 @@ import {
   type Timer,
 } from '@rephub/platform';
 import { uuidBytes } from '@rephub/protocol';
+import { Acknowledgement, type AckMode } from './acknowledgement.js';
 import { CongestionGate } from './congestion-gate.js';
 import { type AgentConfig } from './config.js';
 import { Comparer } from './comparer.js';
 import { Copier } from './copier.js';
 import { FlushProof } from './flush-proof.js';
 import { Flusher } from './flusher.js';
+import { FreezeGate } from './freeze-gate.js';
 import { GuestVolume } from './guest-volume.js';
 import { HashClient } from './hash-client.js';
 import { HubLink } from './hub-link.js';
@@ -30,6 +32,7 @@ import { Mirror } from './mirror.js';
 import { Pace } from './pace.js';
 import { type GroupStatus } from './report.js';
 import { Reporter } from './reporter.js';
+import { Standing } from './standing.js';
 import { openUpstreams } from './upstream/open-upstreams.js';
 import { type Upstream } from './upstream/upstream.js';
 
@@ -58,6 +61,8 @@ export class AgentGroup {
   readonly #flusher: Flusher;
   readonly #link: HubLink | null;
   readonly #gate: CongestionGate | null;
+  readonly #freeze: FreezeGate | null;
+  readonly #acknowledgement: Acknowledgement;
   readonly #servers: NbdServer[] = [];
   readonly #listeners: Listener[] = [];
   #timer: Timer | null = null;
@@ -133,6 +138,13 @@ export class AgentGroup {
           this.#beginSpan();
         },
         roomMade: () => this.#gate?.roomMade(),
+        stepChanged: () => {
+          this.#acknowledgement.stepChanged(this.#mirror.state === 'streaming', this.#mirror.linked);
+          this.#freeze?.changed();
+        },
+        acknowledged: (received, durable) => {
+          this.#acknowledgement.acknowledged(received, durable);
+        },
         spanDurable: () => {
           this.#reporter.spanDurable();
           this.#link?.noteConsistent();
@@ -148,6 +160,27 @@ export class AgentGroup {
     const marks = new Marks(tracker, clock, log, (fault) => {
       this.#mirror.fail(fault);
     });
+    const standing = new Standing(tracker);
+    this.#acknowledgement = new Acknowledgement({
+      clock,
+      log,
+      mode: config.mode,
+      stored: standing.inForce,
+      onDisconnect: config.onDisconnect,
+      lastNumber: () => this.#mirror.lastNumber,
+      store: async (inForce) => {
+        try {
+          await standing.noteInForce(inForce);
+        } catch (fault) {
+          if (inForce !== 'async') throw fault;
+          await marks.disown(fault);
+        }
+      },
+    });
+    this.#freeze =
+      config.onDisconnect === 'freeze'
+        ? new FreezeGate(() => !standing.paused && (!this.#mirror.linked || this.#mirror.state === 'stopped'))
+        : null;
     this.#gate = config.onCongestion === 'block' ? new CongestionGate(this.#mirror) : null;
     this.#volumes = config.volumes.map(
       ({ name }, index) =>
@@ -155,13 +188,16 @@ export class AgentGroup {
           index,
           name,
           upstream: upstreams[index] as BlockDevice,
-          reader: (upstreams[index] as Upstream).once,
+          // What we read ourselves is cut to what this upstream takes.
+          reader: fitLimits((upstreams[index] as Upstream).once, DEFAULT_LIMITS),
           tracker,
           marks,
           proof: this.#proof,
           mirror: this.#mirror,
           log,
           gate: this.#gate,
+          freeze: this.#freeze,
+          acknowledgement: this.#acknowledgement,
           upstreamIsUp: () => upstreams[index]?.status.up ?? false,
         }),
     );
@@ -204,6 +240,7 @@ export class AgentGroup {
             config,
             tracker,
             mirror: this.#mirror,
+            standing,
             comparer,
             hashes,
             volumes: this.#volumes,
@@ -216,6 +253,7 @@ export class AgentGroup {
       config,
       tracker,
       mirror: this.#mirror,
+      acknowledgement: this.#acknowledgement,
       upstreams,
       volumes: this.#volumes,
       copier: this.#copier,
@@ -290,6 +328,13 @@ export class AgentGroup {
   /** Stops sending and goes on marking; stays so across restarts until `resume`. */
   async pause(): Promise<void> {
     await this.#link?.pause();
+    this.#freeze?.changed();
+  }
+
+  /** Guests are answered by this mode from now on, until the agent's next start. Throws a ConfigFault when there is no hub. */
+  setMode(mode: AckMode): void {
+    if (this.#link === null) throw new ConfigFault('no-hub', `mode ${mode} needs a hub`);
+    this.#acknowledgement.setMode(mode);
   }
 
   async resume(): Promise<void> {
@@ -318,8 +363,10 @@ export class AgentGroup {
     const { clock } = this.#platform;
     this.#timer?.cancel();
     this.#flusher.stop();
+    if (!this.#mirror.linked) this.#waitForHubNoLonger();
     const closed = Promise.all(this.#servers.map((server) => server.close(STOP_REQUESTS_MS)));
     await Promise.race([closed, sleep(clock, STOP_REQUESTS_MS)]);
+    this.#waitForHubNoLonger();
     // An upstream that is away now will not answer what waits for it.
     for (const upstream of this.#upstreams) if (!upstream.status.up) upstream.giveUp();
     await Promise.race([closed, sleep(clock, STOP_COPIER_MS)]);
@@ -347,6 +394,11 @@ export class AgentGroup {
     else await this.#tracker.close();
     await Promise.race([Promise.all(this.#upstreams.map((upstream) => upstream.close())), sleep(clock, 1000)]);
     return clean;
+  }
+
+  #waitForHubNoLonger(): void {
+    this.#acknowledgement.giveUp();
+    this.#freeze?.giveUp();
   }
 
   get #mirrorFailed(): boolean {

@@ -25,9 +25,12 @@ import {
 } from '@rephub/nbd';
 import { type Logger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
+import { type Acknowledgement } from './acknowledgement.js';
+import { type Answerer } from './answer-queue.js';
 import { type CongestionGate } from './congestion-gate.js';
 import { dirtyRuns } from './dirty-runs.js';
 import { type FlushProof } from './flush-proof.js';
+import { type FreezeGate } from './freeze-gate.js';
 import { type Marks } from './marks.js';
 import { type Mirror } from './mirror.js';
 import { RangeLock } from './range-lock.js';
@@ -58,9 +61,13 @@ export interface GuestVolumeParts {
   readonly upstreamIsUp: () => boolean;
   /** Makes writes wait for room in the window; null: they never wait (pull-ahead). */
   readonly gate: CongestionGate | null;
+  /** Makes writes wait for an absent hub; null: they never wait (continue). */
+  readonly freeze: FreezeGate | null;
+  /** When what upstream has done is answered; null: at once. */
+  readonly acknowledgement: Acknowledgement | null;
 }
 
-export class GuestVolume implements BlockDevice {
+export class GuestVolume implements BlockDevice, Answerer {
   readonly index: number;
   readonly name: string;
   readonly upstream: BlockDevice;
@@ -78,6 +85,8 @@ export class GuestVolume implements BlockDevice {
   readonly #mirror: Mirror;
   readonly #log: Logger;
   readonly #gate: CongestionGate | null;
+  readonly #freeze: FreezeGate | null;
+  readonly #acknowledgement: Acknowledgement | null;
   readonly #writePool: WriteOperation[] = [];
   readonly #flushPool: FlushOperation[] = [];
   #inFlight = 0;
@@ -95,6 +104,8 @@ export class GuestVolume implements BlockDevice {
     this.#mirror = parts.mirror;
     this.#log = parts.log;
     this.#gate = parts.gate;
+    this.#freeze = parts.freeze;
+    this.#acknowledgement = parts.acknowledgement;
     this.upstreamIsUp = parts.upstreamIsUp;
     const abilities = parts.upstream.abilities;
     this.abilities = {
@@ -155,6 +166,7 @@ export class GuestVolume implements BlockDevice {
 
   /** The operation holds its range. */
   locked(operation: WriteOperation): void {
+    if (this.#freeze?.hold(operation) === true) return;
     if (this.#gate?.hold(operation) === true) return;
     this.mark(operation);
   }
@@ -218,7 +230,7 @@ export class GuestVolume implements BlockDevice {
     this.#proof.written(this.index, ticket);
     const number = this.#mirrored(type, offset, length, data);
     this.#marks.end(this.index, offset, length, ticket, number);
-    this.#answer(operation, NbdError.Ok);
+    this.#done(operation, NbdError.Ok, number);
   }
 
   #mirrored(type: FrameType, offset: number, length: number, data: readonly Buffer[]): number {
@@ -239,18 +251,32 @@ export class GuestVolume implements BlockDevice {
     this.#proof.written(this.index, ticket);
     this.#mirror.unknown(this.index, offset, length);
     this.#marks.end(this.index, offset, length, ticket, 0);
-    this.#answer(operation, error);
+    this.#done(operation, error, 0);
   }
 
-  #answer(operation: WriteOperation, error: number): void {
+  /** The operation is over here; its request is answered when the mode allows it. */
+  #done(operation: WriteOperation, error: number, number: number): void {
     const outer = operation.outer;
     this.#gate?.done(operation);
     this.lock.release(operation);
     operation.recycle();
     if (this.#writePool.length < POOL_LIMIT) this.#writePool.push(operation);
+    if (outer === null) return;
+    const isFua = (outer.flags & CommandFlag.Fua) !== 0;
+    if (error === 0 && this.#acknowledgement?.holdWrite(number, isFua, outer, this) === true) return;
+    this.answer(outer, error);
+  }
+
+  /** Answers a request of the guest's that is over. */
+  answer(request: BlockRequest, error: number): void {
     this.guestRequests++;
-    if (outer !== null) outer.complete(error);
+    request.complete(error);
     this.#ended();
+  }
+
+  /** The operation waited for the hub, and the agent is stopping. */
+  givenUp(operation: WriteOperation): void {
+    this.#done(operation, NbdError.Eshutdown, 0);
   }
 
   #ended(): void {
@@ -297,7 +323,7 @@ export class GuestVolume implements BlockDevice {
     this.#proof.written(this.index, ticket);
     this.#mirror.unknown(this.index, offset, length);
     this.#marks.end(this.index, offset, length, ticket, 0);
-    this.#answer(operation, NbdError.Ok);
+    this.#done(operation, NbdError.Ok, 0);
   }
 
   /** True when upstream says that all of the range reads as zeroes. */
@@ -387,8 +413,12 @@ export class GuestVolume implements BlockDevice {
     }
     operation.recycle();
     if (this.#flushPool.length < POOL_LIMIT) this.#flushPool.push(operation);
-    if (outer !== null) outer.complete(error);
-    this.#ended();
+    if (outer === null) {
+      this.#ended();
+      return;
+    }
+    if (error === 0 && this.#acknowledgement?.holdFlush(outer, this) === true) return;
+    this.answer(outer, error);
   }
 
   // Block status ---------------------------------------------------------------------------------

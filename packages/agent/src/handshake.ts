@@ -79,6 +79,7 @@ export class Handshake {
   async carryOut(verdict: Verdict, welcome: Welcome): Promise<void> {
     const { comparer, mirror } = this.#parts;
     const hub = welcome.group;
+    mirror.notBefore(hub?.lastTimeUs ?? 0);
     const inStep = verdict.kind === 'resume' || verdict.kind === 'nothing-to-do';
     if (inStep && hub !== null) {
       for (const volume of hub.volumes) this.#announced.add(volume.name);

@@ -50,6 +50,7 @@ export interface HubLinkParts {
   readonly config: AgentConfig;
   readonly tracker: Tracker;
   readonly mirror: Mirror;
+  readonly standing: Standing;
   readonly comparer: Comparer;
   readonly hashes: HashClient;
   readonly volumes: readonly GuestVolume[];
@@ -86,7 +87,7 @@ export class HubLink {
     this.#parts = parts;
     this.#clock = parts.platform.clock;
     this.#backoff = new Backoff(parts.platform.randomness);
-    this.#standing = new Standing(parts.tracker);
+    this.#standing = parts.standing;
     this.#handshake = new Handshake({ ...parts, nonce: randomUuid(parts.platform.randomness) }, this.#standing);
   }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `repagent` command. */
 import { runMain } from '@rephub/command';
-import { pauseCommand, resumeCommand, resyncCommand, statusCommand } from './cli/control-commands.js';
+import { modeCommand, pauseCommand, resumeCommand, resyncCommand, statusCommand } from './cli/control-commands.js';
 import { runCommand } from './cli/run-command.js';
 import { VERSION } from './version.js';
 
@@ -10,5 +10,5 @@ await runMain({
   version: VERSION,
   summary: "mirrors a VM's disks to a recovery hub while it runs",
   environmentPrefix: 'REPAGENT',
-  commands: [runCommand, statusCommand, pauseCommand, resumeCommand, resyncCommand],
+  commands: [runCommand, statusCommand, pauseCommand, resumeCommand, modeCommand, resyncCommand],
 });

@@ -43,9 +43,14 @@ export class Marks {
     try {
       await this.#tracker.activate(volume, offset, length);
     } catch (fault) {
-      this.#distrusting ??= this.#distrust(fault);
-      await this.#distrusting;
+      await this.disown(fault);
     }
+  }
+
+  /** What the disk says is no longer kept true: resolves when nobody can believe it any more. Never rejects. */
+  async disown(fault: unknown): Promise<void> {
+    this.#distrusting ??= this.#distrust(fault);
+    await this.#distrusting;
   }
 
   end(volume: number, offset: number, length: number, ticket: number, number: number): void {

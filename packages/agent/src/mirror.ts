@@ -26,6 +26,10 @@ export interface MirrorEvents {
   roomMade(): void;
   /** The span's end is durable at the hub. */
   spanDurable(): void;
+  /** The stream's state, or whether records flow to a hub, has changed. */
+  stepChanged(): void;
+  /** The hub has received or made durable more. */
+  acknowledged(received: number, durable: number): void;
   /** Mirroring has stopped for good (promise FAIL-OPEN). */
   failed(fault: unknown): void;
 }
@@ -189,7 +193,8 @@ export class Mirror {
 
   /** Begins or continues a span. */
   beginSpan(cause: string): void {
-    const payload = encodeBody({ cause, continues: this.#spanEndNumber === -1 });
+    const expectedBytes = this.#tracker.dirtyBytes;
+    const payload = encodeBody({ cause, continues: this.#spanEndNumber === -1, expectedBytes });
     this.#append(FrameType.SpanBegin, 0, 0, 0, 0, 0, [payload], payload.length);
     this.#spanEndNumber = -1;
     this.#move('span-begun');
@@ -242,17 +247,24 @@ export class Mirror {
     this.#durableNumber = 0;
   }
 
+  /** Agent time does not go back along the line, though this host's clock may have been set back before its start. */
+  notBefore(agentTimeUs: number): void {
+    this.#encoder.notBefore(agentTimeUs);
+  }
+
   /** Records flow to `target` from now on, from the oldest in the window. */
   linkUp(target: RecordTarget): void {
     this.window.rewind();
     this.#target = target;
     this.pump();
+    this.#events.stepChanged();
     this.wantSpan();
   }
 
   linkDown(): void {
     this.#target = null;
     this.window.rewind();
+    this.#events.stepChanged();
     // Writes that waited for room wait no longer: with nobody to make room, the window is pulled ahead of.
     this.#events.roomMade();
   }
@@ -283,11 +295,15 @@ export class Mirror {
 
   /** The hub has received and made durable up to these numbers. */
   acknowledged(received: number, durable: number): void {
-    if (received > this.#receivedNumber) this.#receivedNumber = received;
+    if (received > this.#receivedNumber) {
+      this.#receivedNumber = received;
+      if (durable <= this.#durableNumber) this.#events.acknowledged(received, this.#durableNumber);
+    }
     if (durable <= this.#durableNumber) return;
     this.#durableNumber = durable;
     this.window.dropThrough(durable);
     this.#tracker.hubDurable(durable);
+    this.#events.acknowledged(this.#receivedNumber, durable);
     if (this.#spanEndNumber > 0 && durable >= this.#spanEndNumber) {
       this.#spanEndNumber = 0;
       if (this.#state === 'streaming') this.#gapSinceMs = null;
@@ -383,6 +399,7 @@ export class Mirror {
     if (next === this.#state) return;
     this.#log.info('stream-state', { from: this.#state, to: next, why: event });
     this.#state = next;
+    this.#events.stepChanged();
   }
 }
 

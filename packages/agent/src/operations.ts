@@ -6,6 +6,7 @@ export interface WriteSteps {
   locked(operation: WriteOperation): void;
   mark(operation: WriteOperation): void;
   upstreamAnswered(operation: WriteOperation): void;
+  givenUp(operation: WriteOperation): void;
 }
 
 /** One guest write, zeroing or trim; its inner request is what upstream gets. */
@@ -42,6 +43,11 @@ export class WriteOperation implements RangeHolder, Completion {
   /** There is room now: goes on where it was held. */
   proceed(): void {
     this.#steps.mark(this);
+  }
+
+  /** It will not go upstream: the agent is stopping. */
+  giveUp(): void {
+    this.#steps.givenUp(this);
   }
 
   recycle(): void {

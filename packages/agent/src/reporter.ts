@@ -8,6 +8,7 @@ import { type Tracker } from '@rephub/bitmap';
 import { type NbdServer } from '@rephub/nbd';
 import { type Clock, type Logger } from '@rephub/platform';
 import { type AgentReport } from '@rephub/protocol';
+import { type Acknowledgement } from './acknowledgement.js';
 import { type AgentConfig } from './config.js';
 import { type Copier, type CopyProgress } from './copier.js';
 import { type GuestVolume } from './guest-volume.js';
@@ -23,6 +24,7 @@ export interface ReporterParts {
   readonly config: AgentConfig;
   readonly tracker: Tracker;
   readonly mirror: Mirror;
+  readonly acknowledgement: Acknowledgement;
   readonly upstreams: readonly Upstream[];
   readonly volumes: readonly GuestVolume[];
   readonly copier: Copier;
@@ -109,14 +111,14 @@ export class Reporter {
   }
 
   report(): AgentReport {
-    const { clock, config, copier, mirror, tracker } = this.#parts;
+    const { acknowledgement, clock, copier, mirror, tracker } = this.#parts;
     const { progress } = copier;
     const { state, reason } = this.#describe(progress);
     return {
       state,
       reason,
-      mode: config.mode,
-      effectiveMode: config.mode,
+      mode: acknowledgement.mode,
+      effectiveMode: acknowledgement.effectiveMode,
       rpoMs: mirror.exposedMs(),
       lagBytes: mirror.window.bytes + tracker.dirtyBytes,
       dirtyBytes: tracker.dirtyBytes,

@@ -1,12 +1,13 @@
 /**
  * What the agent must remember of its standing with the hub, across restarts: whether the operator paused
- * it, whether the hub has barred it, and which numbers are reserved. Kept in the identity file's notes.
+ * it, whether the hub has barred it, which numbers are reserved, and which mode was in force. Kept in the identity file's notes.
  *
  * Always holds: a number is used only when a durable reserve above it exists, so that no crash makes one be
  * given twice; an agent that was barred stays away until an operator says otherwise, for its next start shows a
  * higher session number, which would hide what was wrong (promise LINEAGE).
  */
 import { type Tracker } from '@rephub/bitmap';
+import { type AckMode } from './acknowledgement.js';
 
 /** Numbers are reserved so far ahead of their use. */
 const RESERVED_NUMBERS = 2 ** 20;
@@ -52,6 +53,17 @@ export class Standing {
   get lastNumberBefore(): number {
     const { lastNumber } = this.#tracker.identity;
     return this.#tracker.found === 'clean' ? lastNumber : Math.max(lastNumber, this.#reserved);
+  }
+
+  /** The mode in force, as far as the disk knows: while it says so, the hub has all that the guest was told is done. */
+  get inForce(): AckMode {
+    const mode = this.#tracker.identity.notes['in-force'];
+    return mode === 'sync' || mode === 'semi-sync' ? mode : 'async';
+  }
+
+  /** Durable when it resolves. */
+  async noteInForce(mode: AckMode): Promise<void> {
+    await this.#note({ 'in-force': mode });
   }
 
   async pause(): Promise<void> {

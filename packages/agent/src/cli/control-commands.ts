@@ -49,6 +49,23 @@ export const resumeCommand = command({
   },
 });
 
+const MODES = ['async', 'semi-sync', 'sync'];
+
+export const modeCommand = command({
+  name: 'mode',
+  summary: 'answer guests by another mode, until the next start',
+  arguments: [{ name: 'MODE', help: MODES.join(', ') }],
+  options: stateOption,
+  run: async ({ state }, { arguments: [mode = ''], out }) => {
+    if (!MODES.includes(mode)) {
+      throw new ConfigFault('bad-value', `MODE: "${mode}" is not allowed, expected ${MODES.join(', ')}`);
+    }
+    await ask(state, 'POST', `/mode?mode=${mode}`);
+    out(`mode ${mode}: in force as soon as the hub has everything; see repagent status\n`);
+    return EXIT.done;
+  },
+});
+
 export const resyncCommand = command({
   name: 'resync',
   summary: 'copy what is marked now, or everything',
@@ -80,6 +97,7 @@ function describe(status: GroupStatus): string {
       `${status.name}: ${status.volumes.map(({ name, sizeBytes }) => `${name} ${formatSize(sizeBytes)}`).join(', ')}`,
     ],
     ['state', `${status.state} (${status.reason})`],
+    ['mode', status.mode === status.effectiveMode ? status.mode : `${status.mode}, now ${status.effectiveMode}`],
     ['RPO', status.rpoSeconds === null ? 'unknown' : formatDuration(Math.round(status.rpoSeconds * 1000))],
     ['lag', status.lagBytes === null ? 'unknown' : formatSize(status.lagBytes)],
     ['hub', hubLine(status)],

@@ -6,6 +6,7 @@ import { ConfigFault, Fault } from '@rephub/platform';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
+import { type AckMode } from '../acknowledgement.js';
 import { type AgentGroup } from '../group.js';
 import { metricsText } from './metrics.js';
 
@@ -23,6 +24,10 @@ const READS: Record<string, Action> = {
 const ACTIONS: Record<string, Action> = {
   '/pause': (group) => group.pause(),
   '/resume': (group) => group.resume(),
+  '/mode': (group, url) => {
+    group.setMode(modeOf(url.searchParams.get('mode')));
+    return Promise.resolve(undefined);
+  },
   '/resync': (group, url) =>
     group.resync(
       url.searchParams.get('full') === 'true'
@@ -32,6 +37,11 @@ const ACTIONS: Record<string, Action> = {
           : 'marked',
     ),
 };
+
+function modeOf(word: string | null): AckMode {
+  if (word === 'async' || word === 'semi-sync' || word === 'sync') return word;
+  throw new ConfigFault('bad-value', `mode "${word ?? ''}" is not allowed, expected async, semi-sync or sync`);
+}
 
 /** Throws a ConfigFault when the path is too long for a socket. */
 export async function serveControl(group: AgentGroup, socketPath: string): Promise<Server> {

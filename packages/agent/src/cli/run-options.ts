@@ -54,17 +54,17 @@ export const RUN_OPTIONS = {
     help: 'tcp://HOST:PORT or unix:///PATH, tried in order; without one only changes are tracked',
   }),
   state: required(path(), { placeholder: 'DIR', help: 'marks and identity; locked against a second agent' }),
-  mode: withDefault(choice('async'), 'async', {
+  mode: withDefault(choice('async', 'semi-sync', 'sync'), 'async', {
     placeholder: 'MODE',
-    help: 'async; semi-sync and sync are not built yet',
+    help: 'a write is answered when upstream has it, or when the hub has received it too, or has it durably',
   }),
   'on-congestion': withDefault(choice('pull-ahead', 'block'), 'pull-ahead', {
     placeholder: 'HOW',
     help: 'window full: pull-ahead (mark, resync later) or block (writes wait)',
   }),
-  'on-disconnect': withDefault(choice('continue'), 'continue', {
+  'on-disconnect': withDefault(choice('continue', 'freeze'), 'continue', {
     placeholder: 'HOW',
-    help: 'hub away: continue; freeze is not built yet',
+    help: 'hub away: continue (mark, resync later) or freeze (writes wait for it)',
   }),
   durability: withDefault(choice('host', 'process'), 'host', {
     placeholder: 'WHAT',
@@ -147,6 +147,14 @@ export function agentConfig(values: RunValues): AgentConfig {
   if ((granularity & (granularity - 1)) !== 0) {
     throw new ConfigFault('bad-value', `--granularity: "${granularity}" is not allowed, expected a power of two`);
   }
+  if (values.hub.length === 0) {
+    for (const [option, value, idle] of [
+      ['mode', values.mode, 'async'],
+      ['on-disconnect', values.onDisconnect, 'continue'],
+    ] as const) {
+      if (value !== idle) throw new ConfigFault('bad-value', `--${option}: "${value}" needs a --hub`);
+    }
+  }
   for (const { name: volume, upstream } of volumes)
     checked(`--upstream of volume ${volume}`, () => parseDeviceUri(upstream));
   for (const uri of [...values.listen, ...volumes.flatMap(({ listen }) => listen)]) {
@@ -168,6 +176,7 @@ export function agentConfig(values: RunValues): AgentConfig {
     hubs: values.hub,
     stateDirectory: values.state,
     mode: values.mode,
+    onDisconnect: values.onDisconnect,
     onCongestion: values.onCongestion,
     durability: values.durability,
     hotExtents: values.hotExtents,

@@ -99,6 +99,8 @@ export async function volumeKit(
       },
       roomMade: () => undefined,
       spanDurable: () => undefined,
+      stepChanged: () => undefined,
+      acknowledged: () => undefined,
       failed: (fault) => failures.push(fault),
     },
   });
@@ -143,6 +145,8 @@ export async function volumeKit(
     mirror,
     log: silentLogger,
     gate: null,
+    freeze: null,
+    acknowledgement: null,
     upstreamIsUp: () => true,
   });
   volumes.push(volume);

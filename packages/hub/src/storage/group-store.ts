@@ -14,14 +14,7 @@ import {
   ProtocolFault,
   StorageFault,
 } from '@rephub/platform';
-import {
-  type FrameHeader,
-  type HashRegion,
-  type HubGroup,
-  type Line,
-  NAME_PATTERN,
-  type RegionHashes,
-} from '@rephub/protocol';
+import { type FrameHeader, type HashRegion, type HubGroup, type Line, type RegionHashes } from '@rephub/protocol';
 import { DecisionLog } from './decisions.js';
 import {
   finishSetAside,
@@ -45,14 +38,13 @@ import type {
   View,
   ViewOptions,
 } from './store-types.js';
-import { TestBranch } from './views/branch.js';
+import { OpenBranches } from './open-branches.js';
+import { Room } from './room.js';
 import { PointContent } from './views/point-content.js';
 import { PointView } from './views/view.js';
 
 const SEGMENT_BYTES = 64 * 1024 * 1024;
 const QUEUE_BYTES = 16 * 1024 * 1024;
-/** Branches keep less in memory, and less on the disk ahead of need. */
-const BRANCH_QUEUE_BYTES = 4 * 1024 * 1024;
 
 export type StorePlatform = Pick<Platform, 'clock' | 'randomness' | 'files'>;
 
@@ -75,6 +67,7 @@ export async function openGroupStore(platform: StorePlatform, options: GroupStor
       await finishSetAside(files, paths, line, directory);
       store.setAsideWhy = why;
     }
+    await store.lookAtRoom();
     if (decided.line !== null) await store.openLine(decided.line);
     return store;
   } catch (error) {
@@ -104,11 +97,10 @@ class OpenGroupStore implements GroupStore {
   #main: LineStore | null = null;
   #lastRecordUnixMs: number | null = null;
   readonly #views = new Set<PointView>();
-  readonly #branches = new Map<string, TestBranch>();
-  /** Names whose opening is under way. */
-  readonly #opening = new Set<string>();
+  readonly #branches: OpenBranches;
   #changing: Promise<void> = Promise.resolve();
   #closed = false;
+  readonly #room: Room;
 
   constructor(
     platform: StorePlatform,
@@ -124,6 +116,25 @@ class OpenGroupStore implements GroupStore {
     this.#decisions = decisions;
     this.#owner = owner;
     this.#setAsideCount = setAsideCount;
+    this.#room = new Room({
+      clock: platform.clock,
+      files: platform.files,
+      log: options.log,
+      path: options.directory,
+      reserveBytes: options.reserveBytes,
+      looked: () => {
+        this.#keepReserve();
+      },
+    });
+    this.#branches = new OpenBranches({
+      platform,
+      store: { group: options.group, hubId: options.hubId, log: options.log },
+      segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
+      directory: paths.branches,
+      decisions,
+      room: this.#room,
+      openView: (at) => this.#openView(at),
+    });
   }
 
   get state(): GroupState {
@@ -131,11 +142,12 @@ class OpenGroupStore implements GroupStore {
       group: this.#options.group,
       owner: this.#owner,
       main: this.#main,
+      room: this.#room,
       progress: this.progress,
       setAsideWhy: this.setAsideWhy,
       lastRecordUnixMs: this.#lastRecordUnixMs,
       openViews: this.#views.size,
-      branches: [...this.#branches.keys()],
+      branches: this.#branches.names,
     });
   }
 
@@ -162,6 +174,20 @@ class OpenGroupStore implements GroupStore {
       failedOver: false,
       volumes: appended.volumes().map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
     };
+  }
+
+  async lookAtRoom(): Promise<void> {
+    await this.#room.look();
+  }
+
+  dropLastGood(whenShort: 'now' | 'later'): void {
+    const main = this.#main;
+    const { group } = this.#options;
+    if (main === null || this.progress.consistentNumber === null)
+      throw new ConfigFault('no-consistent-point', `group ${group} has no good point that could be given up`);
+    if (whenShort === 'now' && !main.isShortOfRoom)
+      throw new ConfigFault('nothing-short', `no resync of group ${group} lacks room: the last good point is kept`);
+    main.allowDropLastGood();
   }
 
   async settled(): Promise<void> {
@@ -206,49 +232,11 @@ class OpenGroupStore implements GroupStore {
   }
 
   async openBranch(name: string, options: BranchOptions): Promise<Branch> {
-    if (!NAME_PATTERN.test(name)) throw new ConfigFault('bad-name', `${name} cannot be a branch's name`);
-    if (this.#branches.has(name) || this.#opening.has(name)) {
-      throw new ConfigFault('branch-exists', `group ${this.#options.group} has a branch ${name} already`);
-    }
-    const view = this.#openView(options);
-    this.#opening.add(name);
-    const { clock, files, randomness } = this.#platform;
-    try {
-      await this.#decisions.append(
-        { kind: 'branch-opened', name, line: view.line, number: view.number, purpose: 'test' },
-        clock.unixMs(),
-      );
-      const branch = new TestBranch({
-        clock,
-        files,
-        randomness,
-        log: this.#options.log,
-        group: this.#options.group,
-        hubId: this.#options.hubId,
-        name,
-        directory: `${this.#paths.branches}/${name}`,
-        view,
-        scratchBytes: options.scratchBytes,
-        segmentBytes: this.#options.segmentBytes ?? SEGMENT_BYTES,
-        queueBytes: BRANCH_QUEUE_BYTES,
-        storeLine: (line) => this.#decisions.append({ kind: 'branch-line', name, line }, clock.unixMs()),
-        dropped: async () => {
-          this.#branches.delete(name);
-          await this.#decisions.append({ kind: 'branch-dropped', name }, clock.unixMs());
-        },
-      });
-      this.#branches.set(name, branch);
-      return branch;
-    } catch (error) {
-      await view.close();
-      throw error;
-    } finally {
-      this.#opening.delete(name);
-    }
+    return await this.#branches.open(name, options);
   }
 
   branch(name: string): Branch | null {
-    return this.#branches.get(name) ?? null;
+    return this.#branches.get(name);
   }
 
   async drain(): Promise<void> {
@@ -302,6 +290,7 @@ class OpenGroupStore implements GroupStore {
       limits: { retentionMs, indexBytes, journalMaxBytes: journalMaxBytes ?? Infinity },
       segmentBytes: this.#options.segmentBytes ?? SEGMENT_BYTES,
       queueBytes: this.#options.queueBytes ?? QUEUE_BYTES,
+      room: this.#room,
       log: this.#options.log,
       events: {
         progressed: () => {
@@ -314,7 +303,7 @@ class OpenGroupStore implements GroupStore {
         },
         full: (now) => {
           this.#stall(now ? 'disk-full' : null);
-          if (now) for (const branch of this.#branches.values()) branch.endForRoom();
+          if (now) this.#branches.endForRoom('the disk is full');
         },
         failed: (fault) => {
           this.#failed(fault);
@@ -336,7 +325,7 @@ class OpenGroupStore implements GroupStore {
 
   async #closeMain(why: string, drain: boolean): Promise<void> {
     const main = this.#main;
-    for (const branch of [...this.#branches.values()]) await branch.drop();
+    await this.#branches.dropAll();
     for (const view of [...this.#views]) {
       view.expire(why);
       await view.close();
@@ -384,6 +373,12 @@ class OpenGroupStore implements GroupStore {
     opened = view;
     this.#views.add(view);
     return view;
+  }
+
+  /** Room was looked at. Less than the reserve: what is only a test ends before protection is touched, then history gives way. */
+  #keepReserve(): void {
+    if (this.#room.isLow) this.#branches.endForRoom(`room runs low: ${this.#room.said}`);
+    this.#main?.lookedAtRoom();
   }
 
   #progressed(): void {
