@@ -238,8 +238,11 @@ export type Request = z.infer<typeof requestSchema>;
 export const byeSchema = z.object({ reason: text });
 export type Bye = z.infer<typeof byeSchema>;
 
-/** Payload of a SpanBegin record: why content is sent again. */
-export const spanBeginSchema = z.object({ cause: text, continues: z.boolean() });
+/**
+ * Payload of a SpanBegin record: why content is sent again. `expectedBytes` is the most that may be sent, when that is known
+ * beforehand: the hub compares it with the room that it has.
+ */
+export const spanBeginSchema = z.object({ cause: text, continues: z.boolean(), expectedBytes: count.optional() });
 export type SpanBegin = z.infer<typeof spanBeginSchema>;
 
 /** Payload of a VolumeAdded record; index and size are in the header. */

@@ -10,21 +10,45 @@ export const resyncCommand = command({
   name: 'resync',
   summary: 'ask the agent to send again what may differ',
   arguments: [groupArgument],
-  options: { ...hubOption, full: flag({ help: 'send everything again', inFile: false }), yes },
+  options: {
+    ...hubOption,
+    full: flag({ help: 'send everything again', inFile: false }),
+    'drop-last-good': flag({
+      help: 'a resync that has no room on the disk may give up the last good point',
+      inFile: false,
+    }),
+    yes,
+  },
   run: async (values, context) => {
     const name = context.arguments[0] ?? '';
-    if (values.full) {
+    if (values.dropLastGood) {
       const [group] = await askGroups(values.http, context, name);
-      const bytes = group?.volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0) ?? 0;
       await confirm(
-        `All of group ${name} would be read and sent again: up to ${formatSize(bytes)}. The last good point stays open meanwhile.`,
+        `Group ${name} may be left without any point that can be opened, from now until its resync has ended: the last good one, ` +
+          `of ${group?.consistentTime ?? 'never'}, is given up if there is no room for both.`,
         values.yes,
         context,
       );
     }
-    await askHub(values.http, context, { method: 'POST', path: `${pathOf(name)}/resync`, body: { full: values.full } });
+    if (values.full) {
+      const [group] = await askGroups(values.http, context, name);
+      const bytes = group?.volumes.reduce((sum, volume) => sum + volume.sizeBytes, 0) ?? 0;
+      await confirm(
+        `All of group ${name} would be read and sent again: up to ${formatSize(bytes)}. ${values.dropLastGood ? '' : 'The last good point stays open meanwhile.'}`,
+        values.yes,
+        context,
+      );
+    }
+    const { full, dropLastGood } = values;
+    await askHub(values.http, context, {
+      method: 'POST',
+      path: `${pathOf(name)}/resync`,
+      body: { full, dropLastGood },
+    });
     context.out(
-      `the agent of ${name} was asked for a ${values.full ? 'full ' : ''}resync; see rephub status ${name}\n`,
+      dropLastGood && !full
+        ? `the resync of ${name} may give the last good point up; see rephub status ${name}\n`
+        : `the agent of ${name} was asked for a ${full ? 'full ' : ''}resync; see rephub status ${name}\n`,
     );
     return undefined;
   },

@@ -55,6 +55,10 @@ const options = {
     placeholder: 'SIZE',
     help: 'journal of a group, at most; history gives way from its old end',
   }),
+  reserve: optional(size(), {
+    placeholder: 'SIZE',
+    help: 'room on the disk that is kept for protection: tests end, and history and large resyncs give way, before it is used (default: 5 % of the disk or 1 GiB, whichever is less)',
+  }),
   'index-cache': withDefault(size({ min: 1024 * 1024 }), '64MiB', {
     placeholder: 'SIZE',
     help: 'memory for the indexes of one group; history gives way when they need more',
@@ -126,6 +130,7 @@ async function openHub(values: ServeValues, log: OpenLogger): Promise<HubServer>
       retentionMs: values.retention,
       indexBytes: values.indexCache,
       ...(values.journalMax === undefined ? {} : { journalMaxBytes: values.journalMax }),
+      ...(values.reserve === undefined ? {} : { reserveBytes: values.reserve }),
     },
     openStore: openGroupStore,
     openCatalogue: async (directory, trouble) => {

@@ -75,6 +75,12 @@ export interface GroupStatus {
   readonly volumes: readonly VolumeStatus[];
   readonly journalBytes: number;
   readonly indexBytes: number;
+  /** Of the disk that holds the group; null when nothing is known. */
+  readonly room: { readonly freeBytes: number; readonly reserveBytes: number } | null;
+  /** A resync that was refused, what it may take and how much of that is short; null when none waits. */
+  readonly resyncShort: { readonly neededBytes: number; readonly shortBytes: number } | null;
+  /** Why the base images are not brought up to date any more; null while they are. */
+  readonly applyFailed: string | null;
 }
 
 /** The status of a group, from what is known of it now. */
@@ -111,6 +117,9 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     })),
     journalBytes: store?.journalBytes ?? 0,
     indexBytes: store?.indexBytes ?? 0,
+    room: store?.room ?? null,
+    resyncShort: store?.spanShort ?? null,
+    applyFailed: store?.applyFailed ?? null,
   };
 }
 
@@ -135,6 +144,9 @@ function judge(facts: GroupFacts): Verdict {
   if (store === null) return { state: 'degraded', reason: facts.trouble ?? 'storage-closed' };
   if (store.stalled === 'journal-failed') return { state: 'degraded', reason: 'journal-failed' };
   if (store.corrupted !== null) return { state: 'degraded', reason: `corrupted: ${store.corrupted}` };
+  if (store.lastGoodDropped === true) {
+    return { state: 'unprotected', reason: 'the last good point was given up: resync not finished' };
+  }
   if (store.consistentNumber === null) {
     return {
       state: 'unprotected',
@@ -142,6 +154,14 @@ function judge(facts: GroupFacts): Verdict {
     };
   }
   if (store.stalled !== null) return { state: 'degraded', reason: store.stalled };
+  if (store.spanShort !== undefined) {
+    const { neededBytes, shortBytes } = store.spanShort;
+    return {
+      state: 'degraded',
+      reason: `no room for a resync of up to ${neededBytes} bytes beside the last good point: ${shortBytes} bytes are short`,
+    };
+  }
+  if (store.applyFailed !== undefined) return { state: 'degraded', reason: store.applyFailed };
   if (isSilent(facts) && !(facts.connected && facts.paused)) {
     return { state: 'unknown', reason: report === null ? 'agent not heard since the hub started' : 'agent silent' };
   }

@@ -40,7 +40,10 @@ export interface GroupSurroundings {
   readonly identity: HubIdentity;
   readonly software: string;
   readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
-  readonly storage: Pick<GroupStoreOptions, 'retentionMs' | 'indexBytes' | 'journalMaxBytes' | 'segmentBytes'>;
+  readonly storage: Pick<
+    GroupStoreOptions,
+    'retentionMs' | 'indexBytes' | 'journalMaxBytes' | 'reserveBytes' | 'segmentBytes'
+  >;
   readonly openStore: OpenStore;
   readonly catalogue: Catalogue;
 }
@@ -174,6 +177,8 @@ export class Group implements SessionGroup {
       const store = this.#store ?? (await this.#openStore());
       // The line first: dying between the two, the group is still the old owner's and the enrolment stands.
       if (store.state.line?.id !== hello.line.id) await store.beginLine(hello.line);
+      // A resync may be what comes first.
+      await store.lookAtRoom();
       if (before?.agentId !== owner.agentId || before.session !== owner.session || before.nonce !== owner.nonce) {
         await store.setOwner(owner);
       }
@@ -243,6 +248,25 @@ export class Group implements SessionGroup {
       'info',
       'resync-requested',
       full ? 'an operator asked for a full resync' : 'an operator asked for a resync',
+    );
+  }
+
+  /**
+   * The resync that has no room beside the last good point (`now`), or the next one should it have none (`later`), may
+   * give that point up. The agent need not be connected: it comes back by itself. Throws `no-consistent-point`, `nothing-short`.
+   */
+  async allowDropLastGood(whenShort: 'now' | 'later'): Promise<void> {
+    const store = this.#openedStore();
+    await store.lookAtRoom();
+    store.dropLastGood(whenShort);
+    const consistentSeq = store.state.consistentNumber;
+    this.#tell(
+      'warn',
+      'drop-last-good-allowed',
+      'an operator allowed a resync to give the last good point up for want of room',
+      {
+        consistentSeq,
+      },
     );
   }
 

@@ -113,9 +113,11 @@ export function httpApp(options: AppOptions): Hono {
   });
   api.post('/groups/:group/resync', async (context) => {
     const group = groupOf(hub, context);
-    const { full } = await bodyOf(context, resyncSchema);
-    group.requestResync(full);
-    return context.json({ requested: full ? 'resync-full' : 'resync' }, 202);
+    const { full, dropLastGood } = await bodyOf(context, resyncSchema);
+    // Giving up a point for a resync that lacks room needs no agent: it comes back by itself.
+    if (full || !dropLastGood) group.requestResync(full);
+    if (dropLastGood) await group.allowDropLastGood(full ? 'later' : 'now');
+    return context.json({ requested: full ? 'resync-full' : dropLastGood ? 'drop-last-good' : 'resync' }, 202);
   });
   api.post('/groups/:group/enroll', async (context) => {
     const group = groupOf(hub, context);

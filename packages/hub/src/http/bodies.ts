@@ -31,7 +31,11 @@ export const readSchema = z.strictObject({
   timeoutSeconds: z.number().min(0.1).max(600).default(30),
 });
 
-export const resyncSchema = z.strictObject({ full: z.boolean().default(false) });
+export const resyncSchema = z.strictObject({
+  full: z.boolean().default(false),
+  /** The resync that lacks room may give the last good point up. */
+  dropLastGood: z.boolean().default(false),
+});
 
 export const nothingSchema = z.strictObject({});
 

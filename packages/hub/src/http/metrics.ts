@@ -59,6 +59,13 @@ const GROUP_FIGURES: readonly GroupFigure[] = [
   ],
   ['rephub_group_open_tests', 'Failover tests that are open', 'gauge', (status) => status.tests.length],
   ['rephub_group_journal_bytes', 'Bytes of journal on disk', 'gauge', (status) => status.journalBytes],
+  ['rephub_group_room_bytes', 'Bytes free on the disk', 'gauge', (status) => status.room?.freeBytes ?? null],
+  [
+    'rephub_group_resync_short_bytes',
+    'Bytes that a refused resync lacks beside the last good point',
+    'gauge',
+    (status) => status.resyncShort?.shortBytes ?? 0,
+  ],
   ['rephub_group_index_bytes', 'Bytes of index in memory', 'gauge', (status) => status.indexBytes],
   [
     'rephub_group_sessions_total',

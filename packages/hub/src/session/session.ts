@@ -9,7 +9,15 @@
  *
  * Must not know: other groups, other sessions, files.
  */
-import { type Clock, type Connection, Fault, LinkFault, ProtocolFault, type Timer } from '@rephub/platform';
+import {
+  type Clock,
+  type Connection,
+  Fault,
+  LinkFault,
+  ProtocolFault,
+  StorageFault,
+  type Timer,
+} from '@rephub/platform';
 import {
   type Beat,
   decideLineage,
@@ -72,6 +80,8 @@ type Phase =
 
 /** Frames that speak of what cannot be: the same agent comes back only after a while. */
 const RETRY_MS = 1000;
+/** After a resync was refused for want of room. */
+const NO_ROOM_RETRY_MS = 5000;
 
 export class AgentSession {
   readonly #clock: Clock;
@@ -247,7 +257,14 @@ export class AgentSession {
     // A dead journal takes nothing more; the agent keeps its records, and the beats go on.
     if (store.progress.stalled === 'journal-failed') return;
     if (header.type === FrameType.VolumeAdded) this.#checkVolume(header);
-    store.append(header, raw);
+    try {
+      store.append(header, raw);
+    } catch (thrown) {
+      if (!(thrown instanceof StorageFault) || thrown.code !== 'span-too-big') throw thrown;
+      // The agent keeps its records and marks what comes; there is no hurry until room is made.
+      this.#link.refuse(thrown, NO_ROOM_RETRY_MS);
+      return;
+    }
     group.record(header.storedLength);
     this.#reads.record(header, raw);
   }

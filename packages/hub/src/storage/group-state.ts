@@ -1,5 +1,6 @@
 /** A snapshot of one group's storage for those outside: put together from what the store and its main line know. Pure. */
 import type { LineStore } from './line-store.js';
+import type { Room } from './room.js';
 import type { GroupState, Owner, StallReason, VolumeState } from './store-types.js';
 
 /** The counters alone, for per-batch use. */
@@ -16,6 +17,7 @@ export interface StoreParts {
   readonly group: string;
   readonly owner: Owner | null;
   readonly main: LineStore | null;
+  readonly room: Room;
   readonly progress: Readonly<Progress>;
   /** Why the line before this one was put aside, until this one has a consistent point. */
   readonly setAsideWhy: string | null;
@@ -27,6 +29,8 @@ export interface StoreParts {
 export function groupStateOf(parts: StoreParts): GroupState {
   const { main, progress } = parts;
   const applyFault = main?.applier.fault ?? null;
+  const { freeBytes, reserveBytes } = parts.room;
+  const short = main?.spanRoom.short ?? null;
   return {
     group: parts.group,
     line: main?.line ?? null,
@@ -50,6 +54,9 @@ export function groupStateOf(parts: StoreParts): GroupState {
     openViews: parts.openViews,
     branches: parts.branches,
     ...(applyFault === null ? {} : { applyFailed: applyFault.message }),
+    ...(Number.isFinite(freeBytes) ? { room: { freeBytes, reserveBytes } } : {}),
+    ...(short === null ? {} : { spanShort: short }),
+    ...(main?.timeline.lastGoodDropped === true ? { lastGoodDropped: true } : {}),
   };
 }
 

@@ -13,6 +13,7 @@ import {
   HEADER_BYTES,
   type Line,
   payloadOf,
+  spanBeginSchema,
   volumeAddedSchema,
 } from '@rephub/protocol';
 import { z } from 'zod';
@@ -66,6 +67,12 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
     await appliedFile.close();
     throw error;
   }
+}
+
+/** How much a span may bring, by its SpanBegin; null when the agent does not say. */
+export function expectedBytes(header: FrameHeader, raw: readonly Buffer[]): number | null {
+  const body = decodeBody(spanBeginSchema, Buffer.concat(payloadOf(header, raw)), `record ${header.number}`);
+  return body.expectedBytes ?? null;
 }
 
 /** The name that a VolumeAdded record brings. */

@@ -187,6 +187,12 @@ export class LineState {
     }
   }
 
+  /** The last good point is given up: until a span has ended nothing can be opened. */
+  dropConsistent(): void {
+    this.consistentNumber = null;
+    this.consistentTimeUs = 0;
+  }
+
   #maySkip(type: FrameType, number: number): boolean {
     if (number <= this.number) return false;
     if (type === FrameType.SpanBegin) return true;

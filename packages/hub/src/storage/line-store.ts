@@ -29,9 +29,11 @@ import { JournalWriter } from './journal/journal-writer.js';
 import type { SegmentSet } from './journal/segments.js';
 import { PendingRecord, PendingRecords } from './layers/pending-records.js';
 import type { Timeline } from './layers/timeline.js';
-import { type LineFiles, openLineFiles, volumeName } from './line-opening.js';
+import { expectedBytes, type LineFiles, openLineFiles, volumeName } from './line-opening.js';
 import { LineState } from './line-state.js';
+import type { Room } from './room.js';
 import type { SlotFile } from './slot-file.js';
+import { SpanRoom } from './span-room.js';
 
 /** How often the last durable number is written down; it only has to be a lower bound. */
 const HINT_EVERY_MS = 1000;
@@ -53,6 +55,7 @@ export interface LineStoreOptions {
   readonly limits: RetentionLimits;
   readonly segmentBytes: number;
   readonly queueBytes: number;
+  readonly room: Room;
   readonly log: Logger;
   readonly events: LineStoreEvents;
 }
@@ -66,6 +69,7 @@ export class LineStore {
   readonly writer: JournalWriter;
   readonly segments: SegmentSet;
   readonly applier: Applier;
+  readonly spanRoom: SpanRoom;
   readonly #options: LineStoreOptions;
   readonly #appliedFile: AppliedFile;
   readonly #hint: SlotFile;
@@ -90,6 +94,7 @@ export class LineStore {
     this.segments = journal.segments;
     this.journal = new JournalReader(journal.segments);
     this.appended = new LineState(line, timeline.state.point());
+    this.spanRoom = new SpanRoom(options.room, options.log);
     this.writer = new JournalWriter(
       {
         clock: platform.clock,
@@ -99,6 +104,7 @@ export class LineStore {
         queueBytes: options.queueBytes,
         events: {
           written: () => {
+            options.room.wrote();
             events.progressed();
           },
           durable: (number) => {
@@ -107,7 +113,7 @@ export class LineStore {
           congested: events.congested,
           full: (now) => {
             events.full(now);
-            this.applier.poke();
+            this.lookedAtRoom();
           },
           failed: events.failed,
           segmentInfo: (base, previousEnd) => ({
@@ -131,10 +137,12 @@ export class LineStore {
       journal: this.journal,
       base: found.base,
       appliedFile: found.appliedFile,
-      applied: { number: found.applied.point.number, position: found.applied.position },
+      applied: found.applied,
       isDiskFull: () => this.writer.full,
+      wantsRoom: () => this.spanRoom.wanted,
       failed: events.failed,
       freed: () => {
+        options.room.wrote();
         this.writer.retryNow();
       },
     });
@@ -175,11 +183,51 @@ export class LineStore {
       name = volumeName(header, raw);
       appended.checkName(header.number, name);
     }
+    if (header.type === FrameType.SpanBegin) this.#admitSpan(header, raw);
     const bytes = frameBytes(header);
     const position = this.writer.append(raw, bytes, header.number);
     if (name !== null) this.#names.set(header.number, name);
     this.#pending.push(header, position + HEADER_BYTES, position + bytes);
     appended.advance(header, name);
+    if (header.type === FrameType.SpanEnd) this.spanRoom.ended();
+  }
+
+  #admitSpan(header: FrameHeader, raw: readonly Buffer[]): void {
+    try {
+      this.spanRoom.admit(expectedBytes(header, raw), this.appended.consistentNumber !== null);
+    } catch (error) {
+      // History that may go makes room for the next try.
+      this.applier.poke();
+      throw error;
+    }
+  }
+
+  /** A resync cannot begin or go on for want of room beside the last good point. */
+  get isShortOfRoom(): boolean {
+    return this.spanRoom.short !== null || (this.appended.spanOpen && this.#isTight);
+  }
+
+  get #isTight(): boolean {
+    return this.spanRoom.mustDrop || this.writer.full || this.#options.room.isLow;
+  }
+
+  /** The room on the disk has changed, or may have: looks whether there is something to do about it. */
+  lookedAtRoom(): void {
+    this.#dropLastGoodIfDue();
+    this.applier.poke();
+  }
+
+  /** The operator's word: the span that is open, or the next one, may be applied before its end if it has no room otherwise. */
+  allowDropLastGood(): void {
+    this.spanRoom.allowDrop();
+    this.#dropLastGoodIfDue();
+  }
+
+  #dropLastGoodIfDue(): void {
+    if (!this.spanRoom.mayDrop || !this.#isTight || !this.appended.spanOpen || !this.timeline.state.spanOpen) return;
+    this.applier.dropLastGood(() => {
+      if (this.appended.spanOpen) this.appended.dropConsistent();
+    });
   }
 
   /** As GroupStore.hashRegion. */
@@ -228,6 +276,7 @@ export class LineStore {
       this.#waits.reached(lowest);
     }
     this.#takeThrough(number);
+    this.#dropLastGoodIfDue();
     this.#options.events.progressed();
     this.applier.poke();
     const nowMs = this.#options.platform.clock.monotonicMs();

@@ -20,6 +20,8 @@ export interface GroupStoreOptions {
   readonly indexBytes: number;
   /** Journal on disk, at most (an open span may exceed it); no limit when left out. */
   readonly journalMaxBytes?: number;
+  /** Room on the disk that is kept for protection; 5 % of the disk or 1 GiB, whichever is less, when left out. */
+  readonly reserveBytes?: number;
   /** A segment is closed at this size; 64 MiB when left out. */
   readonly segmentBytes?: number;
   /** Bytes appended and not yet written: above it the store is congested; 16 MiB when left out. */
@@ -74,6 +76,12 @@ export interface GroupState {
   readonly corrupted: string | null;
   /** Why the base images are not brought up to date any more; only a restart changes that. Left out while all is well. */
   readonly applyFailed?: string;
+  /** The disk, as of the last look; left out while nothing is known of it. */
+  readonly room?: { readonly freeBytes: number; readonly reserveBytes: number };
+  /** A resync was refused: with the last good point kept, it may not fit. Left out when none was, or it would fit by now. */
+  readonly spanShort?: { readonly neededBytes: number; readonly shortBytes: number };
+  /** An operator gave the last good point up for the resync that is under way. */
+  readonly lastGoodDropped?: true;
   /** Hub's wall clock when the last record was appended; null when none was since the start. */
   readonly lastRecordUnixMs: number | null;
   readonly openViews: number;
@@ -154,6 +162,13 @@ export interface GroupStore {
    * Welcome must not call more durable than is.
    */
   toHubGroup(): HubGroup | null;
+  /** Looks how much room the disk has. Await it before a span may come: `append` judges by the last look. Never throws. */
+  lookAtRoom(): Promise<void>;
+  /**
+   * The operator's word: the resync that has no room (`now`), or the next one should it have none (`later`), may be applied
+   * before its end, which gives the last good point up. Throws a ConfigFault: `no-consistent-point`, `nothing-short`.
+   */
+  dropLastGood(whenShort: 'now' | 'later'): void;
   /** Resolves when all that was appended is durable, or will not be (stalled). */
   settled(): Promise<void>;
   /** Durable when it resolves. */
@@ -167,6 +182,7 @@ export interface GroupStore {
    * A checked frame. `header` and the array are not kept, the slices are. Throws a ProtocolFault and changes nothing when
    * the record does not fit: `record-line`, `record-number`, `record-chain`, `record-volume`, `record-range`, `record-type`,
    * `record-compressed`, `record-span`, `record-body`; a StorageFault `journal-failed` when the journal is dead.
+   * A SpanBegin that has no room beside the last good point: a StorageFault `span-too-big`, retryable.
    * Obeying `congested` is the caller's part: what is appended in spite of it is taken, up to twice the queue, then `queue-full`.
    */
   append(header: FrameHeader, raw: readonly Buffer[]): void;

@@ -10,7 +10,7 @@
  * Must not know: sessions.
  */
 import { asError, type Clock, Fault, type Logger, type Timer } from '@rephub/platform';
-import type { AppliedFile } from '../base/applied-file.js';
+import type { Applied, AppliedFile } from '../base/applied-file.js';
 import type { BaseSet } from '../base/base-set.js';
 import type { JournalReader } from '../journal/journal-reader.js';
 import type { SegmentSet } from '../journal/segments.js';
@@ -33,8 +33,10 @@ export interface ApplierOptions {
   readonly journal: JournalReader;
   readonly base: BaseSet;
   readonly appliedFile: AppliedFile;
-  readonly applied: { readonly number: number; readonly position: number };
+  /** What the file says. */
+  readonly applied: Applied;
   readonly isDiskFull: () => boolean;
+  readonly wantsRoom: () => Holdings['roomWanted'];
   /** It has given up; everything stays in the journal. */
   readonly failed: (fault: Fault) => void;
   /** Something was removed: there may be room. */
@@ -43,8 +45,9 @@ export interface ApplierOptions {
 
 export class Applier {
   readonly #options: ApplierOptions;
-  #appliedNumber: number;
-  #appliedPosition: number;
+  #applied: Applied;
+  /** Called when the last good point has been given up; null when nobody has asked for that. */
+  #dropping: (() => void) | null = null;
   #running: Promise<void> | null = null;
   #timer: Timer | null = null;
   #waitingSinceMs: number | null = null;
@@ -56,12 +59,11 @@ export class Applier {
 
   constructor(options: ApplierOptions) {
     this.#options = options;
-    this.#appliedNumber = options.applied.number;
-    this.#appliedPosition = options.applied.position;
+    this.#applied = options.applied;
   }
 
   get appliedNumber(): number {
-    return this.#appliedNumber;
+    return this.#applied.point.number;
   }
 
   get fault(): Fault | null {
@@ -78,7 +80,11 @@ export class Applier {
     this.#closeTopIfDue();
     if (nowMs < this.#retryAtMs) {
       this.#wakeIn(this.#retryAtMs - nowMs);
-    } else if (this.#next() !== null || (timeline.layers.length > MOST_LAYERS && timeline.mergeable)) {
+    } else if (
+      this.#dropping !== null ||
+      this.#next() !== null ||
+      (timeline.layers.length > MOST_LAYERS && timeline.mergeable)
+    ) {
       this.#running = this.#run();
     } else if (this.#paces()) {
       this.#wakeIn(this.#waitingSinceMs + PACE_MS - nowMs);
@@ -106,6 +112,16 @@ export class Applier {
     }
   }
 
+  /**
+   * The open span may be folded before its end, and the last good point goes with that; `dropped` is called when it has
+   * gone. Harmless when it is on its way, or the span has ended by then.
+   */
+  dropLastGood(dropped: () => void): void {
+    this.#dropping = dropped;
+    this.#retryAtMs = 0;
+    this.poke();
+  }
+
   /** Ends after the batch under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
@@ -125,6 +141,7 @@ export class Applier {
       journalBytes: segments.bytes,
       everConsistent: timeline.state.consistentNumber !== null,
       diskFull: this.#options.isDiskFull(),
+      roomWanted: this.#options.wantsRoom(),
       draining: this.#draining,
     };
   }
@@ -137,6 +154,8 @@ export class Applier {
     const held = this.#holdings(oldest);
     const reason = reasonToFold(limits, held);
     if (reason === null) return null;
+    // What is not visible yet is not folded, whoever lets go of what.
+    if (oldest.lastNumber > (timeline.state.consistentNumber ?? Infinity)) return null;
     if (oldest.lastNumber > timeline.lowestPin()) {
       const why = reasonToExpire(limits, held);
       if (why === null) return null;
@@ -175,6 +194,7 @@ export class Applier {
 
   async #run(): Promise<void> {
     try {
+      if (this.#dropping !== null) await this.#dropLastGood(this.#dropping);
       for (let layer = this.#next(); layer !== null && !this.#stopped; layer = this.#next()) {
         if (!(await this.#fold(layer))) break;
       }
@@ -188,6 +208,24 @@ export class Applier {
       this.#running = null;
       if (!this.#draining) queueMicrotask(() => this.poke());
     }
+  }
+
+  /** `applied` says so first, in both of its slots: an image that holds a part of a span must never be taken for a point. */
+  async #dropLastGood(dropped: () => void): Promise<void> {
+    const { appliedFile, log, timeline } = this.#options;
+    const last = timeline.state.consistentNumber;
+    if (timeline.state.spanOpen && last !== null) {
+      const { point } = this.#applied;
+      this.#applied = { ...this.#applied, point: { ...point, consistentNumber: null, consistentTimeUs: 0 } };
+      await appliedFile.write(this.#applied);
+      await appliedFile.write(this.#applied);
+    }
+    this.#dropping = null;
+    // The span may have ended meanwhile: then its end is the point, and stays.
+    if (!timeline.state.spanOpen || timeline.state.consistentNumber === null) return;
+    timeline.dropLastGood('the last good point was given up for a resync');
+    log.warn('last-good-dropped', { line: timeline.line.id, number: last });
+    dropped();
   }
 
   /** Lets others run between two steps; those who wait for the applier to end do not wait for that. */
@@ -210,11 +248,11 @@ export class Applier {
     await this.#storeUnreadable(layer);
     const { end } = layer;
     if (end === null) throw new Error('assertion failed: a folded layer has ended');
-    await appliedFile.write({ version: 1, line: timeline.line, position: layer.endPosition, point: end });
+    const applied: Applied = { version: 1, line: timeline.line, position: layer.endPosition, point: end };
+    await appliedFile.write(applied);
     timeline.dropOldest(layer);
-    segments.removeBelow(this.#appliedPosition);
-    this.#appliedNumber = layer.lastNumber;
-    this.#appliedPosition = layer.endPosition;
+    segments.removeBelow(this.#applied.position);
+    this.#applied = applied;
     this.#waitingSinceMs = timeline.layers.length === 0 ? null : this.#options.clock.monotonicMs();
     this.#options.freed();
     return true;

@@ -11,6 +11,7 @@ const HELD: Holdings = {
   journalBytes: 1000,
   everConsistent: true,
   diskFull: false,
+  roomWanted: 'nothing',
   draining: false,
 };
 
@@ -21,6 +22,8 @@ describe('retention', () => {
     ['history goes when the index is full', { indexBytes: 1_000_001 }, 'index-memory'],
     ['history goes when the journal is full', { journalBytes: 10_000_001 }, 'journal-size'],
     ['history goes when the disk is full', { diskFull: true }, 'disk-full'],
+    ['history goes when room runs low', { roomWanted: 'history' }, 'room'],
+    ['history goes when a resync needs the room', { roomWanted: 'points' }, 'room'],
     ['a first sync is applied at once', { everConsistent: false }, 'first-sync'],
     ['a first sync waits for a little company', { everConsistent: false, waitingMs: 10 }, null],
     ['a drain takes everything', { draining: true }, 'drain'],
@@ -40,6 +43,8 @@ describe('retention', () => {
     expect(reasonToExpire(LIMITS, { ...HELD, indexBytes: 2_500_000 })).not.toBeNull();
     expect(reasonToExpire(LIMITS, { ...HELD, journalBytes: 10_000_001 })).not.toBeNull();
     expect(reasonToExpire(LIMITS, { ...HELD, oldestLayerTimeUs: 0 })).toBeNull();
+    expect(reasonToExpire(LIMITS, { ...HELD, roomWanted: 'history' })).toBeNull();
+    expect(reasonToExpire(LIMITS, { ...HELD, roomWanted: 'points' })).toBe('a resync needs the room');
   });
 
   it('the top layer ends in time to let history go in pieces', () => {

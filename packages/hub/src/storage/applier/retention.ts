@@ -19,10 +19,12 @@ export interface Holdings {
   readonly journalBytes: number;
   readonly everConsistent: boolean;
   readonly diskFull: boolean;
+  /** What is to give way so that protection goes on: nothing, history that nobody looks at, or points that are open too. */
+  readonly roomWanted: 'nothing' | 'history' | 'points';
   readonly draining: boolean;
 }
 
-export type FoldReason = 'first-sync' | 'age' | 'index-memory' | 'journal-size' | 'disk-full' | 'drain';
+export type FoldReason = 'room' | 'first-sync' | 'age' | 'index-memory' | 'journal-size' | 'disk-full' | 'drain';
 
 /** With no retention, small changes wait so long for company… */
 export const PACE_MS = 1000;
@@ -33,6 +35,7 @@ export const PACE_BYTES = 16 * 1024 * 1024;
 export function reasonToFold(limits: RetentionLimits, held: Holdings): FoldReason | null {
   if (held.draining) return 'drain';
   if (held.diskFull) return 'disk-full';
+  if (held.roomWanted !== 'nothing') return 'room';
   if (held.indexBytes > limits.indexBytes) return 'index-memory';
   if (held.journalBytes > limits.journalMaxBytes) return 'journal-size';
   const worthIt = held.oldestLayerBytes >= PACE_BYTES || held.waitingMs >= PACE_MS;
@@ -45,6 +48,7 @@ export function reasonToFold(limits: RetentionLimits, held: Holdings): FoldReaso
 export function reasonToExpire(limits: RetentionLimits, held: Holdings): string | null {
   if (held.draining) return 'the group is being closed';
   if (held.diskFull) return 'the disk is full';
+  if (held.roomWanted === 'points') return 'a resync needs the room';
   if (held.indexBytes > 2 * limits.indexBytes) return 'what came since then no longer fits in memory';
   if (held.journalBytes > limits.journalMaxBytes) return 'the journal has reached its limit';
   return null;

@@ -53,6 +53,7 @@ export class Timeline {
   readonly #pins = new Set<Pin>();
   #position: number;
   #merge: Merge | null = null;
+  #droppedLastGood = false;
   /** The volumes at the consistent number, while a span is open. */
   #volumesBeforeSpan: readonly PinnedVolume[] = [];
 
@@ -158,6 +159,31 @@ export class Timeline {
     if (!this.state.spanOpen) this.#volumesBeforeSpan = this.#volumesNow();
     this.closeTop();
     this.state.damage = damage;
+  }
+
+  /**
+   * Gives the last good point up, so that an open span may be folded before its end: whatever is open at it or before it
+   * is told and let go. The base images must not hold anything of the span yet.
+   */
+  dropLastGood(why: string): void {
+    const last = this.state.consistentNumber;
+    assert(this.state.spanOpen && last !== null, 'the last good point is given up for an open span');
+    for (const pin of [...this.#pins]) {
+      if (pin.number > last) continue;
+      this.#pins.delete(pin);
+      pin.expire(why);
+    }
+    this.state.dropConsistent();
+    this.#droppedLastGood = true;
+    for (const layer of this.layers) {
+      if (layer.end !== null && layer.lastNumber > last)
+        layer.end = { ...layer.end, consistentNumber: null, consistentTimeUs: 0 };
+    }
+  }
+
+  /** An operator gave it up, and no span has ended since. */
+  get lastGoodDropped(): boolean {
+    return this.#droppedLastGood && this.state.consistentNumber === null;
   }
 
   /** Holds the newest consistent point open; null when there is none. */

@@ -58,6 +58,8 @@ export interface BranchSetup {
   readonly scratchBytes: number;
   readonly segmentBytes: number;
   readonly queueBytes: number;
+  /** Something was written to the disk. */
+  readonly wrote: () => void;
   /** Makes the line durable in the group's decisions. */
   readonly storeLine: (line: Line) => Promise<void>;
   /** The branch is gone. */
@@ -148,9 +150,9 @@ export class TestBranch implements Branch {
     return this.#dropping;
   }
 
-  /** The disk is full: what is only a test makes room for protection (FULL). */
-  endForRoom(): void {
-    this.#end('the disk is full', NbdError.Enospc);
+  /** The disk is full, or nearly: what is only a test makes room for protection (FULL). */
+  endForRoom(why: string): void {
+    this.#end(why, NbdError.Enospc);
   }
 
   /** Takes a request for one of its volumes; called by its devices. */
@@ -292,6 +294,7 @@ export class TestBranch implements Branch {
           queueBytes,
           events: {
             written: (number) => {
+              this.#setup.wrote();
               this.#written(number);
             },
             durable: (number) => {

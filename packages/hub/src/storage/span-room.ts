@@ -1,0 +1,97 @@
+/**
+ * Whether a span may begin: its records stay in the journal until it has ended, so that the last good point stays open
+ * (LASTGOOD), and they must fit beside the reserve. Decides, and remembers what was refused and what the operator allowed.
+ *
+ * Always holds: a first sync is never refused, there is no last good point to keep; what an operator allows is for one span.
+ * Must not know: files, sessions.
+ */
+import { type Logger, StorageFault } from '@rephub/platform';
+import type { Room } from './room.js';
+
+/** For frame headers, and the agent's smaller records. */
+const OVERHEAD_SHARE = 1 / 128;
+/** Refused as often as this, and history has made no room: points that are open go. */
+const PATIENCE = 2;
+
+/** What a refused span lacks. */
+export interface SpanShort {
+  /** What it may take, at most. */
+  readonly neededBytes: number;
+  readonly shortBytes: number;
+}
+
+export class SpanRoom {
+  readonly #room: Room;
+  readonly #log: Logger;
+  #neededBytes: number | null = null;
+  #refusals = 0;
+  #mayDrop = false;
+  #mustDrop = false;
+
+  constructor(room: Room, log: Logger) {
+    this.#room = room;
+    this.#log = log;
+  }
+
+  /** What the refused span lacks by now; null when none was refused, or it would fit. */
+  get short(): SpanShort | null {
+    if (this.#neededBytes === null) return null;
+    const shortBytes = this.#room.shortFor(this.#neededBytes);
+    return shortBytes === 0 ? null : { neededBytes: this.#neededBytes, shortBytes };
+  }
+
+  /** What gives way for it: nothing, history that nobody looks at, or open points too. */
+  get wanted(): 'nothing' | 'history' | 'points' {
+    if (this.short === null) return this.#room.isLow ? 'history' : 'nothing';
+    return this.#refusals >= PATIENCE ? 'points' : 'history';
+  }
+
+  /** The span that is open, or the next one, may give the last good point up if it has no room otherwise. */
+  get mayDrop(): boolean {
+    return this.#mayDrop;
+  }
+
+  /** It was let in on that condition. */
+  get mustDrop(): boolean {
+    return this.#mustDrop;
+  }
+
+  /**
+   * A span wants to begin, or to go on. `expectedBytes` null: the agent cannot tell. Throws the StorageFault
+   * `span-too-big`, retryable, when its records may not fit.
+   */
+  admit(expectedBytes: number | null, hasLastGood: boolean): void {
+    if (expectedBytes !== null && hasLastGood) {
+      const neededBytes = Math.ceil(expectedBytes * (1 + OVERHEAD_SHARE));
+      const shortBytes = this.#room.shortFor(neededBytes);
+      this.#mustDrop = shortBytes > 0 && this.#mayDrop;
+      if (shortBytes > 0 && !this.#mayDrop) {
+        if (this.#neededBytes === null) this.#log.warn('span-refused', { neededBytes, shortBytes });
+        this.#neededBytes = neededBytes;
+        this.#refusals += 1;
+        throw new StorageFault(
+          'span-too-big',
+          `a resync of up to ${neededBytes} bytes does not fit beside the last good point: ${shortBytes} bytes are short`,
+          { retryable: true },
+        );
+      }
+    }
+    this.#forgetRefusal();
+  }
+
+  allowDrop(): void {
+    this.#mayDrop = true;
+  }
+
+  /** The span has ended: what was allowed is used up. */
+  ended(): void {
+    this.#mayDrop = false;
+    this.#mustDrop = false;
+    this.#forgetRefusal();
+  }
+
+  #forgetRefusal(): void {
+    this.#neededBytes = null;
+    this.#refusals = 0;
+  }
+}
