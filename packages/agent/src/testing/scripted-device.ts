@@ -1,12 +1,5 @@
 /** An upstream for tests: memory, whose answers a test can turn into errors, hold back, or make less able. */
-import {
-  type Abilities,
-  type BlockDevice,
-  type BlockRequest,
-  type Command,
-  type Limits,
-  memoryDevice,
-} from '@rephub/nbd';
+import { type Abilities, type BlockDevice, BlockRequest, Command, type Limits, memoryDevice } from '@rephub/nbd';
 
 interface Rule {
   readonly command: Command;
@@ -23,6 +16,10 @@ export class ScriptedDevice implements BlockDevice {
   closes = 0;
   /** True: requests are kept, uncompleted, until `letGo`. */
   holding = false;
+  /** Puts requests off; null: they are taken at once. */
+  later: ((run: () => void) => void) | null = null;
+  /** Writes that fail have done their work all the same. */
+  failsAfterwards = false;
   readonly #memory: BlockDevice;
   readonly #rules: Rule[] = [];
   #held: BlockRequest[] = [];
@@ -62,11 +59,25 @@ export class ScriptedDevice implements BlockDevice {
         request.offset < to &&
         from <= request.offset + Math.max(0, request.length - 1),
     );
+    if (rule !== undefined) rule.times--;
+    if (this.later === null) this.#take(request, rule);
+    else this.later(() => this.#take(request, rule));
+  }
+
+  #take(request: BlockRequest, rule: Rule | undefined): void {
     if (rule === undefined) {
       this.#memory.submit(request);
       return;
     }
-    rule.times--;
+    if (this.failsAfterwards && request.command === Command.Write) {
+      const done = new BlockRequest({ completed: () => request.complete(rule.error) });
+      done.command = request.command;
+      done.offset = request.offset;
+      done.length = request.length;
+      done.data = request.data;
+      this.#memory.submit(done);
+      return;
+    }
     request.complete(rule.error);
   }
 

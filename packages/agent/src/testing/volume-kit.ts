@@ -36,6 +36,9 @@ export interface VolumeKit {
   readonly volume: GuestVolume;
   readonly tracker: Tracker;
   readonly mirror: Mirror;
+  /** Copies are compared first once this is started and the client has a hub to ask. */
+  readonly comparer: Comparer;
+  readonly hashes: HashClient;
   readonly records: SeenRecord[];
   readonly ended: CopyProgress[];
   readonly unreadable: [number, number][];
@@ -152,6 +155,7 @@ export async function volumeKit(
   volumes.push(volume);
   parts.flusher = new Flusher({ clock, log: silentLogger, volumes: [volume], tracker, proof, mirror, idleMs: 1000 });
   const hashes = new HashClient(clock, platform.randomness);
+  const comparer = new Comparer(mirror, hashes);
   parts.copier = new Copier({
     clock,
     volumes: [volume],
@@ -161,7 +165,7 @@ export async function volumeKit(
     log: silentLogger,
     granularityBytes: GRANULARITY,
     pace: new Pace(clock, null),
-    comparer: new Comparer(mirror, hashes),
+    comparer,
     ended: (progress) => ended.push(progress),
     unreadable: (_volume, offset, length) => unreadable.push([offset, length]),
   });
@@ -183,5 +187,8 @@ export async function volumeKit(
   const lose = (): void => {
     lost.tell(new LinkFault('connection-lost', 'gone'));
   };
-  return { platform, upstream, volume, tracker, mirror, records, ended, unreadable, failures, run, lose };
+  return {
+    ...{ platform, upstream, volume, tracker, mirror, comparer, hashes },
+    ...{ records, ended, unreadable, failures, run, lose },
+  };
 }
