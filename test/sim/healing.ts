@@ -84,7 +84,8 @@ async function operate(world: World): Promise<void> {
       world.hasResumed = true;
       await world.settle(agent.up?.resume() ?? Promise.resolve(), 5_000);
     }
-  } else if (status?.reason.includes('mirroring has stopped') === true) {
+  } else if (status?.reason.includes('mirroring has stopped') === true || world.excuses.stateDamaged) {
+    // A disk that has failed once is not believed again by the process that saw it.
     world.crashAgent('keep');
     startAgent(world);
   }

@@ -23,7 +23,9 @@ async function readLatest(world: World): Promise<Look | null> {
 async function read(world: World, view: View, fold: readonly Int32Array[] | null): Promise<Look> {
   const shown: (Int32Array | null)[] = [];
   for (const { index } of view.volumes) shown[index] = await world.viewContents(view, index);
-  return { number: view.number, shown, fold };
+  // A volume that the point does not have yet lacks nothing.
+  const known = fold?.map((contents, index) => (shown[index] === undefined ? new Int32Array() : contents)) ?? null;
+  return { number: view.number, shown, fold: known };
 }
 
 /**

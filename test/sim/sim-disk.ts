@@ -18,6 +18,7 @@ import {
 } from '@rephub/nbd';
 import { type CrashFate, type SeededRandomness, type SimClock } from '@rephub/platform/sim';
 import { BLOCK_BYTES, SECTOR_BYTES } from './block-content.js';
+import { REPLAY_IS_BUILT } from './promises/built.js';
 
 export type RangeFault = 'read-error' | 'write-error' | 'flush-error' | 'no-space';
 
@@ -29,6 +30,8 @@ interface FaultyRange {
 }
 
 interface Change {
+  /** Rises from change to change. */
+  readonly order: number;
   readonly offset: number;
   /** Null: zeroes. */
   readonly bytes: Buffer | null;
@@ -50,7 +53,10 @@ export class SimDisk implements BlockDevice {
   readonly #clock: SimClock;
   readonly #random: SeededRandomness;
   #seen: Buffer;
-  #stable: Buffer;
+  readonly #stable: Buffer;
+  /** Per sector: the order of the change that is stable there; older ones must not come after it. */
+  readonly #stableOrder: Uint32Array;
+  #order = 0;
   #unflushed: Change[] = [];
   #faults: FaultyRange[] = [];
   #life = 0;
@@ -74,6 +80,7 @@ export class SimDisk implements BlockDevice {
     };
     this.#seen = Buffer.alloc(sizeBytes);
     this.#stable = Buffer.alloc(sizeBytes);
+    this.#stableOrder = new Uint32Array(sizeBytes / SECTOR_BYTES);
   }
 
   /** What readers see; not to be written to. */
@@ -129,7 +136,7 @@ export class SimDisk implements BlockDevice {
     const life = this.#life;
     this.inFlight += 1;
     const delayMs = this.slowness * (0.02 + this.#random.fraction() ** 6 * 8);
-    const covered = this.#unflushed.length;
+    const covered = this.#order;
     const isRead = request.command === Command.Read || request.command === Command.BlockStatus;
     if (isRead) {
       this.#clock.after(delayMs / 2, () => {
@@ -187,11 +194,11 @@ export class SimDisk implements BlockDevice {
     const { command, offset, length } = request;
     if (command === Command.Flush) {
       if (this.#struck(['flush-error'], 0, 1) !== null) {
-        // As a disk that has lost its cache: nobody knows what of it is stored.
-        for (const change of this.#unflushed.splice(0, covered)) this.#survive(change, 'mixed');
+        // As a disk that has lost its cache: nobody knows what of it is stored, and readers see it all the same.
+        if (REPLAY_IS_BUILT) for (const change of this.#covered(covered)) this.#survive(change, 'mixed');
         return NbdError.Eio;
       }
-      for (const change of this.#unflushed.splice(0, covered)) apply(this.#stable, change);
+      for (const change of this.#covered(covered)) this.#store(change);
       return NbdError.Ok;
     }
     if (command === Command.Cache) return NbdError.Ok;
@@ -201,13 +208,12 @@ export class SimDisk implements BlockDevice {
     const fault = this.#struck(['write-error', 'no-space'], offset, length);
     if (fault !== null) {
       const part = SECTOR_BYTES * this.#random.below(length / SECTOR_BYTES);
-      if (part > 0) this.#write({ offset, length: part, bytes: bytes?.subarray(0, part) ?? null });
+      if (part > 0) this.#write({ order: ++this.#order, offset, length: part, bytes: bytes?.subarray(0, part) ?? null });
       return fault === 'no-space' ? NbdError.Enospc : NbdError.Eio;
     }
-    const change = { offset, length, bytes };
+    const change = { order: ++this.#order, offset, length, bytes };
     this.#write(change);
-    // Whatever was there before and is not flushed is hidden by it.
-    if ((request.flags & CommandFlag.Fua) !== 0) apply(this.#stable, change);
+    if ((request.flags & CommandFlag.Fua) !== 0) this.#store(change);
     return NbdError.Ok;
   }
 
@@ -216,15 +222,32 @@ export class SimDisk implements BlockDevice {
     this.#unflushed.push(change);
   }
 
+  /** Takes what had changed before a flush was submitted. */
+  #covered(order: number): Change[] {
+    const first = this.#unflushed.findIndex((change) => change.order > order);
+    return this.#unflushed.splice(0, first < 0 ? this.#unflushed.length : first);
+  }
+
+  /** Makes it stable, where nothing newer is. */
+  #store({ order, offset, bytes, length }: Change): void {
+    for (let at = 0; at < length; at += SECTOR_BYTES) {
+      const sector = (offset + at) / SECTOR_BYTES;
+      if ((this.#stableOrder[sector] ?? 0) > order) continue;
+      this.#stableOrder[sector] = order;
+      if (bytes === null) this.#stable.fill(0, offset + at, offset + at + SECTOR_BYTES);
+      else bytes.copy(this.#stable, offset + at, at, at + SECTOR_BYTES);
+    }
+  }
+
   #survive(change: Change, fate: CrashFate): void {
     const random = this.#random;
     const drawn = fate === 'mixed' ? (['keep', 'lose', 'tear'] as const)[random.below(3)] : fate;
-    if (drawn === 'keep') apply(this.#stable, change);
+    if (drawn === 'keep') this.#store(change);
     if (drawn === 'lose') return;
     for (let at = 0; at < change.length && drawn !== 'keep'; at += SECTOR_BYTES) {
       if (random.chance()) continue;
       const bytes = change.bytes?.subarray(at, at + SECTOR_BYTES) ?? null;
-      apply(this.#stable, { offset: change.offset + at, length: SECTOR_BYTES, bytes });
+      this.#store({ order: change.order, offset: change.offset + at, length: SECTOR_BYTES, bytes });
     }
   }
 
@@ -242,7 +265,7 @@ export class SimDisk implements BlockDevice {
   }
 }
 
-function apply(target: Buffer, { offset, bytes, length }: Change): void {
+function apply(target: Buffer, { offset, bytes, length }: Omit<Change, 'order'>): void {
   if (bytes === null) target.fill(0, offset, offset + length);
   else bytes.copy(target, offset);
 }

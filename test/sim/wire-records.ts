@@ -51,6 +51,9 @@ export class WireRecords {
       header.type === FrameType.Discard ||
       header.type === FrameType.Unreadable;
     const blocks = hasRange ? header.length / BLOCK_BYTES : 0;
+    if (hasRange && !(Number.isInteger(blocks) && block * BLOCK_BYTES === header.offset)) {
+      throw new Error(`record ${header.number} covers ${header.length} bytes at ${header.offset}: no whole blocks`);
+    }
     const record: WireRecord = {
       number: header.number,
       checksum: header.headerChecksum,

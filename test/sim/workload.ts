@@ -140,12 +140,13 @@ export class Guests {
     const dice = random.below(100);
     const blocks = Math.min(burst.span, dice % 7 === 0 ? 1 + random.below(16) : 1 + random.below(4));
     const block = burst.firstBlock + random.below(Math.max(1, burst.span - blocks + 1));
-    const fua = random.chance(0.06) ? CommandFlag.Fua : 0;
     let command: Command = Command.Write;
     if (dice < 14) command = Command.Read;
     else if (dice < 19) command = Command.Flush;
     else if (dice < 25) command = Command.WriteZeroes;
     else if (dice < 31) command = Command.Trim;
+    const changes = command !== Command.Read && command !== Command.Flush;
+    const fua = changes && random.chance(0.08) ? CommandFlag.Fua : 0;
     this.#send(client, burst.volume, command, block, blocks, fua, burst.client, done);
   }
 

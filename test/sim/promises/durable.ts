@@ -116,8 +116,12 @@ export class Durable implements Checker {
         for (const volume of view.volumes) {
           const shown = await world.viewContents(view, volume.index);
           const expected = fold?.[volume.index];
-          const same = expected === undefined || shown === null || shown.every((id, block) => id === expected[block]);
-          world.check(promise, same, () => `after ${what} volume ${volume.name} is not what the records make of it`);
+          const at = expected === undefined ? -1 : (shown ?? []).findIndex((id, block) => id !== expected[block]);
+          world.check(promise, at < 0, () => {
+            const shows = world.contents.describe(shown?.[at] ?? 0);
+            const makes = world.contents.describe(expected?.[at] ?? 0);
+            return `after ${what} block ${volume.index}:${at} at ${view.number} shows ${shows}, the records make ${makes}`;
+          });
         }
         await view.close();
       }

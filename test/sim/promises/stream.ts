@@ -4,6 +4,7 @@
  * the session, and nothing else), SIZE (another disk is not written to).
  */
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_TIMEOUT_MS, FrameType, type Hello, type Verdict } from '@rephub/protocol';
+import { UNREADABLE } from '../block-content.js';
 import { TRUE_DISK } from '../processes.js';
 import { type WireRecord } from '../wire-records.js';
 import { type World } from '../world.js';
@@ -68,7 +69,7 @@ export class Stream implements Checker {
     const upstream = world.upstreamContents();
     for (const { index } of hello.volumes) {
       for (const [block, content] of (upstream[index] ?? []).entries()) {
-        if (content === fold[index]?.[block]) continue;
+        if (content === fold[index]?.[block] || fold[index]?.[block] === UNREADABLE) continue;
         // What the guest has done since the agent is up is in its window, or marked.
         const since = world.history.last(index, block);
         if (since !== null && since.submittedMs >= this.#agentUpMs) continue;

@@ -4,6 +4,7 @@
  * what was dirty or hot), CORRUPT (damaged files are noticed).
  */
 import { type SimFiles } from '@rephub/platform/sim';
+import { UNREADABLE } from '../block-content.js';
 import { durableState, type DurableState, findMarks, type FoundMarks } from '../imagined.js';
 import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
@@ -121,6 +122,8 @@ export class Superset implements Checker {
       const theirs = hub.fold[volume] ?? new Int32Array();
       for (let block = 0; block < marked.length; block += 1) {
         if (own[block] === theirs[block] || marked[block] === 1) continue;
+        // The hub knows that it does not know; the operator is told, and asks for it to be read again (FAILWR).
+        if (theirs[block] === UNREADABLE) continue;
         const shows = world.contents.describe(own[block] ?? 0);
         const holds = world.contents.describe(theirs[block] ?? 0);
         const asked = world.history.tell(volume, block);
