@@ -309,7 +309,8 @@ export class AgentGroup {
   #beginSpan(): void {
     if (this.#mirror.state === 'span' || this.#link === null) return;
     const cause = this.#link.takeSpanCause();
-    this.#mirror.beginSpan(cause);
+    // What is compared first is mostly not sent: how much will be nobody knows.
+    this.#mirror.beginSpan(cause, this.#comparer.isOn ? null : this.#tracker.dirtyBytes);
     this.#link.announceVolumes();
     this.#copier.start(cause);
   }

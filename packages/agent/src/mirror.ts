@@ -191,10 +191,10 @@ export class Mirror {
 
   // Spans ---------------------------------------------------------------------------------------
 
-  /** Begins or continues a span. */
-  beginSpan(cause: string): void {
-    const expectedBytes = this.#tracker.dirtyBytes;
-    const payload = encodeBody({ cause, continues: this.#spanEndNumber === -1, expectedBytes });
+  /** Begins or continues a span; `mostBytes` is what it may bring, null when nobody knows. */
+  beginSpan(cause: string, mostBytes: number | null): void {
+    const known = mostBytes === null ? {} : { expectedBytes: mostBytes };
+    const payload = encodeBody({ cause, continues: this.#spanEndNumber === -1, ...known });
     this.#append(FrameType.SpanBegin, 0, 0, 0, 0, 0, [payload], payload.length);
     this.#spanEndNumber = -1;
     this.#move('span-begun');

@@ -97,7 +97,7 @@ export async function volumeKit(
     line,
     events: {
       spanWanted: () => {
-        mirror.beginSpan('test');
+        mirror.beginSpan('test', null);
         parts.copier?.start('test');
       },
       roomMade: () => undefined,
