@@ -44,9 +44,6 @@ const STOP_FLUSH_MS = 2_500;
 const STOP_DURABLE_MS = 2_000;
 const STOP_POLL_MS = 10;
 
-/** What an operator may ask to have copied again. */
-export type ResyncKind = 'marked' | 'compare' | 'full';
-
 export class AgentGroup {
   readonly config: AgentConfig;
   readonly #platform: Platform;
@@ -343,9 +340,9 @@ export class AgentGroup {
   }
 
   /** Copies what is dirty now; or everything: only what differs by checksum, or all of it. Throws a ConfigFault when there is no hub. */
-  async resync(kind: ResyncKind): Promise<void> {
+  async resync(full: boolean, compare = false): Promise<void> {
     if (this.#link === null) throw new ConfigFault('no-hub', 'there is no hub to resync with');
-    if (kind !== 'marked') await this.#copyAll(kind === 'compare', 'asked for by the operator');
+    if (full || compare) await this.#copyAll(compare, 'asked for by the operator');
     this.#mirror.wantSpan();
   }
 

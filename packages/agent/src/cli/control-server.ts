@@ -29,13 +29,7 @@ const ACTIONS: Record<string, Action> = {
     return Promise.resolve(undefined);
   },
   '/resync': (group, url) =>
-    group.resync(
-      url.searchParams.get('full') === 'true'
-        ? 'full'
-        : url.searchParams.get('compare') === 'true'
-          ? 'compare'
-          : 'marked',
-    ),
+    group.resync(url.searchParams.get('full') === 'true', url.searchParams.get('compare') === 'true'),
 };
 
 function modeOf(word: string | null): AckMode {
