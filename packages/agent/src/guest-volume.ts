@@ -404,8 +404,10 @@ export class GuestVolume implements BlockDevice, Answerer {
   }
 
   flushAnswered(operation: FlushOperation): void {
-    const error = operation.inner.error;
     const outer = operation.outer;
+    // A write that this flush was to cover may have been lost while it waited for upstream.
+    const error = outer !== null && this.#flushMustFail ? NbdError.Eio : operation.inner.error;
+    if (outer !== null) this.#flushMustFail = false;
     if (error === 0) {
       this.#proof.flushed(this.index, operation.covered);
       this.#tracker.upstreamFlushed(this.#proof.proven());
