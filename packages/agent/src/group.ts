@@ -130,6 +130,7 @@ export class AgentGroup {
       windowBytes: config.windowBytes,
       hasHub: config.hubs.length > 0,
       line: uuidBytes(tracker.identity.line.id),
+      exposureKnown: tracker.found === 'clean',
       events: {
         spanWanted: () => {
           this.#beginSpan();

@@ -92,6 +92,9 @@ export class Handshake {
     const isDoubtful = verdict.kind === 'compare-everything' || welcome.seeded === true || !this.#numbersKnown;
     if (verdict.kind === 'first-sync' && welcome.seeded !== true) comparer.stop();
     else if (isDoubtful) comparer.start();
+    if (!this.#numbersKnown || verdict.kind === 'compare-everything') {
+      mirror.exposedSince(hub === null || hub.consistentNumber === null ? 0 : (hub.consistentTimeUs ?? 0));
+    }
     mirror.restartAfter(verdict.previousChecksum, Math.max(verdict.nextNumber, mirror.lastNumber + 1));
     this.#numbersKnown = true;
     this.#announced.clear();

@@ -71,6 +71,7 @@ export class Mirror {
   #spanNotBeforeMs = 0;
   #holdOffMs = 0;
   #spanEndNumber = 0;
+  #exposureKnown: boolean;
 
   constructor(parts: {
     clock: Clock;
@@ -81,12 +82,15 @@ export class Mirror {
     hasHub: boolean;
     /** 16 bytes: the line that records belong to. */
     line: Uint8Array;
+    /** No earlier process has left writes that the hub may lack. */
+    exposureKnown: boolean;
   }) {
     this.#clock = parts.clock;
     this.#tracker = parts.tracker;
     this.#events = parts.events;
     this.#log = parts.log;
     this.#encoder = new RecordEncoder(parts.line, 1, 0);
+    this.#exposureKnown = parts.exposureKnown;
     this.window = new RecordWindow(parts.windowBytes);
     this.#state = parts.hasHub ? 'gap' : 'off';
     this.#unixOffsetMs = parts.clock.unixMs() - parts.clock.monotonicMs();
@@ -114,8 +118,12 @@ export class Mirror {
     return this.#durableNumber;
   }
 
-  /** Age in ms of the oldest write that is not in a consistent durable point at the hub; 0 when there is none. */
-  exposedMs(): number {
+  /**
+   * Age in ms of the oldest write that is not in a consistent durable point at the hub; 0 when there is none; null
+   * while it is not known what an earlier process left (promise RPO).
+   */
+  exposedMs(): number | null {
+    if (!this.#exposureKnown) return null;
     const now = this.#clock.monotonicMs();
     const oldest = this.window.oldestBornMs;
     const since = Math.min(oldest ?? Infinity, this.#gapSinceMs ?? Infinity);
@@ -222,6 +230,7 @@ export class Mirror {
   /** Hub and upstream are equal and the hub's last record is this one. */
   inStep(hubLastNumber: number, hubLastChecksum: number): void {
     this.#continueAfter(hubLastNumber, hubLastChecksum);
+    this.#exposureKnown = true;
     this.#move(this.#tracker.anyDirty() ? 'lost-a-write' : 'in-step');
   }
 
@@ -245,6 +254,17 @@ export class Mirror {
     this.#encoder.skipTo(number + 1, checksum);
     this.#receivedNumber = 0;
     this.#durableNumber = 0;
+  }
+
+  /**
+   * The hub lacks writes that nobody here remembers the age of. None is older than its newest consistent point, of this
+   * agent time; 0 when it has none. With a clock that was set back since, nothing is known before a span has ended.
+   */
+  exposedSince(consistentTimeUs: number): void {
+    const now = this.#clock.monotonicMs();
+    const ageMs = now + this.#unixOffsetMs - consistentTimeUs / 1000;
+    this.#gapSinceMs = Math.min(this.#gapSinceMs ?? now, now - Math.max(0, ageMs));
+    this.#exposureKnown = ageMs >= 0;
   }
 
   /** Agent time does not go back along the line, though this host's clock may have been set back before its start. */
@@ -306,7 +326,10 @@ export class Mirror {
     this.#events.acknowledged(this.#receivedNumber, durable);
     if (this.#spanEndNumber > 0 && durable >= this.#spanEndNumber) {
       this.#spanEndNumber = 0;
-      if (this.#state === 'streaming') this.#gapSinceMs = null;
+      if (this.#state === 'streaming') {
+        this.#gapSinceMs = null;
+        this.#exposureKnown = true;
+      }
       this.#events.spanDurable();
     }
     this.#events.roomMade();

@@ -54,7 +54,7 @@ export function reportOf(report: AgentReport, hasHub: boolean): Told {
     reason: report.reason,
     mode: report.mode,
     effectiveMode: report.effectiveMode,
-    rpoSeconds: known ? report.rpoMs / 1000 : null,
+    rpoSeconds: known && report.rpoMs !== null ? report.rpoMs / 1000 : null,
     lagBytes: hasHub ? report.lagBytes : null,
     lastResync: report.lastResync,
     resync: report.resync,

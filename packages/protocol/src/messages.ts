@@ -91,6 +91,8 @@ export const hubGroupSchema = z.object({
   spanOpen: z.boolean(),
   /** The newest number that can be opened; null before the first sync has ended. */
   consistentNumber: count.nullable(),
+  /** The agent time of that point. Left out by older hubs. */
+  consistentTimeUs: count.optional(),
   failedOver: z.boolean(),
   volumes: volumesSchema,
 });
@@ -185,7 +187,8 @@ export const agentReportSchema = z.object({
   mode: z.enum(['async', 'semi-sync', 'sync']),
   effectiveMode: z.enum(['async', 'semi-sync', 'sync']),
   /** Age of the oldest acknowledged write that is not in the newest consistent durable point; 0 when there is none. */
-  rpoMs: z.number().min(0),
+  /** Null: not known yet. */
+  rpoMs: z.number().min(0).nullable(),
   lagBytes: count,
   dirtyBytes: count,
   lastNumber: count,

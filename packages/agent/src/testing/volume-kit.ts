@@ -95,6 +95,7 @@ export async function volumeKit(
     windowBytes: options.windowBytes ?? 8 * 1024 * 1024,
     hasHub: true,
     line,
+    exposureKnown: true,
     events: {
       spanWanted: () => {
         mirror.beginSpan('test', null);

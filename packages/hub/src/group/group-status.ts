@@ -88,7 +88,8 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
   const { store, report } = facts;
   const verdict = judge(facts);
   const silent = isSilent(facts);
-  const knownRpoMs = report === null ? facts.silentMs : report.rpoMs + Math.max(0, facts.silentMs - facts.heartbeatMs);
+  const toldMs = report?.rpoMs ?? null;
+  const knownRpoMs = toldMs === null ? facts.silentMs : toldMs + Math.max(0, facts.silentMs - facts.heartbeatMs);
   return {
     name: facts.name,
     state: verdict.state,
@@ -96,8 +97,8 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     mode: report?.mode ?? facts.mode,
     effectiveMode: report?.effectiveMode ?? null,
     // Without a point that can be opened no write is safe, however young the oldest of them is.
-    rpoSeconds: silent || report === null || (store?.consistentNumber ?? null) === null ? null : seconds(knownRpoMs),
-    rpoAtLeastSeconds: seconds(silent && report !== null ? report.rpoMs + facts.silentMs : knownRpoMs),
+    rpoSeconds: silent || toldMs === null || (store?.consistentNumber ?? null) === null ? null : seconds(knownRpoMs),
+    rpoAtLeastSeconds: seconds(silent && toldMs !== null ? toldMs + facts.silentMs : knownRpoMs),
     lagBytes: silent || report === null ? null : report.lagBytes,
     seq: store?.lastNumber ?? 0,
     durableSeq: store?.durableNumber ?? 0,

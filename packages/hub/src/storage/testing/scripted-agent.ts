@@ -80,9 +80,10 @@ export class ScriptedAgent {
     this.#record(FrameType.Flush, index, 0, 0, [], () => undefined);
   }
 
-  spanBegin(skip = 0): void {
+  spanBegin(skip = 0, expectedBytes?: number): void {
     if (skip > 0) this.#encoder.skipTo(this.#encoder.nextNumber + skip, this.#encoder.lastChecksum);
-    this.#record(FrameType.SpanBegin, 0, 0, 0, [encodeBody({ cause: 'test', continues: false })], () => undefined);
+    const body = { cause: 'test', continues: false, ...(expectedBytes === undefined ? {} : { expectedBytes }) };
+    this.#record(FrameType.SpanBegin, 0, 0, 0, [encodeBody(body)], () => undefined);
   }
 
   /** A span that goes on from what the hub says that it holds last. */
