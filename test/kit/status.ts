@@ -20,7 +20,14 @@ export interface GroupStatus {
     readonly bytesCompared: number;
     readonly finishedAt: string;
   };
-  readonly resync: null | { readonly cause: string; readonly bytesDone: number; readonly bytesTotal: number };
+  readonly resync: null | {
+    readonly cause: string;
+    readonly bytesDone: number;
+    readonly bytesTotal: number;
+    readonly bytesCompared?: number;
+    readonly bytesPerSecond?: number;
+    readonly etaSeconds: number | null;
+  };
   readonly tests: readonly { readonly name: string }[];
   readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];
 }

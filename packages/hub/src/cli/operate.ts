@@ -1,5 +1,5 @@
 /** `rephub resync`, `enroll`, `forget` and `test drop`: an operator's words to the hub. */
-import { command, flag, formatSize } from '@rephub/command';
+import { command, CommandFailure, EXIT, flag, formatSize } from '@rephub/command';
 import { askGroups, askHub, hubOption } from './api.js';
 import { confirm } from './confirm.js';
 
@@ -13,6 +13,7 @@ export const resyncCommand = command({
   options: {
     ...hubOption,
     full: flag({ help: 'send everything again', inFile: false }),
+    compare: flag({ help: 'compare everything by checksum, send what differs', inFile: false }),
     'drop-last-good': flag({
       help: 'a resync that has no room on the disk may give up the last good point',
       inFile: false,
@@ -39,16 +40,17 @@ export const resyncCommand = command({
         context,
       );
     }
-    const { full, dropLastGood } = values;
+    const { full, compare, dropLastGood } = values;
+    if (full && compare) throw new CommandFailure(EXIT.wrongUsage, '--full and --compare exclude each other');
     await askHub(values.http, context, {
       method: 'POST',
       path: `${pathOf(name)}/resync`,
-      body: { full, dropLastGood },
+      body: { full, compare, dropLastGood },
     });
     context.out(
-      dropLastGood && !full
+      dropLastGood && !full && !compare
         ? `the resync of ${name} may give the last good point up; see rephub status ${name}\n`
-        : `the agent of ${name} was asked for a ${full ? 'full ' : ''}resync; see rephub status ${name}\n`,
+        : `the agent of ${name} was asked for ${full ? 'a full resync' : compare ? 'a comparison of everything' : 'a resync'}; see rephub status ${name}\n`,
     );
     return undefined;
   },

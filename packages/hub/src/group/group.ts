@@ -193,7 +193,7 @@ export class Group implements SessionGroup {
       });
       this.noteSoon();
       if (store.state.corrupted !== null && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
-        session.request('resync-full');
+        session.request(session.hasHashes ? 'resync-compare' : 'resync-full');
       }
       return store;
     });
@@ -242,13 +242,11 @@ export class Group implements SessionGroup {
   }
 
   /** The agent is asked to send all marked blocks again, or with `full` all blocks. Throws `agent-not-connected`. */
-  requestResync(full: boolean): void {
-    this.#connected().request(full ? 'resync-full' : 'resync');
-    this.#tell(
-      'info',
-      'resync-requested',
-      full ? 'an operator asked for a full resync' : 'an operator asked for a resync',
-    );
+  requestResync(full: boolean, compare = false): void {
+    if (compare) this.#connectedWithHashes().request('resync-compare');
+    else this.#connected().request(full ? 'resync-full' : 'resync');
+    const what = compare ? 'a comparison of everything' : full ? 'a full resync' : 'a resync';
+    this.#tell('info', 'resync-requested', `an operator asked for ${what}`);
   }
 
   /**
@@ -360,6 +358,12 @@ export class Group implements SessionGroup {
   #connected(): AgentSession {
     if (this.#session?.isRunning === true) return this.#session;
     throw new LinkFault('agent-not-connected', `the agent of group ${this.name} is not connected`);
+  }
+
+  #connectedWithHashes(): AgentSession {
+    const session = this.#connected();
+    if (session.hasHashes) return session;
+    throw new LinkFault('agent-too-old', `the agent of group ${this.name} cannot compare by checksum: it is too old`);
   }
 
   #serially<T>(task: () => Promise<T>): Promise<T> {

@@ -19,6 +19,7 @@ const BY_CODE: Readonly<Record<string, ErrorStatus>> = {
   'not-owned': 409,
   'no-nbd-listener': 409,
   'agent-not-connected': 503,
+  'agent-too-old': 409,
   'agent-gone': 502,
   'read-timeout': 504,
   'read-unreadable': 502,

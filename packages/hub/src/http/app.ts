@@ -113,10 +113,11 @@ export function httpApp(options: AppOptions): Hono {
   });
   api.post('/groups/:group/resync', async (context) => {
     const group = groupOf(hub, context);
-    const { full, dropLastGood } = await bodyOf(context, resyncSchema);
+    const { full, compare, dropLastGood } = await bodyOf(context, resyncSchema);
     // Giving up a point for a resync that lacks room needs no agent: it comes back by itself.
-    if (full || !dropLastGood) group.requestResync(full);
-    if (dropLastGood) await group.allowDropLastGood(full ? 'later' : 'now');
+    if (full || compare || !dropLastGood) group.requestResync(full, compare);
+    if (dropLastGood) await group.allowDropLastGood(full || compare ? 'later' : 'now');
+    if (compare) return context.json({ requested: 'resync-compare' }, 202);
     return context.json({ requested: full ? 'resync-full' : dropLastGood ? 'drop-last-good' : 'resync' }, 202);
   });
   api.post('/groups/:group/enroll', async (context) => {

@@ -31,11 +31,15 @@ export const readSchema = z.strictObject({
   timeoutSeconds: z.number().min(0.1).max(600).default(30),
 });
 
-export const resyncSchema = z.strictObject({
-  full: z.boolean().default(false),
-  /** The resync that lacks room may give the last good point up. */
-  dropLastGood: z.boolean().default(false),
-});
+export const resyncSchema = z
+  .strictObject({
+    full: z.boolean().default(false),
+    /** Everything, by checksum: only what differs is sent. */
+    compare: z.boolean().default(false),
+    /** The resync that lacks room may give the last good point up. */
+    dropLastGood: z.boolean().default(false),
+  })
+  .refine(({ full, compare }) => !(full && compare), 'full and compare exclude each other');
 
 export const nothingSchema = z.strictObject({});
 

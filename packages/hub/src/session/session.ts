@@ -98,6 +98,7 @@ export class AgentSession {
   #paused = false;
   #peerSentMs: number | null = null;
   #groupName: string | null = null;
+  #features: readonly string[] = [];
   #hasBegun = false;
   #volumes = new Map<number, { readonly name: string; readonly sizeBytes: number }>();
 
@@ -156,8 +157,14 @@ export class AgentSession {
     return this.#reads.read(request);
   }
 
-  request(kind: Request['kind']): void {
-    this.#link.sendControl(FrameType.Request, { kind });
+  /** `id` names a verification. Kinds that need digests are for agents that have them: see `hasHashes`. */
+  request(kind: Request['kind'], id?: string): void {
+    this.#link.sendControl(FrameType.Request, id === undefined ? { kind } : { kind, id });
+  }
+
+  /** The agent can ask for digests, and so compare and verify. */
+  get hasHashes(): boolean {
+    return this.#features.includes(HASHES_FEATURE);
   }
 
   /** The store's figures have changed; told to the agent at the end of this turn. */
@@ -178,6 +185,7 @@ export class AgentSession {
   #hello(hello: Hello): void {
     this.#phase = { name: 'busy' };
     this.#groupName = hello.group;
+    this.#features = hello.features;
     this.#link.use({ closed: this.#closed });
     this.#meet(hello).catch((thrown: unknown) => this.#failed(thrown));
   }
@@ -245,7 +253,7 @@ export class AgentSession {
         this.#peerSentMs = beat.sentMs;
         group.beat(this, beat);
       },
-      ...(hello.features.includes(HASHES_FEATURE) ? { hashRegion: (asked) => hashes.asked(asked) } : {}),
+      ...(this.hasHashes ? { hashRegion: (asked) => hashes.asked(asked) } : {}),
       regionRefused: (refused) => this.#reads.refused(refused.tag, refused.code, refused.message),
       closed: this.#closed,
     });
