@@ -3,18 +3,8 @@
  * order in which they must start and stop. No logic of its own beyond that order.
  */
 import { Tracker } from '@rephub/bitmap';
-import { type BlockDevice, DEFAULT_LIMITS, fitLimits, fixedExports, NbdServer, parseListenUri } from '@rephub/nbd';
-import {
-  type Address,
-  asError,
-  ConfigFault,
-  formatAddress,
-  type Listener,
-  type Logger,
-  type Platform,
-  sleep,
-  type Timer,
-} from '@rephub/platform';
+import { type BlockDevice, DEFAULT_LIMITS, fitLimits } from '@rephub/nbd';
+import { type Address, asError, ConfigFault, type Logger, type Platform, sleep, type Timer } from '@rephub/platform';
 import { uuidBytes } from '@rephub/protocol';
 import { Acknowledgement, type AckMode } from './acknowledgement.js';
 import { CongestionGate } from './congestion-gate.js';
@@ -24,6 +14,7 @@ import { Copier } from './copier.js';
 import { FlushProof } from './flush-proof.js';
 import { Flusher } from './flusher.js';
 import { FreezeGate } from './freeze-gate.js';
+import { GuestDoor, type PassedSocket } from './guest-door.js';
 import { GuestVolume } from './guest-volume.js';
 import { HashClient } from './hash-client.js';
 import { HubLink } from './hub-link.js';
@@ -34,6 +25,7 @@ import { type GroupStatus } from './report.js';
 import { Reporter } from './reporter.js';
 import { Standing } from './standing.js';
 import { openUpstreams } from './upstream/open-upstreams.js';
+import { readAhead } from './upstream/read-ahead.js';
 import { type Upstream } from './upstream/upstream.js';
 
 const IDLE_FLUSH_MS = 5_000;
@@ -60,8 +52,7 @@ export class AgentGroup {
   readonly #gate: CongestionGate | null;
   readonly #freeze: FreezeGate | null;
   readonly #acknowledgement: Acknowledgement;
-  readonly #servers: NbdServer[] = [];
-  readonly #listeners: Listener[] = [];
+  readonly #door: GuestDoor;
   #timer: Timer | null = null;
   readonly #reporter: Reporter;
 
@@ -122,6 +113,10 @@ export class AgentGroup {
     this.#tracker = tracker;
     this.#upstreams = upstreams;
     this.#proof = new FlushProof(upstreams.length);
+    this.#door = new GuestDoor(platform, (fault) => {
+      this.#reporter.clientFaults++;
+      log.warn('client-fault', { code: fault.code, peer: fault.peer, reason: fault.message });
+    });
     const { clock } = platform;
     this.#mirror = new Mirror({
       clock,
@@ -185,7 +180,7 @@ export class AgentGroup {
         new GuestVolume({
           index,
           name,
-          upstream: upstreams[index] as BlockDevice,
+          upstream: readAhead(upstreams[index] as BlockDevice, config.readCacheBytes),
           // What we read ourselves is cut to what this upstream takes.
           reader: fitLimits((upstreams[index] as Upstream).once, DEFAULT_LIMITS),
           tracker,
@@ -256,36 +251,16 @@ export class AgentGroup {
       volumes: this.#volumes,
       copier: this.#copier,
       link: this.#link,
-      servers: this.#servers,
+      servers: this.#door.servers,
     });
   }
 
-  /** Listens for guests and starts towards the hub. Throws the ConfigFault of an address that cannot be had. */
-  async start(): Promise<void> {
-    const byAddress = new Map<string, { address: Address; devices: Map<string, BlockDevice> }>();
-    const add = (uri: string, volumes: readonly GuestVolume[]): void => {
-      const address = parseListenUri(uri);
-      const key = formatAddress(address);
-      const entry = byAddress.get(key) ?? { address, devices: new Map<string, BlockDevice>() };
-      for (const volume of volumes) entry.devices.set(volume.name, volume);
-      byAddress.set(key, entry);
-    };
-    for (const uri of this.config.listen) add(uri, this.#volumes);
-    for (const [index, { listen }] of this.config.volumes.entries()) {
-      for (const uri of listen) add(uri, this.#volumes.slice(index, index + 1));
-    }
-    for (const { address, devices } of byAddress.values()) {
-      const server = new NbdServer({
-        platform: this.#platform,
-        exports: fixedExports(devices),
-        onFault: (fault) => {
-          this.#reporter.clientFaults++;
-          this.#log.warn('client-fault', { code: fault.code, peer: fault.peer, reason: fault.message });
-        },
-      });
-      this.#servers.push(server);
-      this.#listeners.push(await server.listen(address));
-    }
+  /**
+   * Listens for guests, or takes the sockets that were passed, and starts towards the hub. Throws the ConfigFault of
+   * an address that cannot be had.
+   */
+  async start(passed: readonly PassedSocket[] = []): Promise<void> {
+    await this.#door.open(this.config, this.#volumes, passed);
     this.#flusher.start();
     this.#link?.start();
     this.#tick();
@@ -293,7 +268,7 @@ export class AgentGroup {
 
   /** Where guests are served: real addresses. */
   get addresses(): Address[] {
-    return this.#listeners.map((listener) => listener.address);
+    return this.#door.addresses;
   }
 
   #tick(): void {
@@ -363,7 +338,7 @@ export class AgentGroup {
     this.#timer?.cancel();
     this.#flusher.stop();
     if (!this.#mirror.linked) this.#waitForHubNoLonger();
-    const closed = Promise.all(this.#servers.map((server) => server.close(STOP_REQUESTS_MS)));
+    const closed = Promise.all(this.#door.servers.map((server) => server.close(STOP_REQUESTS_MS)));
     await Promise.race([closed, sleep(clock, STOP_REQUESTS_MS)]);
     this.#waitForHubNoLonger();
     // An upstream that is away now will not answer what waits for it.

@@ -24,8 +24,13 @@ export interface GroupStatus {
     readonly volume: string;
     readonly uri: string;
     readonly up: boolean;
+    /** Where it is between serving and being looked for; `refused`: what came back is not what was there before. */
+    readonly state: string;
     readonly reason: string | null;
     readonly reconnects: number;
+    readonly connections: number;
+    /** Written and not flushed, as far as it is kept for a replay. */
+    readonly unflushedBytes: number;
   }[];
   readonly hub: LinkStatus | null;
   readonly clients: readonly {

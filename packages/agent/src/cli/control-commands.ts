@@ -101,9 +101,9 @@ function describe(status: GroupStatus): string {
     ['RPO', status.rpoSeconds === null ? 'unknown' : formatDuration(Math.round(status.rpoSeconds * 1000))],
     ['lag', status.lagBytes === null ? 'unknown' : formatSize(status.lagBytes)],
     ['hub', hubLine(status)],
-    ...status.upstream.map(({ volume, uri, up, reason }): [string, string] => [
+    ...status.upstream.map(({ volume, uri, state, reason }): [string, string] => [
       'upstream',
-      `${volume} ${uri} ${up ? 'up' : `away: ${reason ?? ''}`}`,
+      `${volume} ${uri} ${state}${reason === null ? '' : `: ${reason}`}`,
     ]),
     ['clients', status.clients.map(({ peer, exportName }) => `${peer} on ${exportName ?? '?'}`).join(', ') || 'none'],
     ['marked', `${formatSize(status.dirtyBytes)} to copy, ${status.hotExtents} hot extents of 4 MiB`],

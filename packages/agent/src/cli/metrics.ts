@@ -35,6 +35,16 @@ export async function metricsText(status: GroupStatus): Promise<string> {
   gauge('upstream_up', '1 while every upstream is connected', status.upstream.every(({ up }) => up) ? 1 : 0);
   counter('records_total', 'Records numbered', status.counters['records'] ?? 0);
   counter('streamed_bytes_total', 'Bytes of frames made for the hub', status.counters['streamedBytes'] ?? 0);
+  gauge(
+    'upstream_unflushed_bytes',
+    'Bytes written upstream since the last flush, kept to be written again',
+    status.upstream.reduce((sum, { unflushedBytes }) => sum + unflushedBytes, 0),
+  );
+  gauge(
+    'upstream_connections',
+    'Connections to upstream',
+    status.upstream.reduce((sum, { connections }) => sum + connections, 0),
+  );
   counter('copied_bytes_total', 'Bytes of upstream content sent by resyncs', status.counters['copiedBytes'] ?? 0);
   counter(
     'pulled_ahead_bytes_total',

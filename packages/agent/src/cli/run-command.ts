@@ -1,13 +1,14 @@
 /** `repagent run`: opens the group, serves it until a signal, stops in order. */
 import { command, CommandFailure, EXIT, type ExitCode, openLogger } from '@rephub/command';
 import { ConfigFault, formatAddress } from '@rephub/platform';
-import { nodePlatform } from '@rephub/platform/node';
+import { adoptListener, nodePlatform } from '@rephub/platform/node';
 import { mkdirSync } from 'node:fs';
 import { type Server } from 'node:http';
 import { join } from 'node:path';
 import { AgentGroup } from '../group.js';
 import { CONTROL_SOCKET, serveControl, serveHttp } from './control-server.js';
 import { agentConfig, RUN_OPTIONS, type RunValues } from './run-options.js';
+import { passedSockets } from './socket-activation.js';
 
 export const runCommand = command({
   name: 'run',
@@ -18,13 +19,14 @@ export const runCommand = command({
     'repagent run --group vm1 --upstream file:/var/lib/vm1.raw --listen "nbd+unix:///?socket=/run/vm1.sock" --hub tcp://hub:9010 --state /var/lib/repagent/vm1',
   ],
   check: (values) => {
-    agentConfig(values);
+    agentConfig(values, passedSockets(process.env, process.pid).length > 0);
   },
   run: async (values) => await run(values),
 });
 
 async function run(values: RunValues): Promise<ExitCode> {
-  const config = agentConfig(values);
+  const sockets = passedSockets(process.env, process.pid);
+  const config = agentConfig(values, sockets.length > 0);
   const log = await openLogger(values);
   const servers: Server[] = [];
   try {
@@ -34,7 +36,15 @@ async function run(values: RunValues): Promise<ExitCode> {
       cause,
     });
   }
+  // While upstream is awaited nothing is held that would have to be let go in order.
+  const leave = (): void => {
+    log.info('stopped', { clean: true });
+    log.flush();
+    process.exit(EXIT.done);
+  };
+  process.on('SIGTERM', leave).on('SIGINT', leave);
   const group = await AgentGroup.open(nodePlatform(), config, log);
+  process.off('SIGTERM', leave).off('SIGINT', leave);
   // From here on there is something to end in order: a signal between the first client and `ready` must not be a crash.
   const asked = untilSignal(() => {
     log.reopen();
@@ -51,7 +61,7 @@ async function run(values: RunValues): Promise<ExitCode> {
         throw new ConfigFault('bad-value', '--http: a Unix socket is not allowed, expected HOST:PORT');
       servers.push(await serveHttp(group, http.host, http.port));
     }
-    await group.start();
+    await group.start(sockets.map((fd) => (accept) => adoptListener(fd, accept)));
     log.info('ready', {
       group: config.group,
       volumes: config.volumes.map(({ name }) => name).join(' '),

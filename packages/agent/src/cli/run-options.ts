@@ -140,9 +140,9 @@ export const RUN_OPTIONS = {
 
 export type RunValues = ValuesOf<typeof RUN_OPTIONS>;
 
-/** Throws a ConfigFault that names the option. */
-export function agentConfig(values: RunValues): AgentConfig {
-  const volumes = volumesOf(values);
+/** `socketsPassed`: guests come through sockets that are open already. Throws a ConfigFault that names the option. */
+export function agentConfig(values: RunValues, socketsPassed: boolean): AgentConfig {
+  const volumes = volumesOf(values, socketsPassed);
   const { granularity } = values;
   if ((granularity & (granularity - 1)) !== 0) {
     throw new ConfigFault('bad-value', `--granularity: "${granularity}" is not allowed, expected a power of two`);
@@ -198,11 +198,12 @@ export function agentConfig(values: RunValues): AgentConfig {
   };
 }
 
-function volumesOf(values: RunValues): readonly VolumeConfig[] {
+function volumesOf(values: RunValues, socketsPassed: boolean): readonly VolumeConfig[] {
   const { volumes, upstream, listen } = values;
   if (volumes === undefined) {
     if (upstream === undefined) throw new ConfigFault('missing-option', '--upstream is missing: the real disk');
-    if (listen.length === 0) throw new ConfigFault('missing-option', '--listen is missing: what the VM connects to');
+    if (listen.length === 0 && !socketsPassed)
+      throw new ConfigFault('missing-option', '--listen is missing: what the VM connects to');
     return [{ name: values.volume, upstream, listen: [] }];
   }
   if (upstream !== undefined) {
@@ -217,7 +218,7 @@ function volumesOf(values: RunValues): readonly VolumeConfig[] {
   for (const volume of made) {
     if (names.has(volume.name)) throw new ConfigFault('bad-value', `volumes: "${volume.name}" is there twice`);
     names.add(volume.name);
-    if (volume.listen.length === 0 && listen.length === 0) {
+    if (volume.listen.length === 0 && listen.length === 0 && !socketsPassed) {
       throw new ConfigFault(
         'missing-option',
         `volumes: ${volume.name} has no listen, and there is no --listen for all`,
