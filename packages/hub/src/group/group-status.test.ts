@@ -101,6 +101,15 @@ describe('the state of a group', () => {
       { stalled: 'journal-failed' },
       {},
     ],
+    ['a resync that has no room is degraded', 'degraded', {}, { spanShort: { neededBytes: 9, shortBytes: 4 } }, {}],
+    ['base images that are not brought up to date are degraded', 'degraded', {}, { applyFailed: 'io-error: x' }, {}],
+    [
+      'a last good point that was given up is unprotected',
+      'unprotected',
+      {},
+      { consistentNumber: null, lastGoodDropped: true },
+      {},
+    ],
     ['damage is degraded', 'degraded', {}, { corrupted: 'segment 3' }, {}],
     [
       'what upstream cannot read is degraded',
@@ -116,6 +125,20 @@ describe('the state of a group', () => {
   ])('%s', ([, state, facts, ofStore, ofReport]) => {
     expect(status(facts, ofStore, ofReport).state).toBe(state);
   });
+});
+
+test('the reasons of want of room and of a failed applier name the figures and the fault', () => {
+  const short = status({}, { spanShort: { neededBytes: 900, shortBytes: 400 } });
+  expect(short.reason).toContain('up to 900 bytes');
+  expect(short.reason).toContain('400 bytes are short');
+  expect(short.resyncShort).toEqual({ neededBytes: 900, shortBytes: 400 });
+  const failed = status({}, { applyFailed: 'io-error: x', room: { freeBytes: 5, reserveBytes: 2 } });
+  expect(failed).toMatchObject({
+    reason: 'io-error: x',
+    applyFailed: 'io-error: x',
+    room: { freeBytes: 5, reserveBytes: 2 },
+  });
+  expect(status()).toMatchObject({ applyFailed: null, resyncShort: null, room: null });
 });
 
 describe('RPO: the figure', () => {

@@ -102,6 +102,10 @@ export class LineStore {
         segments: journal.segments,
         segmentBytes: options.segmentBytes,
         queueBytes: options.queueBytes,
+        mayGrow: async (bytes) => {
+          await options.room.look();
+          options.room.checkJournalGrowth(bytes);
+        },
         events: {
           written: () => {
             options.room.wrote();
@@ -227,6 +231,7 @@ export class LineStore {
     if (!this.spanRoom.mayDrop || !this.#isTight || !this.appended.spanOpen || !this.timeline.state.spanOpen) return;
     this.applier.dropLastGood(() => {
       if (this.appended.spanOpen) this.appended.dropConsistent();
+      this.#options.events.progressed();
     });
   }
 

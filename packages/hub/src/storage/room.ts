@@ -5,7 +5,7 @@
  * Always holds: a disk that cannot be asked counts as one with room (writes will tell).
  * Must not know: journals, spans, tests.
  */
-import { asError, type Clock, type FileSystem, type Logger } from '@rephub/platform';
+import { asError, type Clock, type FileSystem, type Logger, StorageFault } from '@rephub/platform';
 
 /** While something is written, the disk is looked at this often. */
 const LOOK_EVERY_MS = 250;
@@ -53,6 +53,17 @@ export class Room {
   /** How much less is free than this and the reserve; 0 when both fit. */
   shortFor(bytes: number): number {
     return Math.ceil(Math.max(0, bytes + this.reserveBytes - this.#freeBytes));
+  }
+
+  /**
+   * The journal leaves half of the reserve to the base images: they must be able to grow for the journal to shrink. Throws a
+   * StorageFault `disk-full`, retryable.
+   */
+  checkJournalGrowth(bytes: number): void {
+    if (this.#freeBytes - bytes >= this.reserveBytes / 2) return;
+    throw new StorageFault('disk-full', `the journal may not grow by ${bytes} bytes: ${this.said}`, {
+      retryable: true,
+    });
   }
 
   /** For people. */

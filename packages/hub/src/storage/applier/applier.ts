@@ -4,7 +4,7 @@
  *
  * Always holds:
  *  - base images are synced, and what they lack is stored, before `applied` says that they hold a layer; segments go only
- *    below the position that `applied` had *before* its last change, so that its older slot is good for a restart too;
+ *    below the position that the older slot of `applied` names, so that either slot is good for a restart;
  *  - receiving never waits for it; a failed sync of a base image ends it for good, everything stays in the journal;
  *  - nothing above a pin, nothing of an open span is folded, unless the group never had a consistent point.
  * Must not know: sessions.
@@ -46,6 +46,8 @@ export interface ApplierOptions {
 export class Applier {
   readonly #options: ApplierOptions;
   #applied: Applied;
+  /** What the other slot of the file says: segments from there on are kept. */
+  #olderPosition: number;
   /** Called when the last good point has been given up; null when nobody has asked for that. */
   #dropping: (() => void) | null = null;
   #running: Promise<void> | null = null;
@@ -60,6 +62,7 @@ export class Applier {
   constructor(options: ApplierOptions) {
     this.#options = options;
     this.#applied = options.applied;
+    this.#olderPosition = options.applied.position;
   }
 
   get appliedNumber(): number {
@@ -198,6 +201,7 @@ export class Applier {
       for (let layer = this.#next(); layer !== null && !this.#stopped; layer = this.#next()) {
         if (!(await this.#fold(layer))) break;
       }
+      await this.#letGo();
       while (!this.#stopped && !this.#draining && this.#options.timeline.layers.length > MOST_LAYERS) {
         if (!this.#options.timeline.mergeStep(MERGE_EXTENTS)) break;
         await this.#breathe();
@@ -252,10 +256,22 @@ export class Applier {
     await appliedFile.write(applied);
     timeline.dropOldest(layer);
     segments.removeBelow(this.#applied.position);
+    this.#olderPosition = this.#applied.position;
     this.#applied = applied;
     this.#waitingSinceMs = timeline.layers.length === 0 ? null : this.#options.clock.monotonicMs();
     this.#options.freed();
     return true;
+  }
+
+  /** Where room is wanted, the segments that only the older slot needs go too: the older slot is written anew. */
+  async #letGo(): Promise<void> {
+    const { appliedFile, isDiskFull, segments, wantsRoom } = this.#options;
+    const { position } = this.#applied;
+    if (this.#stopped || this.#olderPosition === position || (!isDiskFull() && wantsRoom() === 'nothing')) return;
+    await appliedFile.write(this.#applied);
+    this.#olderPosition = position;
+    segments.removeBelow(position);
+    this.#options.freed();
   }
 
   async #storeUnreadable(layer: Layer): Promise<void> {

@@ -44,6 +44,8 @@ export interface JournalWriterOptions {
   readonly segments: SegmentSet;
   readonly segmentBytes: number;
   readonly queueBytes: number;
+  /** Asked before more room is taken; throws a fault of want of room when it may not be. */
+  readonly mayGrow?: (bytes: number) => Promise<void>;
   readonly events: JournalEvents;
 }
 
@@ -74,6 +76,7 @@ export class JournalWriter {
   readonly #segmentBytes: number;
   readonly #queueBytes: number;
   readonly #events: JournalEvents;
+  readonly #mayGrow: JournalWriterOptions['mayGrow'];
   readonly #parts: Part[] = [];
   #tail: Part | null = null;
   /** Position of the next byte to be queued, and where its segment began; base is null when a segment must begin. */
@@ -109,6 +112,7 @@ export class JournalWriter {
     this.#segmentBytes = options.segmentBytes;
     this.#queueBytes = options.queueBytes;
     this.#events = options.events;
+    this.#mayGrow = options.mayGrow;
     this.#position = end.position;
     this.#nextBase = end.nextBase;
     this.#queuedNumber = end.number;
@@ -348,6 +352,7 @@ export class JournalWriter {
     if (endBytes <= this.#allocated) return;
     const step = Math.max(FIRST_ALLOCATION_BYTES, this.#allocated);
     const target = Math.max(endBytes, Math.min(this.#segmentBytes, this.#allocated + step));
+    await this.#mayGrow?.(target - this.#allocated);
     try {
       await file.allocate(this.#allocated, target - this.#allocated);
       this.#allocated = target;

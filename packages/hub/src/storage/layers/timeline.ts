@@ -175,9 +175,9 @@ export class Timeline {
     }
     this.state.dropConsistent();
     this.#droppedLastGood = true;
+    // Also of history: what is stored when a layer has been folded must not name a point any more.
     for (const layer of this.layers) {
-      if (layer.end !== null && layer.lastNumber > last)
-        layer.end = { ...layer.end, consistentNumber: null, consistentTimeUs: 0 };
+      if (layer.end !== null) layer.end = { ...layer.end, consistentNumber: null, consistentTimeUs: 0 };
     }
   }
 
