@@ -222,7 +222,7 @@ const ACTS: Record<StepKind, Act> = {
     world.clock.after(3000, () => world.calm());
   },
   'upstream-other-size': (world, random) => {
-    anotherDisk(world, random, { sizeBytes: 1024 * BLOCK_BYTES - 512 * (1 + random.below(9)), readOnly: false });
+    anotherDisk(world, random, { sizeBytes: 384 * BLOCK_BYTES - 512 * (1 + random.below(9)), readOnly: false });
   },
   'upstream-read-only': (world, random) => anotherDisk(world, random, { sizeBytes: null, readOnly: true }),
   'upstream-write-errors': rangeFault('write-error', 4000),

@@ -10,7 +10,7 @@ import { type World } from './world.js';
 
 const LIMIT_MS = 240_000;
 /** How long a group may stand still before the operator is called. */
-const PATIENCE_MS = 20_000;
+const PATIENCE_MS = 45_000;
 
 export async function heal(world: World): Promise<void> {
   world.healing = true;

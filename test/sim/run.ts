@@ -9,7 +9,7 @@ import { type Script } from './script.js';
 import { Violation, World } from './world.js';
 
 const MOMENT_MS = 200;
-const SECOND_MS = 1000;
+const SECOND_MS = 1500;
 
 export interface Outcome {
   /** Null: all promises were kept. */
@@ -46,7 +46,7 @@ export async function runScript(script: Script, print: ((line: string) => void) 
   coverage.requests = world.guests.requests;
   return {
     violation: world.violation,
-    error: error ?? loose[0] ?? null,
+    error: error ?? world.error ?? loose[0] ?? null,
     fingerprint: world.trace.fingerprint,
     newest: world.trace.newest(40),
     coverage,

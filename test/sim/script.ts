@@ -181,18 +181,18 @@ function draw(random: SeededRandomness): StepKind {
 function setupOf(seed: number, random: SeededRandomness): Setup {
   const pick = <T>(...choices: readonly [T, ...T[]]): T => choices[random.below(choices.length)] ?? choices[0];
   const upstream = pick<'file' | 'nbd' | 'both'>('file', 'nbd', 'nbd', 'both');
-  const first: VolumeSetup = { name: 'root', blocks: pick(1024, 2048), upstream: upstream === 'file' ? 'file' : 'nbd' };
-  const second: VolumeSetup = { name: 'data', blocks: 3072, upstream: upstream === 'nbd' ? 'nbd' : 'file' };
+  const first: VolumeSetup = { name: 'root', blocks: pick(384, 768), upstream: upstream === 'file' ? 'file' : 'nbd' };
+  const second: VolumeSetup = { name: 'data', blocks: 1280, upstream: upstream === 'nbd' ? 'nbd' : 'file' };
   const single = random.chance(0.2);
   return {
     seed,
     volumes: single ? [first] : [first, second],
-    presetBlocks: pick(0, 64, 400),
+    presetBlocks: pick(0, 40, 200),
     granularityBytes: pick(4096, 16_384, 65_536),
     windowBytes: pick(64, 256, 1024, 8192) * 1024,
     hotExtents: 16,
     onCongestion: random.chance(0.8) ? 'pull-ahead' : 'block',
-    maxBytesPerSecond: random.chance(0.25) ? 512 * 1024 : null,
+    maxBytesPerSecond: random.chance(0.25) ? 4 * 1024 * 1024 : null,
     retentionMs: pick(0, 0, 2_000, 30_000),
     segmentBytes: pick(1, 4, 64) * 1024 * 1024,
     linkLatencyMs: pick(0.1, 1, 4, 20),

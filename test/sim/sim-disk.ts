@@ -208,7 +208,8 @@ export class SimDisk implements BlockDevice {
     const fault = this.#struck(['write-error', 'no-space'], offset, length);
     if (fault !== null) {
       const part = SECTOR_BYTES * this.#random.below(length / SECTOR_BYTES);
-      if (part > 0) this.#write({ order: ++this.#order, offset, length: part, bytes: bytes?.subarray(0, part) ?? null });
+      if (part > 0)
+        this.#write({ order: ++this.#order, offset, length: part, bytes: bytes?.subarray(0, part) ?? null });
       return fault === 'no-space' ? NbdError.Enospc : NbdError.Eio;
     }
     const change = { order: ++this.#order, offset, length, bytes };

@@ -49,6 +49,9 @@ export function listenToWire(world: World): WireListener {
       world.trace.add(`link ${link}: a bit is flipped`);
       for (const checker of world.checkers) checker.spoiled?.(link);
     },
+    broken: (error) => {
+      world.error ??= error;
+    },
     closed: (link) => {
       for (const checker of world.checkers) checker.linkClosed?.(link);
     },

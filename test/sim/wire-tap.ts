@@ -3,7 +3,14 @@
  *
  * Always holds: what is carried is not changed, but for the bit that a test asked to be flipped.
  */
-import { type Address, type Connection, type ReceiveOptions, type Receiver } from '@rephub/platform';
+import {
+  type Address,
+  asError,
+  type Connection,
+  ProtocolFault,
+  type ReceiveOptions,
+  type Receiver,
+} from '@rephub/platform';
 import {
   type Ack,
   ackSchema,
@@ -37,6 +44,8 @@ export interface WireListener {
   /** The agent has got bytes from the hub. */
   agentHeard(): void;
   spoiled(link: number): void;
+  /** The listener itself has failed. */
+  broken(error: Error): void;
   /** The end at which this link was spoiled has let it go. */
   closed(link: number): void;
 }
@@ -68,16 +77,17 @@ export class WireTap {
   #tapAgent(connection: Connection): Connection {
     const link = ++this.#links;
     const listener = this.#listener;
+    const broken = (error: Error): void => this.#listener.broken(error);
     const sent = new FrameEar((header, raw) => {
       if (isRecordType(header.type)) listener.agentSentRecord(header, raw, link);
       else if (header.type === FrameType.Hello) listener.hello(bodyOf(header, raw, helloSchema), link);
       else if (header.type === FrameType.Start) listener.start(bodyOf(header, raw, startSchema), link);
       else if (header.type === FrameType.Refuse) listener.refuse(bodyOf(header, raw, refuseSchema), 'agent');
-    });
+    }, broken);
     const heard = new FrameEar((header, raw) => {
       if (header.type === FrameType.Welcome) listener.welcome(bodyOf(header, raw, welcomeSchema), link);
       else if (header.type === FrameType.Refuse) listener.refuse(bodyOf(header, raw, refuseSchema), 'hub');
-    });
+    }, broken);
     return new TappedConnection(connection, {
       sent: (chunk) => sent.push(chunk),
       received: (chunk) => {
@@ -92,9 +102,10 @@ export class WireTap {
 
   #tapHub(connection: Connection): Connection {
     const link = ++this.#links;
+    const broken = (error: Error): void => this.#listener.broken(error);
     const sent = new FrameEar((header, raw) => {
       if (header.type === FrameType.Ack) this.#listener.hubSentAck(bodyOf(header, raw, ackSchema));
-    });
+    }, broken);
     return new TappedConnection(connection, {
       sent: (chunk) => sent.push(chunk),
       received: (chunk) => this.#spoiled('hub', chunk, link),
@@ -120,18 +131,22 @@ function bodyOf<T>(header: FrameHeader, raw: readonly Buffer[], schema: z.ZodTyp
 /** Understands frames as long as they are good. */
 class FrameEar {
   readonly #reader: FrameReader;
+  readonly #broken: (error: Error) => void;
   #deaf = false;
 
-  constructor(frame: (header: FrameHeader, raw: readonly Buffer[]) => void) {
+  constructor(frame: (header: FrameHeader, raw: readonly Buffer[]) => void, broken: (error: Error) => void) {
     this.#reader = new FrameReader({ frame }, true);
+    this.#broken = broken;
   }
 
   push(chunk: Uint8Array): void {
     if (this.#deaf) return;
     try {
       this.#reader.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
-    } catch {
+    } catch (thrown) {
       this.#deaf = true;
+      // A bad frame is what was asked for; anything else is the listener's own.
+      if (!(thrown instanceof ProtocolFault)) this.#broken(asError(thrown));
     }
   }
 }

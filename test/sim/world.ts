@@ -102,6 +102,8 @@ export class World {
     unreadable: false,
   };
   violation: Violation | null = null;
+  /** The simulator itself has failed. */
+  error: Error | null = null;
   #injected: InjectedFault[] = [];
   /** Volumes that the agent is told of. */
   volumeCount: number;

@@ -5,20 +5,29 @@ import { REPLAY_IS_BUILT } from './built.js';
 
 export class Flush implements Checker {
   readonly #world: World;
+  /** Upstream has lost unflushed writes, and they have not been played again yet. */
+  #notPlayed = false;
 
   constructor(world: World) {
     this.#world = world;
+  }
+
+  logged(event: string): void {
+    if (event === 'upstream-back') this.#notPlayed = false;
   }
 
   crashed({ who, fate }: Crash): void {
     const world = this.#world;
     const { setup, history } = world;
     if (who === 'hub') return;
+    if (who === 'upstream' && fate !== 'keep') this.#notPlayed = true;
     const upstream = world.upstreamContents();
     const lost = setup.volumes.map(({ upstream: kind }) =>
-      who === 'agent' ? kind === 'file' && fate !== 'keep' : kind === 'nbd' && fate !== 'keep',
+      // What upstream has lost, the agent would have played again: with it goes what only it knew.
+      who === 'agent' ? (kind === 'file' ? fate !== 'keep' : this.#notPlayed) : kind === 'nbd' && fate !== 'keep',
     );
     for (const [volume, isLost] of lost.entries()) if (isLost) this.#survived(volume, upstream[volume]);
+    if (who === 'agent') this.#notPlayed = false;
     if (who === 'agent') history.closeOpen(() => true, world.nowMs);
     for (const [volume, isLost] of lost.entries()) {
       if (!isLost || (who === 'upstream' && REPLAY_IS_BUILT)) continue;
