@@ -185,7 +185,11 @@ class FittedDevice implements BlockDevice, Completion {
         return;
       case Command.BlockStatus: {
         const inner = await this.#run(Command.BlockStatus, request.flags, this.#down(from), this.#up(end), [], request);
-        request.extents = inner.extents.map(({ runs }) => ({ runs: cutRuns(runs, from - this.#down(from)) }));
+        request.extents = inner.extents.map(({ runs }) => {
+          const kept = cutRuns(runs, from - this.#down(from));
+          // Runs shorter than a block may end before the request begins; what is not told counts as data.
+          return { runs: kept.length > 0 ? kept : [request.length, 0] };
+        });
         return;
       }
       case Command.Flush:
