@@ -24,6 +24,7 @@ import { Pace } from './pace.js';
 import { type GroupStatus } from './report.js';
 import { Reporter } from './reporter.js';
 import { Standing } from './standing.js';
+import { doubtOf, lookAtFiles, UpstreamWatch } from './upstream-watch.js';
 import { openUpstreams } from './upstream/open-upstreams.js';
 import { readAhead } from './upstream/read-ahead.js';
 import { type Upstream } from './upstream/upstream.js';
@@ -55,12 +56,14 @@ export class AgentGroup {
   readonly #door: GuestDoor;
   #timer: Timer | null = null;
   readonly #reporter: Reporter;
+  readonly #watch: UpstreamWatch;
 
   /** Opens everything but the listeners. Throws the ConfigFault of what is wrong. */
   static async open(platform: Platform, config: AgentConfig, log: Logger): Promise<AgentGroup> {
     const volumesByIndex: { current: readonly GuestVolume[] } = { current: [] };
     const upstreams = await openUpstreams(platform, config, log, (index) => volumesByIndex.current[index]);
     try {
+      const seen = await lookAtFiles(platform.files, config.volumes);
       const hooks: { wantsFlush: () => void; failed: (fault: unknown) => void } = {
         wantsFlush: () => undefined,
         failed: () => undefined,
@@ -71,6 +74,7 @@ export class AgentGroup {
         granularityBytes: config.granularityBytes,
         hotExtents: config.hotExtents,
         durability: config.durability,
+        doubt: (notes, clean) => doubtOf(seen, notes, clean),
         volumes: config.volumes.map(({ name }, index) => ({
           index,
           name,
@@ -87,6 +91,8 @@ export class AgentGroup {
       });
       const group = new AgentGroup(platform, config, log, tracker, upstreams);
       volumesByIndex.current = group.#volumes;
+      if (tracker.found === 'untrusted') log.warn('marks-not-believed', { reason: tracker.foundReason });
+      await group.#watch.start();
       hooks.wantsFlush = () => {
         group.#flusher.want();
       };
@@ -198,6 +204,14 @@ export class AgentGroup {
     const hashes = new HashClient(clock, platform.randomness);
     const comparer = new Comparer(this.#mirror, hashes);
     this.#comparer = comparer;
+    this.#watch = new UpstreamWatch({
+      clock,
+      files: platform.files,
+      log,
+      tracker,
+      volumes: config.volumes,
+      work: () => this.#volumes.reduce((sum, { guestRequests }) => sum + guestRequests, 0),
+    });
     this.#copier = new Copier({
       clock,
       volumes: this.#volumes,
@@ -364,6 +378,8 @@ export class AgentGroup {
     }
     await this.#link?.stop('repagent is stopping');
     this.#mirror.setAside();
+    this.#watch.stop();
+    if (clean) await this.#watch.noteStopped();
     if (clean && !this.#mirrorFailed) await this.#tracker.closeClean(this.#mirror.lastNumber);
     else await this.#tracker.close();
     await Promise.race([Promise.all(this.#upstreams.map((upstream) => upstream.close())), sleep(clock, 1000)]);

@@ -105,6 +105,11 @@ export class Mirror {
     return this.#encoder.nextNumber - 1;
   }
 
+  /** The span's end is on its way: until it is durable the hub offers nothing newer than what was before the span. */
+  get spanEnding(): boolean {
+    return this.#state === 'streaming' && this.#spanEndNumber > 0;
+  }
+
   /** Header checksum of that record. */
   get lastChecksum(): number {
     return this.#encoder.lastChecksum;

@@ -134,7 +134,7 @@ export class Reporter {
     return describeState({
       hasHub: link !== null,
       paused: link?.paused ?? false,
-      stream: mirror.state,
+      stream: mirror.spanEnding ? 'span' : mirror.state,
       linked: mirror.linked,
       linkReason: link?.reason ?? null,
       refused: link?.refused ?? false,
@@ -142,7 +142,7 @@ export class Reporter {
       unreadableRanges: this.unreadableRanges,
       upstreamReason: upstreams.find((upstream) => !upstream.status.up)?.status.reason ?? null,
       stoppedReason: this.stoppedReason,
-      resyncCause: progress?.cause ?? null,
+      resyncCause: progress?.cause ?? (mirror.spanEnding ? 'its end is not durable yet' : null),
       stalled: link?.stalled ?? null,
     });
   }

@@ -66,6 +66,7 @@ export interface CheckedOptions {
   readonly hotExtents: number;
   readonly durability: 'host' | 'process';
   readonly volumes: readonly Geometry[];
+  readonly doubt: NonNullable<TrackerOptions['doubt']>;
 }
 
 /** Options with their defaults; throws ConfigFault naming what is wrong. */
@@ -92,7 +93,13 @@ export function checkOptions(options: TrackerOptions): CheckedOptions {
   if (new Set(volumes.map(({ name }) => name)).size < volumes.length) {
     throw new ConfigFault('wrong-name', 'two volumes have the same name');
   }
-  return { granularityBytes, hotExtents, durability: options.durability ?? 'host', volumes };
+  return {
+    granularityBytes,
+    hotExtents,
+    durability: options.durability ?? 'host',
+    volumes,
+    doubt: options.doubt ?? ((): null => null),
+  };
 }
 
 export function extentKey(volumeIndex: number, extent: number): number {

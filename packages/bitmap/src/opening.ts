@@ -5,7 +5,7 @@
  *   found      when                                                     what is done
  *   new        no identity and no other file; or never finished making  all files made, every block marked
  *   untrusted  a file is missing, corrupt, foreign or of another        bad files put aside, all made anew,
- *              version; or the identity says so                         every block marked
+ *              version; or the identity, or the agent's doubt, says so   every block marked
  *   clean      stopped in order without a mark                          read
  *   marked     else                                                     read; torn pages written again
  *
@@ -113,8 +113,10 @@ class Opening {
 
   async open(): Promise<Omit<OpenedState, 'lock'>> {
     const read = (await this.#readIdentity()) ?? (await this.#makeIdentity());
-    const { stage, trusted, clean } = read.identity;
+    const { stage, trusted, clean, notes } = read.identity;
     if (stage === 'made' && trusted) {
+      const doubt = this.#checked.doubt(notes, clean);
+      if (doubt !== null) return await this.#startAnew(read, 'untrusted', doubt);
       const readable = await this.#readAll(read.identity);
       if (readable !== null) return await this.#takeOver(read, readable, clean);
     }

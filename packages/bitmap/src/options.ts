@@ -29,6 +29,11 @@ export interface TrackerOptions {
   /** `host`: marks survive a power cut. `process`: they survive a killed agent only. Default `host`. */
   readonly durability?: 'host' | 'process';
   readonly volumes: readonly TrackedVolume[];
+  /**
+   * Asked when the files found are whole: a reason why the marks in them are not to be believed all the same, or null.
+   * `clean`: they were left by an orderly stop.
+   */
+  readonly doubt?: (notes: Readonly<Record<string, string>>, clean: boolean) => string | null;
   readonly hooks: TrackerHooks;
 }
 

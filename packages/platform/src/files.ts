@@ -36,6 +36,7 @@ export interface FileStatus {
   readonly allocatedBytes: number;
   /** Tells one file from another on one machine: device and inode. */
   readonly identity: string;
+  /** When content or attributes were changed last; no program can set it back. */
   readonly changedUnixMs: number;
 }
 

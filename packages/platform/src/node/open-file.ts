@@ -302,7 +302,8 @@ export function statusOf(stats: BigIntStats): FileStatus {
     sizeBytes: Number(stats.size),
     allocatedBytes: Number(stats.blocks) * 512,
     identity: `${stats.dev}:${stats.ino}`,
-    changedUnixMs: Number(stats.mtimeMs),
+    // Not mtime, which copying and restoring tools set back.
+    changedUnixMs: Number(stats.ctimeNs) / 1e6,
   };
 }
 
