@@ -352,8 +352,9 @@ export class JournalWriter {
     if (endBytes <= this.#allocated) return;
     const step = Math.max(FIRST_ALLOCATION_BYTES, this.#allocated);
     const target = Math.max(endBytes, Math.min(this.#segmentBytes, this.#allocated + step));
-    await this.#mayGrow?.(target - this.#allocated);
+    await this.#mayGrow?.(endBytes - this.#allocated);
     try {
+      await this.#mayGrow?.(target - this.#allocated);
       await file.allocate(this.#allocated, target - this.#allocated);
       this.#allocated = target;
       this.#segments.grown(segment, target);
