@@ -29,6 +29,10 @@ export interface AgentConfig {
   readonly windowBytes: number;
   /** Bytes a second of a resync, at most; null: no limit. */
   readonly maxBytesPerSecond: number | null;
+  /** Everything is verified so often; null: only when asked. */
+  readonly verifyEveryMs: number | null;
+  /** Bytes a second of a verification, at most; null: no limit. */
+  readonly verifyBytesPerSecond: number | null;
   /** Infinity: for ever. */
   readonly retries: number;
   readonly retryDelayMs: number;
@@ -59,6 +63,8 @@ export const AGENT_DEFAULTS = {
   granularityBytes: 64 * 1024,
   windowBytes: 64 * 1024 * 1024,
   maxBytesPerSecond: null,
+  verifyEveryMs: null,
+  verifyBytesPerSecond: 64 * 1024 * 1024,
   retries: 5,
   retryDelayMs: 2000,
   retryExponential: true,

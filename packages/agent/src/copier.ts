@@ -10,20 +10,20 @@
  * Must not know: the link, the hub, why something is dirty.
  */
 import { type Tracker } from '@rephub/bitmap';
-import { AllocationFlag, blockStatus, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
+import { DeviceError, isZeroes, readSlices } from '@rephub/nbd';
 import { type Clock, type Logger, sleep } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { compareBlocks } from './compare.js';
 import { type Comparer, type Comparison } from './comparer.js';
 import { type FlushProof } from './flush-proof.js';
 import { type GuestVolume } from './guest-volume.js';
+import { holeAt } from './hole-at.js';
 import { type Mirror } from './mirror.js';
 import { type Pace } from './pace.js';
 import { withRange } from './range-lock.js';
 import { RateMeter } from './rate-meter.js';
 import { cutAtZeroes, sliceRange } from './zero-runs.js';
 
-const ALLOCATION = 'base:allocation';
 const COPY_BYTES = 1024 * 1024;
 const BUSY_COPY_BYTES = 256 * 1024;
 /** Ranges copied at once when the guest is idle. */
@@ -33,8 +33,6 @@ const COMPARING_LANES = 16;
 const BUSY_COMPARING_LANES = 4;
 /** A hole longer than this is recorded in steps, so that the range lock is never held for long. */
 const HOLE_STEP_BYTES = 64 * 1024 * 1024 * 1024;
-/** Block status is asked for at most this much at once: NBD's plain requests have 32-bit lengths. */
-const STATUS_BYTES = 1024 * 1024 * 1024;
 const ROOM_POLL_MS = 5;
 const UPSTREAM_POLL_MS = 500;
 const BUSY_WINDOW_MS = 20;
@@ -186,7 +184,7 @@ export class Copier {
     const hole = this.#wholeBlocks(
       volume,
       offset,
-      await this.#holeAt(volume, offset, Math.min(runLength, HOLE_STEP_BYTES)),
+      await holeAt(volume.reader, offset, Math.min(runLength, HOLE_STEP_BYTES)),
     );
     // All of a longer hole, unless another lane has gone on from where this one's part ends.
     if (hole > length && cursor.at === offset + length) {
@@ -218,7 +216,7 @@ export class Copier {
     expected: 'hole' | Comparison | null,
   ): Promise<void> {
     const { clock, comparer, mirror, tracker } = this.#parts;
-    const stillHole = expected === 'hole' && (await this.#holeAt(volume, offset, length)) >= length;
+    const stillHole = expected === 'hole' && (await holeAt(volume.reader, offset, length)) >= length;
     // Not a hole any more, and too long to be read at once: the marks stay for the next pass.
     if (!stillHole && length > Math.max(COPY_BYTES, this.#parts.granularityBytes)) return;
     const read: Content | null = stillHole
@@ -305,30 +303,6 @@ export class Copier {
       }
     }
     return pieces;
-  }
-
-  /** How many bytes from `offset` on upstream says to read as zeroes; 0 when it cannot tell. */
-  async #holeAt(volume: GuestVolume, offset: number, length: number): Promise<number> {
-    if (!volume.reader.abilities.contexts.includes(ALLOCATION)) return 0;
-    let hole = 0;
-    try {
-      while (hole < length) {
-        const { runs } = await blockStatus(
-          volume.reader,
-          offset + hole,
-          Math.min(length - hole, STATUS_BYTES),
-          ALLOCATION,
-        );
-        for (let pair = 0; pair + 1 < runs.length; pair += 2) {
-          if (((runs[pair + 1] ?? 0) & AllocationFlag.Zero) === 0) return Math.min(hole, length);
-          hole += runs[pair] ?? 0;
-        }
-      }
-    } catch (fault) {
-      if (!(fault instanceof DeviceError)) throw fault;
-      return 0;
-    }
-    return Math.min(hole, length);
   }
 
   /** Waits until the window can take the copy and still leave half of itself to the guest. */

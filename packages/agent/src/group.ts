@@ -28,6 +28,7 @@ import { doubtOf, lookAtFiles, UpstreamWatch } from './upstream-watch.js';
 import { openUpstreams } from './upstream/open-upstreams.js';
 import { readAhead } from './upstream/read-ahead.js';
 import { type Upstream } from './upstream/upstream.js';
+import { Verifier } from './verifier.js';
 
 const IDLE_FLUSH_MS = 5_000;
 /** SIGTERM must be over within 10 s: what each step may take of it. */
@@ -48,6 +49,7 @@ export class AgentGroup {
   readonly #volumes: readonly GuestVolume[];
   readonly #comparer: Comparer;
   readonly #copier: Copier;
+  readonly #verifier: Verifier;
   readonly #flusher: Flusher;
   readonly #link: HubLink | null;
   readonly #gate: CongestionGate | null;
@@ -229,6 +231,23 @@ export class AgentGroup {
         this.#reporter.unreadableRanges++;
       },
     });
+    this.#verifier = new Verifier({
+      clock,
+      log,
+      randomness: platform.randomness,
+      volumes: this.#volumes,
+      tracker,
+      marks,
+      mirror: this.#mirror,
+      hashes,
+      pace: new Pace(clock, config.verifyBytesPerSecond),
+      tell: () => {
+        this.#link?.reportNow();
+      },
+      noteCause: (cause) => {
+        this.#link?.noteSpanCause(cause);
+      },
+    });
     this.#flusher = new Flusher({
       clock,
       log,
@@ -252,6 +271,9 @@ export class AgentGroup {
             hashes,
             volumes: this.#volumes,
             report: () => this.#reporter.report(),
+            verify: (id, cause) => {
+              this.#verifier.start(id, cause);
+            },
             copyAll: (compare, cause) => this.#copyAll(compare, cause),
           });
     this.#reporter = new Reporter({
@@ -264,6 +286,7 @@ export class AgentGroup {
       upstreams,
       volumes: this.#volumes,
       copier: this.#copier,
+      verifier: this.#verifier,
       link: this.#link,
       servers: this.#door.servers,
     });
@@ -278,6 +301,7 @@ export class AgentGroup {
     this.#flusher.start();
     this.#link?.start();
     this.#tick();
+    if (this.#link !== null) this.#verifier.schedule(this.config.verifyEveryMs);
   }
 
   /** Where guests are served: real addresses. */
@@ -336,6 +360,12 @@ export class AgentGroup {
     this.#mirror.wantSpan();
   }
 
+  /** Compares everything with the hub while the guest goes on; the outcome is in the status, under the id that this returns. */
+  verify(): { readonly id: string } {
+    if (this.#link === null) throw new ConfigFault('no-hub', 'there is no hub to verify against');
+    return { id: this.#verifier.start(null, 'asked for by the operator') };
+  }
+
   async #copyAll(compare: boolean, cause: string): Promise<void> {
     if (compare) this.#comparer.start();
     else this.#comparer.stop();
@@ -358,7 +388,8 @@ export class AgentGroup {
     // An upstream that is away now will not answer what waits for it.
     for (const upstream of this.#upstreams) if (!upstream.status.up) upstream.giveUp();
     await Promise.race([closed, sleep(clock, STOP_COPIER_MS)]);
-    await Promise.race([this.#copier.stop(), sleep(clock, STOP_COPIER_MS)]);
+    const copied = Promise.all([this.#copier.stop(), this.#verifier.stop()]);
+    await Promise.race([copied, sleep(clock, STOP_COPIER_MS)]);
     let clean = true;
     try {
       await Promise.race([

@@ -55,6 +55,7 @@ export interface HubLinkParts {
   readonly hashes: HashClient;
   readonly volumes: readonly GuestVolume[];
   readonly report: () => AgentReport;
+  readonly verify: (id: string, cause: string) => void;
   /** Makes everything dirty, to be compared first or all sent. */
   readonly copyAll: (compare: boolean, cause: string) => Promise<void>;
 }
@@ -151,6 +152,11 @@ export class HubLink {
   /** Why the span that begins now is needed; the verdict's row where one asked for it. */
   takeSpanCause(): string {
     return this.#handshake.takeSpanCause();
+  }
+
+  /** Tells the hub how things are now instead of with the next beat. */
+  reportNow(): void {
+    if (this.#parts.mirror.linked) this.#link?.sendControl(FrameType.Beat, this.#beat());
   }
 
   /** The next span is needed because of this. */
@@ -414,6 +420,7 @@ export class HubLink {
     const { log, mirror } = this.#parts;
     log.info('request-from-hub', { kind: request.kind });
     if (request.kind === 'resync-full') await this.#parts.copyAll(false, 'asked for at the hub');
+    if (request.kind === 'verify') this.#parts.verify(request.id ?? '', 'asked for at the hub');
     if (request.kind === 'resync-compare') await this.#parts.copyAll(true, 'asked for at the hub');
     mirror.wantSpan();
   }

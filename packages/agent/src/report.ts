@@ -1,5 +1,5 @@
 /** The shape of `repagent status --json`: the contract's group object, and what only the agent knows. */
-import { type AgentReport } from '@rephub/protocol';
+import { type AgentReport, type VerifyReport } from '@rephub/protocol';
 import { type LinkStatus } from './link-status.js';
 import { type GroupState } from './status.js';
 
@@ -16,6 +16,7 @@ export interface GroupStatus {
   readonly generation: string;
   readonly agentConnected: boolean;
   readonly lastResync: AgentReport['lastResync'];
+  readonly verify: VerifyReport | null;
   readonly resync: AgentReport['resync'];
   readonly failover: null;
   readonly tests: readonly never[];
@@ -48,7 +49,7 @@ export interface GroupStatus {
 
 type Told = Pick<
   GroupStatus,
-  'state' | 'reason' | 'mode' | 'effectiveMode' | 'rpoSeconds' | 'lagBytes' | 'lastResync' | 'resync'
+  'state' | 'reason' | 'mode' | 'effectiveMode' | 'rpoSeconds' | 'lagBytes' | 'lastResync' | 'resync' | 'verify'
 >;
 
 /** The part of the status that is told to the hub too. Without a hub, or before its first point, there is no RPO. */
@@ -63,5 +64,6 @@ export function reportOf(report: AgentReport, hasHub: boolean): Told {
     lagBytes: hasHub ? report.lagBytes : null,
     lastResync: report.lastResync,
     resync: report.resync,
+    verify: report.verify ?? null,
   };
 }

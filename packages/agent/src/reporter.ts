@@ -17,6 +17,7 @@ import { type Mirror } from './mirror.js';
 import { type GroupStatus, reportOf } from './report.js';
 import { describeState } from './status.js';
 import { type Upstream } from './upstream/upstream.js';
+import { type Verifier } from './verifier.js';
 
 export interface ReporterParts {
   readonly clock: Clock;
@@ -28,6 +29,7 @@ export interface ReporterParts {
   readonly upstreams: readonly Upstream[];
   readonly volumes: readonly GuestVolume[];
   readonly copier: Copier;
+  readonly verifier: Verifier;
   /** Null without a hub. */
   readonly link: HubLink | null;
   /** Grows while the group starts. */
@@ -101,7 +103,7 @@ export class Reporter {
       dirtyBytes: tracker.dirtyBytes,
       hotExtents: tracker.hotExtents,
       windowBytes: mirror.window.bytes,
-      counters: { ...mirror.counters, clientFaults: this.clientFaults },
+      counters: { ...mirror.counters, ...this.#parts.verifier.counters, clientFaults: this.clientFaults },
       tracking: {
         found: tracker.found,
         reason: tracker.foundReason,
@@ -111,7 +113,7 @@ export class Reporter {
   }
 
   report(): AgentReport {
-    const { acknowledgement, clock, copier, mirror, tracker } = this.#parts;
+    const { acknowledgement, clock, copier, mirror, tracker, verifier } = this.#parts;
     const { progress } = copier;
     const { state, reason } = this.#describe(progress);
     return {
@@ -125,6 +127,7 @@ export class Reporter {
       lastNumber: mirror.lastNumber,
       resync: progress === null ? null : progressOf(progress, clock.monotonicMs()),
       lastResync: this.#lastResync,
+      verify: verifier.report,
     };
   }
 

@@ -189,6 +189,12 @@ export class HashedRegion {
     return (runs[this.#run + 1] ?? BlockKind.Unreadable) as BlockKind;
   }
 
+  /** The first block after this one that is of another kind, or beyond the end; not below one that was asked for before. */
+  runEnd(block: number): number {
+    this.kind(block);
+    return this.#runStart + (this.#runs[this.#run] ?? 1);
+  }
+
   /** True when the block, which must be of kind Data, has this digest. */
   hasDigest(block: number, digest: Buffer): boolean {
     if (this.kind(block) !== BlockKind.Data) return false;

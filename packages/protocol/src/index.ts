@@ -10,3 +10,4 @@ export * from './hub-url.js';
 export * from './lineage.js';
 export * from './messages.js';
 export * from './record-encoder.js';
+export * from './verify-outcome.js';

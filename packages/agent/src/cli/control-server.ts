@@ -28,6 +28,7 @@ const ACTIONS: Record<string, Action> = {
     group.setMode(modeOf(url.searchParams.get('mode')));
     return Promise.resolve(undefined);
   },
+  '/verify': (group) => Promise.resolve(group.verify()),
   '/resync': (group, url) =>
     group.resync(url.searchParams.get('full') === 'true', url.searchParams.get('compare') === 'true'),
 };

@@ -57,6 +57,31 @@ export async function metricsText(status: GroupStatus): Promise<string> {
     status.counters['clientFaults'] ?? 0,
   );
   counter(
+    'verified_bytes_total',
+    'Bytes compared with the hub by verifications',
+    status.counters['verifiedBytes'] ?? 0,
+  );
+  counter(
+    'verify_differs_bytes_total',
+    'Bytes that verifications found to differ at the hub',
+    status.counters['verifyDiffersBytes'] ?? 0,
+  );
+  gauge(
+    'resync_bytes_per_second',
+    'Bytes that a resync gets done lately',
+    status.resync === null ? null : (status.resync.bytesPerSecond ?? null),
+  );
+  gauge(
+    'last_resync_sent_bytes',
+    'Bytes that the last resync sent',
+    status.lastResync === null ? null : status.lastResync.bytesSent,
+  );
+  gauge(
+    'last_resync_compared_bytes',
+    'Bytes that the last resync compared by checksum',
+    status.lastResync === null ? null : status.lastResync.bytesCompared,
+  );
+  counter(
     'upstream_reconnects_total',
     'Reconnects to upstream',
     status.upstream.reduce((sum, { reconnects }) => sum + reconnects, 0),

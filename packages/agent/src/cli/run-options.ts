@@ -84,7 +84,15 @@ export const RUN_OPTIONS = {
   }),
   'max-rate': withDefault(orWord('none', null, rate({ min: 64 * 1024, max: TIB })), 'none', {
     placeholder: 'RATE',
-    help: 'bytes a second of a resync, at most',
+    help: 'bytes a second that a resync reads, at most',
+  }),
+  'verify-every': withDefault(orWord('none', null, duration({ min: 60_000, max: 366 * 86_400_000 })), 'none', {
+    placeholder: 'TIME',
+    help: 'compare everything with the hub so often, while the guest runs; none: only on command',
+  }),
+  'verify-rate': withDefault(orWord('none', null, rate({ min: 64 * 1024, max: TIB })), '64MiB', {
+    placeholder: 'RATE',
+    help: 'bytes a second of a verification, at most',
   }),
   retries: withDefault(orWord('forever', Infinity, count({ max: 1_000_000 })), '5', {
     placeholder: 'N',
@@ -183,6 +191,8 @@ export function agentConfig(values: RunValues, socketsPassed: boolean): AgentCon
     granularityBytes: granularity,
     windowBytes: values.window,
     maxBytesPerSecond: values.maxRate,
+    verifyEveryMs: values.verifyEvery,
+    verifyBytesPerSecond: values.verifyRate,
     retries: values.retries,
     retryDelayMs: values.retryDelay,
     retryExponential: values.retryExponential,

@@ -1,0 +1,191 @@
+/** Online verification: what is equal is found equal while the guest writes, what is not is reported before it is repaired. */
+import { Command, DeviceError, NbdError, writeBytes, zeroRange } from '@rephub/nbd';
+import { silentLogger } from '@rephub/platform';
+import { SeededRandomness } from '@rephub/platform/sim';
+import { FrameType, outcomeOf, type VerifyReport } from '@rephub/protocol';
+import { describe, expect, it, test } from 'vitest';
+import { BLOCK_BYTES } from './compare.js';
+import { Marks } from './marks.js';
+import { Pace } from './pace.js';
+import { ModelHub } from './testing/model-hub.js';
+import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { Verifier } from './verifier.js';
+import { VerifyTally } from './verify-tally.js';
+
+const KIB = 1024;
+const MIB = KIB * KIB;
+
+interface Verified {
+  readonly kit: VolumeKit;
+  readonly hub: ModelHub;
+  readonly verifier: Verifier;
+  /** What the hub was told, with the records that it had by then. */
+  readonly told: { readonly report: VerifyReport | null; readonly records: number }[];
+  readonly causes: string[];
+  readonly verify: () => Promise<VerifyReport>;
+}
+
+async function prepared(disk: Buffer, held: Buffer, seed = 1, rate: number | null = null): Promise<Verified> {
+  const kit = await volumeKit();
+  const { clock } = kit.platform;
+  await kit.run(writeBytes(kit.upstream, 0, disk));
+  const { mirror, hashes, records, tracker, volume } = kit;
+  const random = new SeededRandomness(seed);
+  const hub = new ModelHub({ clock, random, mirror, hashes, records, content: held });
+  const told: Verified['told'] = [];
+  const causes: string[] = [];
+  const verifier: Verifier = new Verifier({
+    clock,
+    randomness: kit.platform.randomness,
+    log: silentLogger,
+    volumes: [volume],
+    tracker,
+    marks: new Marks(tracker, clock, silentLogger, () => undefined),
+    mirror,
+    hashes,
+    pace: new Pace(clock, rate),
+    tell: () => told.push({ report: verifier.report, records: records.length }),
+    noteCause: (cause) => causes.push(cause),
+  });
+  const verify = async (): Promise<VerifyReport> => {
+    const id = verifier.start(null, 'test');
+    const isOver = (): boolean => verifier.report?.id === id && verifier.report.finishedAt !== null;
+    await clock.runUntil(isOver, 600_000);
+    if (verifier.report === null) throw new Error('no report');
+    return verifier.report;
+  };
+  return { kit, hub, verifier, told, causes, verify };
+}
+
+const filled = (fill: number): Buffer => Buffer.alloc(DISK_BYTES, fill);
+
+describe('a verification', () => {
+  it('finds equal disks to be the same, holes and data', async () => {
+    const disk = filled(0);
+    disk.fill(9, 3 * MIB + 5000, 7 * MIB);
+    const { verify, causes, verifier } = await prepared(disk, Buffer.from(disk));
+    const report = await verify();
+    expect(outcomeOf(report)).toBe('same');
+    expect(report).toMatchObject({ bytesTotal: DISK_BYTES, bytesSame: DISK_BYTES, differs: [], reason: null });
+    expect(causes).toEqual([]);
+    expect(verifier.counters.verifiedBytes).toBe(DISK_BYTES);
+  });
+
+  it('reports what differs, marks it durably, and only then lets a resync repair it', async () => {
+    const held = filled(7);
+    held.writeUInt8(8, 5 * MIB + 100);
+    held.writeUInt8(0, DISK_BYTES - 1);
+    const { kit, hub, told, causes, verify } = await prepared(filled(7), held);
+    const report = await verify();
+    expect(outcomeOf(report)).toBe('differs');
+    expect(report.bytesDiffer).toBe(2 * BLOCK_BYTES);
+    expect([...report.differs].sort((one, other) => one.offset - other.offset)).toEqual([
+      { volume: 'disk0', offset: 5 * MIB, length: BLOCK_BYTES },
+      { volume: 'disk0', offset: DISK_BYTES - BLOCK_BYTES, length: BLOCK_BYTES },
+    ]);
+    // The hub was told of a difference before any record of its repair was made.
+    expect(told[0]?.report?.bytesDiffer).toBeGreaterThan(0);
+    expect(told[0]?.records).toBe(0);
+    expect(causes[0]).toMatch(/^verify: volume disk0 differs/);
+    await kit.platform.clock.runUntil(() => kit.mirror.state === 'streaming' && !kit.tracker.anyDirty());
+    expect(hub.at(Infinity).equals(filled(7))).toBe(true);
+    expect(outcomeOf(await verify())).toBe('same');
+  });
+
+  it('finds data at the hub where upstream has a hole', async () => {
+    const held = filled(0);
+    held.writeUInt8(1, 9 * MIB);
+    const { verify } = await prepared(filled(0), held);
+    expect(await verify()).toMatchObject({
+      bytesDiffer: BLOCK_BYTES,
+      differs: [{ volume: 'disk0', offset: 9 * MIB, length: BLOCK_BYTES }],
+    });
+  });
+
+  it('never takes a write in flight for a difference (random, seeded)', async () => {
+    for (let seed = 1; seed <= 6; seed++) {
+      const random = new SeededRandomness(seed);
+      const below = (limit: number): number => Math.floor(random.fraction() * limit);
+      const { kit, hub, verifier } = await prepared(filled(3), filled(3), seed, 64 * MIB);
+      const { clock } = kit.platform;
+      kit.upstream.later = (run) => {
+        clock.after(random.fraction() ** 3 * 20, run);
+      };
+      verifier.start(null, 'test');
+      const writes: Promise<void>[] = [];
+      for (let step = 0; step < 150; step++) {
+        const offset = below(DISK_BYTES / KIB - 64) * KIB;
+        if (below(30) === 0) kit.upstream.fail(Command.Write, NbdError.Eio, 1);
+        const length = (1 + below(64)) * KIB;
+        const write =
+          below(5) === 0
+            ? zeroRange(kit.volume, offset, length)
+            : writeBytes(kit.volume, offset, Buffer.alloc(length, step));
+        writes.push(
+          write.catch((error: unknown) => {
+            if (!(error instanceof DeviceError)) throw error;
+          }),
+        );
+        await clock.advance(below(5));
+      }
+      kit.upstream.heal();
+      await kit.run(Promise.all(writes).then(() => undefined));
+      await clock.runUntil(() => verifier.report?.finishedAt !== null, 600_000);
+      expect(verifier.report, `seed ${seed}`).toMatchObject({ bytesDiffer: 0 });
+      expect(verifier.report?.bytesSame, `seed ${seed}`).toBe(DISK_BYTES);
+      expect(kit.failures).toEqual([]);
+      hub.stop();
+    }
+  });
+
+  it('that the hub does not answer, or upstream cannot be read for, could not tell', async () => {
+    const { kit, verify } = await prepared(filled(7), filled(7));
+    kit.upstream.fail(Command.Read, NbdError.Eio, Infinity, 4 * MIB, 5 * MIB);
+    const report = await verify();
+    expect(outcomeOf(report)).toBe('could-not-tell');
+    expect(report).toMatchObject({ bytesUnknown: MIB, bytesSame: DISK_BYTES - MIB, bytesDiffer: 0 });
+    expect(report.reason).toMatch(/upstream cannot read/);
+    kit.hashes.linkDown();
+    expect(await verify()).toMatchObject({ bytesUnknown: DISK_BYTES, reason: 'there is no hub that could answer' });
+  });
+
+  it('keeps to its rate', async () => {
+    const { kit, verify } = await prepared(filled(7), filled(7), 1, 4 * MIB);
+    const begunMs = kit.platform.clock.monotonicMs();
+    await verify();
+    const tookMs = kit.platform.clock.monotonicMs() - begunMs;
+    expect(tookMs).toBeGreaterThan(3000);
+    expect(tookMs).toBeLessThan(6000);
+  });
+
+  it('asked for while one is under way is done after it; scheduled ones come by themselves', async () => {
+    const { kit, verifier } = await prepared(filled(7), filled(7), 1, 16 * MIB);
+    const { clock } = kit.platform;
+    const first = verifier.start(null, 'test');
+    const second = verifier.start('mine', 'test');
+    expect(second).toBe('mine');
+    expect(verifier.report?.id).toBe(first);
+    await clock.runUntil(() => verifier.report?.id === 'mine' && verifier.report.finishedAt !== null);
+    verifier.schedule(60_000);
+    await clock.runUntil(() => verifier.report?.cause === 'scheduled');
+    await kit.run(verifier.stop());
+    expect(kit.records.filter(({ type }) => type !== FrameType.Flush)).toEqual([]);
+  });
+});
+
+test('a tally counts what was never come to as unknown, and joins neighbours that differ', () => {
+  const tally = new VerifyTally('id', 'test', 100, 'then');
+  tally.same(40);
+  tally.differs('disk0', 40, 10);
+  tally.differs('disk0', 50, 10);
+  expect(outcomeOf(tally.report())).toBe('differs');
+  tally.finish('now', 'stopped');
+  expect(tally.report()).toMatchObject({
+    bytesUnknown: 40,
+    reason: 'stopped',
+    differs: [{ volume: 'disk0', offset: 40, length: 20 }],
+  });
+  const rest = new VerifyTally('id', 'test', 100, 'then');
+  rest.same(99);
+  expect(outcomeOf(rest.report())).toBe('could-not-tell');
+});

@@ -1,0 +1,265 @@
+/**
+ * Online verification: reads a region of upstream under its range lock, takes the number that it is at, and asks the hub
+ * for digests of its content at exactly that number, while the guest goes on writing.
+ *
+ * Always holds: what is reported as different was different at one number, and is marked, durably, and told to the hub
+ * before a resync touches it; what is marked already, cannot be read, or was not answered for is "could not tell", never "same".
+ * Must not know: who asked, what becomes of the result.
+ */
+import { type Tracker } from '@rephub/bitmap';
+import { DeviceError, readSlices } from '@rephub/nbd';
+import { type Clock, type Logger, type Randomness, randomUuid, sleep, type Timer } from '@rephub/platform';
+import { BlockKind, MAX_HASHED_BYTES, type VerifyReport } from '@rephub/protocol';
+import { BLOCK_BYTES, type BlockRun, compareBlocks } from './compare.js';
+import { type GuestVolume } from './guest-volume.js';
+import { type Answer, type HashClient } from './hash-client.js';
+import { holeAt } from './hole-at.js';
+import { type Marks } from './marks.js';
+import { type Mirror } from './mirror.js';
+import { type Pace } from './pace.js';
+import { withRange } from './range-lock.js';
+import { isStreamed } from './stream-state.js';
+import { VerifyTally } from './verify-tally.js';
+
+const REGION_BYTES = 1024 * 1024;
+/** Regions that are looked at at once. */
+const LANES = 4;
+const ANSWER_TIMEOUT_MS = 30_000;
+/** What was marked or not in step is looked at again, so often, after waiting for that to change. */
+const ROUNDS = 3;
+const SETTLE_MS = 30_000;
+const POLL_MS = 200;
+const BUSY_PAUSE_MS = 20;
+/** Verifications that wait for the one under way, at most; more are not done. */
+const MOST_WAITING = 8;
+/** Differences logged one by one; the rest are in the sum. */
+const MOST_LOGGED = 64;
+
+export interface VerifierParts {
+  readonly clock: Clock;
+  readonly randomness: Randomness;
+  readonly log: Logger;
+  readonly volumes: readonly GuestVolume[];
+  readonly tracker: Tracker;
+  readonly marks: Marks;
+  readonly mirror: Mirror;
+  readonly hashes: HashClient;
+  readonly pace: Pace;
+  /** The report has changed in a way that the hub must know of now. */
+  readonly tell: () => void;
+  /** A resync that follows is because of this. */
+  readonly noteCause: (cause: string) => void;
+}
+
+interface Region {
+  readonly volume: GuestVolume;
+  readonly offset: number;
+  readonly length: number;
+}
+
+export class Verifier {
+  readonly #parts: VerifierParts;
+  #tally: VerifyTally | null = null;
+  #running: Promise<void> | null = null;
+  /** Asked for while one was under way. */
+  readonly #next: { readonly id: string; readonly cause: string }[] = [];
+  #stopped = false;
+  #timer: Timer | null = null;
+  #logged = 0;
+  /** Over all verifications of this process. */
+  readonly counters = { verifiedBytes: 0, verifyDiffersBytes: 0 };
+
+  constructor(parts: VerifierParts) {
+    this.#parts = parts;
+  }
+
+  /** The verification under way, or the last one; null before the first. */
+  get report(): VerifyReport | null {
+    return this.#tally?.report() ?? null;
+  }
+
+  /** Verifies everything so often, each time counted from the one before; null: never by itself. */
+  schedule(everyMs: number | null): void {
+    if (everyMs === null || this.#stopped) return;
+    this.#timer = this.#parts.clock.after(everyMs, () => {
+      this.start(null, 'scheduled');
+      this.schedule(everyMs);
+    });
+  }
+
+  /** Verifies everything; when one is under way already, after that. Returns the id under which it is reported: the given one, or a new one. */
+  start(givenId: string | null, cause: string): string {
+    const id = givenId ?? randomUuid(this.#parts.randomness);
+    if (!this.#stopped && this.#running === null) this.#begin(id, cause);
+    else if (this.#next.length < MOST_WAITING) this.#next.push({ id, cause });
+    return id;
+  }
+
+  #begin(id: string, cause: string): void {
+    const { clock, log, volumes } = this.#parts;
+    const total = volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
+    const tally = new VerifyTally(id, cause, total, this.#time());
+    this.#tally = tally;
+    this.#logged = 0;
+    const begunMs = clock.monotonicMs();
+    this.#running = this.#run(tally)
+      .then(
+        () => tally.finish(this.#time(), 'the agent stopped, or left the hub, before it was looked at'),
+        (fault: unknown) => {
+          log.error('verify-failed', { fault: String(fault) });
+          tally.finish(this.#time(), `it failed: ${String(fault)}`);
+        },
+      )
+      .then(() => {
+        const { bytesSame, bytesDiffer, bytesUnknown, reason } = tally.report();
+        const level = bytesDiffer > 0 ? 'error' : bytesUnknown > 0 ? 'warn' : 'info';
+        const tookMs = Math.round(clock.monotonicMs() - begunMs);
+        log[level]('verify-ended', { cause, bytesSame, bytesDiffer, bytesUnknown, reason: reason ?? '', tookMs });
+        this.#running = null;
+        this.#parts.tell();
+        const next = this.#next.shift();
+        if (next !== undefined && !this.#stopped) this.#begin(next.id, next.cause);
+      });
+  }
+
+  /** Resolves when nothing is being read. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    this.#timer?.cancel();
+    await this.#running;
+  }
+
+  async #run(tally: VerifyTally): Promise<void> {
+    let regions: Iterable<Region> = this.#parts.volumes.map((volume) => ({
+      volume,
+      offset: 0,
+      length: volume.sizeBytes,
+    }));
+    for (let round = 1; round <= ROUNDS && !this.#stopped; round++) {
+      await this.#inStep();
+      const later: Region[] = [];
+      for (const region of regions) await this.#verifyAll(tally, region, round === ROUNDS ? null : later);
+      regions = later;
+    }
+  }
+
+  /** Waits, not for ever, until the stream is in step: what is marked until then would have to wait for another round. */
+  async #inStep(): Promise<void> {
+    const { clock, hashes, mirror, tracker } = this.#parts;
+    const limitMs = clock.monotonicMs() + SETTLE_MS;
+    const settled = (): boolean => hashes.available && mirror.state === 'streaming' && !tracker.anyDirty();
+    while (!this.#stopped && !settled() && clock.monotonicMs() < limitMs) await sleep(clock, POLL_MS);
+  }
+
+  async #verifyAll(tally: VerifyTally, whole: Region, later: Region[] | null): Promise<void> {
+    const cursor = { at: whole.offset };
+    const lane = async (): Promise<void> => {
+      const { volume } = whole;
+      const end = whole.offset + whole.length;
+      let seenRequests = volume.guestRequests;
+      while (cursor.at < end && !this.#stopped) {
+        const offset = cursor.at;
+        cursor.at = Math.min(end, offset + REGION_BYTES);
+        const hole = await holeAt(volume.reader, offset, Math.min(end - offset, MAX_HASHED_BYTES));
+        // All of a longer hole, unless another lane has gone on from where this one's part ends.
+        const isHole = hole >= cursor.at - offset;
+        if (isHole && cursor.at === Math.min(end, offset + REGION_BYTES)) {
+          cursor.at = offset + hole === end ? end : offset + hole - (hole % BLOCK_BYTES);
+        }
+        const to = isHole ? cursor.at : Math.min(end, offset + REGION_BYTES);
+        for (let at = offset; at < to;) at += await this.#verify(tally, { volume, offset: at, length: to - at }, later);
+        if (volume.guestRequests !== seenRequests) await sleep(this.#parts.clock, BUSY_PAUSE_MS);
+        seenRequests = volume.guestRequests;
+      }
+    };
+    await Promise.all(Array.from({ length: LANES }, lane));
+  }
+
+  /** Looks at a region, or its first part; resolves to the bytes of that. */
+  async #verify(tally: VerifyTally, region: Region, later: Region[] | null): Promise<number> {
+    const { length } = region;
+    const putOff = (reason: string): number => {
+      if (later === null) tally.unknown(length, reason);
+      else later.push(region);
+      return length;
+    };
+    const read = await this.#readAndAsk(region);
+    if (typeof read === 'string') return putOff(read);
+    const answer = await read.answer;
+    if (answer === null) return putOff(this.#parts.hashes.lastRefusal ?? 'the hub did not answer');
+    const runs = read.slices === null ? kindsAsRuns(answer) : compareBlocks(read.slices, answer);
+    const covered = Math.min(length, answer.region.coveredBytes);
+    this.counters.verifiedBytes += covered;
+    for (const { from, to, verdict } of runs) {
+      const bytes = Math.min(to, covered) - from;
+      if (bytes <= 0) break;
+      if (verdict === 'same') tally.same(bytes);
+      else if (verdict === 'unknown') tally.unknown(bytes, 'the hub cannot read it');
+      else await this.#differs(tally, region.volume, region.offset + from, bytes);
+    }
+    return covered;
+  }
+
+  /** What upstream holds (null: zeroes), and the question for the number that it was read at; or why that cannot be had now. */
+  async #readAndAsk({
+    volume,
+    offset,
+    length,
+  }: Region): Promise<{ readonly slices: Buffer[] | null; readonly answer: Promise<Answer | null> } | string> {
+    const { hashes, mirror, pace, tracker } = this.#parts;
+    const isLong = length > REGION_BYTES;
+    if (!isLong) await pace.take(length);
+    return await withRange(volume.lock, offset, length, async () => {
+      let slices: Buffer[] | null = null;
+      if ((await holeAt(volume.reader, offset, length)) < length) {
+        if (isLong) return 'it was written to';
+        try {
+          slices = await readSlices(volume.reader, offset, length);
+        } catch (fault) {
+          if (!(fault instanceof DeviceError)) throw fault;
+          return volume.upstreamIsUp() ? `upstream cannot read: ${fault.message}` : 'upstream is away';
+        }
+      }
+      // From here to the question in one turn: nothing is numbered in between.
+      if (!hashes.available) return 'there is no hub that could answer';
+      if (!isStreamed(mirror.state)) return 'the stream is not in step';
+      const dirty = tracker.nextDirty(volume.index, offset);
+      if (dirty !== null && dirty.offset < offset + length) return 'it is marked, so not known to be equal';
+      const { lastNumber: number } = mirror;
+      const question = { number, volume: volume.index, offset, length, blockBytes: BLOCK_BYTES };
+      return { slices, answer: hashes.ask(question, ANSWER_TIMEOUT_MS) };
+    });
+  }
+
+  /** Marked durably, told here and at the hub, and only then dirty for a resync. */
+  async #differs(tally: VerifyTally, volume: GuestVolume, offset: number, length: number): Promise<void> {
+    const { log, marks, mirror, noteCause, tell, tracker } = this.#parts;
+    tally.differs(volume.name, offset, length);
+    this.counters.verifyDiffersBytes += length;
+    if (this.#logged++ < MOST_LOGGED) log.error('verify-differs', { volume: volume.name, offset, length });
+    if (!marks.begin(volume.index, offset, length)) await marks.activate(volume.index, offset, length);
+    tell();
+    noteCause(`verify: volume ${volume.name} differs, ${length} bytes at ${offset}`);
+    mirror.unknown(volume.index, offset, length);
+    marks.end(volume.index, offset, length, tracker.takeTicket(), 0);
+  }
+
+  #time(): string {
+    return new Date(this.#parts.clock.unixMs()).toISOString();
+  }
+}
+
+/** A region that reads as zeroes here, against what the hub holds. */
+function kindsAsRuns({ region }: Answer): BlockRun[] {
+  const runs: BlockRun[] = [];
+  const { blockBytes, coveredBytes } = region;
+  for (let from = 0; from < coveredBytes;) {
+    const block = from / blockBytes;
+    const kind = region.kind(block);
+    const to = Math.min(coveredBytes, region.runEnd(block) * blockBytes);
+    const verdict = kind === BlockKind.Zero ? 'same' : kind === BlockKind.Data ? 'differs' : 'unknown';
+    runs.push({ from, to, verdict });
+    from = to;
+  }
+  return runs;
+}
