@@ -5,9 +5,9 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { copyOf } from '../kit/contents.js';
 import { exportAsFile, mountGuestFs } from '../kit/guest-fs.js';
-import { qemuNbd, sparseFile } from '../kit/peers.js';
 import { must, run, start } from '../kit/process.js';
-import { compareWithReplica, startSystem } from '../kit/rephub-system.js';
+import { expectReplica } from '../kit/expectations.js';
+import { protectedDisk } from '../kit/protected-disk.js';
 import { testScope } from '../kit/test-scope.js';
 
 const MiB = 1 << 20;
@@ -17,8 +17,7 @@ test(
   { timeout: 120_000 },
   async () => {
     const scope = testScope();
-    const upstream = await qemuNbd(scope, await sparseFile(scope, 128 * MiB));
-    const { hub, agent } = await startSystem(scope, upstream.uri);
+    const { upstream, hub, agent } = await protectedDisk(scope, 128 * MiB);
     const guest = await mountGuestFs(scope, agent.uri());
     await must('cp', ['-r', '/usr/share/common-licenses', join(guest.dir, 'tree')]);
     await must('dd', ['if=/dev/urandom', `of=${join(guest.dir, 'big')}`, 'bs=1M', 'count=20', 'status=none']);
@@ -37,7 +36,7 @@ test(
       sums,
     );
     await replica.close();
-    expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+    await expectReplica(scope, upstream.uri, hub);
   },
 );
 
@@ -46,16 +45,14 @@ test(
   { timeout: 180_000 },
   async () => {
     const scope = testScope();
-    const upstream = await qemuNbd(scope, await sparseFile(scope, 96 * MiB));
-    const { hub, agent } = await startSystem(scope, upstream.uri);
+    const { upstream, hub, agent } = await protectedDisk(scope, 96 * MiB);
     const guest = await mountGuestFs(scope, agent.uri());
     // Small files with fsync, renames and removals: metadata in motion.
     const busy =
       'i=0; while :; do i=$((i+1)); d=d$((i%20)); mkdir -p $d; dd if=/dev/urandom of=$d/f bs=8k count=$((i%9+1)) conv=fsync status=none; mv $d/f $d/g$((i%7)); [ $((i%13)) = 0 ] && rm -rf d$((i%5)); done';
     const work = start(scope, 'sh', ['-c', busy], { cwd: guest.dir, stopWithinMs: 1000 });
     for (let moment = 0; moment < 4; moment += 1) {
-      const { seq } = await hub.status('vm1');
-      await hub.waitFor('vm1', 'more writes', (status) => status.seq > seq + 150);
+      await hub.moreRecords('vm1', 150);
       const copy = await copyOf(scope, hub.uri('vm1', 'disk0'));
       const repaired = await run('e2fsck', ['-p', copy]);
       expect([0, 1], `moment ${moment}: ${repaired.stdout}${repaired.stderr}`).toContain(repaired.code);
@@ -65,7 +62,7 @@ test(
     await work.stop();
     await guest.close();
     await agent.waitUntilProtected();
-    expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+    await expectReplica(scope, upstream.uri, hub);
   },
 );
 
@@ -74,8 +71,7 @@ test(
   { timeout: 120_000 },
   async () => {
     const scope = testScope();
-    const upstream = await qemuNbd(scope, await sparseFile(scope, 64 * MiB));
-    const { hub, agent } = await startSystem(scope, upstream.uri);
+    const { upstream, hub, agent } = await protectedDisk(scope, 64 * MiB);
     const guest = await mountGuestFs(scope, agent.uri());
     await writeFile(join(guest.dir, 'kept'), 'durable before the kill');
     await guest.sync();
@@ -90,6 +86,6 @@ test(
     agent.child.resume();
     await guest.close();
     await agent.waitUntilProtected();
-    expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+    await expectReplica(scope, upstream.uri, hub);
   },
 );

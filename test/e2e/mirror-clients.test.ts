@@ -5,9 +5,10 @@ import { compareFiles, copyOf } from '../kit/contents.js';
 import { load } from '../kit/load.js';
 import { nbdkit, nbdServer, qemuNbd, sparseFile } from '../kit/peers.js';
 import { must } from '../kit/process.js';
-import { compareWithReplica, startSystem } from '../kit/rephub-system.js';
+import { startSystem } from '../kit/rephub-system.js';
 import { type Scope } from '../kit/scope.js';
 import { tempDir } from '../kit/temp-dir.js';
+import { expectReplica, expectSame } from '../kit/expectations.js';
 import { testScope } from '../kit/test-scope.js';
 
 const MiB = 1 << 20;
@@ -48,7 +49,7 @@ test.for(Object.keys(upstreams))(
     await must('dd', ['if=/dev/urandom', `of=${image}`, 'bs=1M', 'count=3', 'status=none']);
     await must('truncate', ['-s', String(SIZE), image]);
     await must('qemu-img', ['convert', '-n', '-f', 'raw', '-O', 'raw', image, guest]);
-    expect(await compareFiles(image, await copyOf(scope, guest))).toEqual({ verdict: 'same', said: '' });
+    expectSame(await compareFiles(image, await copyOf(scope, guest)));
 
     const io = [
       'write -P 0xa5 8M 1M',
@@ -74,7 +75,7 @@ test.for(Object.keys(upstreams))(
     await load(guest, { pattern: 'randrw', blockBytes: 3 * 512, depth: 8, sizeBytes: 2 * MiB, offsetBytes: 24 * MiB });
 
     await agent.waitUntilProtected();
-    expect(await compareWithReplica(scope, upstream.readable, hub)).toEqual({ verdict: 'same', said: '' });
+    await expectReplica(scope, upstream.readable, hub);
     expect(hub.child.output + agent.child.output).not.toMatch(/uncaught|unhandled/i);
   },
 );
@@ -90,7 +91,7 @@ test(
     await agent.waitUntilProtected();
     expect(await agent.child.stop()).toEqual({ code: 0, signal: null });
     expect(await hub.child.stop()).toEqual({ code: 0, signal: null });
-    expect(await compareFiles(file, hub.baseFile('vm1', 'disk0'))).toEqual({ verdict: 'same', said: '' });
+    expectSame(await compareFiles(file, hub.baseFile('vm1', 'disk0')));
   },
 );
 
@@ -103,5 +104,5 @@ test('first sync is thin: only what is allocated and not zero crosses the link',
   const { lastResync } = await agent.status();
   expect(lastResync?.bytesSent).toBeGreaterThanOrEqual(4 * MiB);
   expect(lastResync?.bytesSent).toBeLessThanOrEqual(5 * MiB);
-  expect(await compareWithReplica(scope, file, hub)).toEqual({ verdict: 'same', said: '' });
+  await expectReplica(scope, file, hub);
 });

@@ -1,10 +1,9 @@
 // SUPERSET, NOFULL: the agent is killed hard under load; its client, a QEMU with reconnect-delay, only waits; at most the
 // hot extents are sent again.
 import { expect, test } from 'vitest';
-import { filledDisk } from '../kit/filled-disk.js';
 import { startLoad } from '../kit/load.js';
-import { qemuNbd, qemuPassThrough } from '../kit/peers.js';
-import { compareWithReplica, startSystem } from '../kit/rephub-system.js';
+import { expectReplica } from '../kit/expectations.js';
+import { patientGuest, protectedDisk } from '../kit/protected-disk.js';
 import { testScope } from '../kit/test-scope.js';
 
 const MiB = 1 << 20;
@@ -16,10 +15,9 @@ test(
   { timeout: 120_000 },
   async () => {
     const scope = testScope();
-    const upstream = await qemuNbd(scope, await filledDisk(scope, 128 * MiB));
-    const { hub, agent } = await startSystem(scope, upstream.uri);
+    const { upstream, hub, agent } = await protectedDisk(scope, 128 * MiB, { filled: true });
     const before = await hub.status('vm1');
-    const guest = await qemuPassThrough(scope, agent.address, { reconnectDelaySeconds: 60 });
+    const guest = await patientGuest(scope, agent);
     const running = await startLoad(scope, guest.uri, {
       pattern: 'randwrite',
       blockBytes: 4096,
@@ -29,14 +27,14 @@ test(
       ratePerSecond: 1000,
       verify: true,
     });
-    await hub.waitFor('vm1', 'some writes to arrive', ({ seq }) => seq > before.seq + 200);
+    await hub.moreRecords('vm1', 200);
     await agent.child.killHard();
     await hub.waitFor('vm1', 'the hub to notice', ({ agentConnected }) => !agentConnected);
     await agent.start();
     expect((await running.finished()).errors).toBe(0);
     const after = await agent.waitUntilProtected();
     await guest.child.stop();
-    expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+    await expectReplica(scope, upstream.uri, hub);
     expect(after.lastResync?.finishedAt).not.toBe(before.lastResync?.finishedAt);
     // fio starts at an extent's edge; what was hot is what it touched, the file system's size is eight times that.
     expect((after.lastResync?.bytesSent ?? 0) + (after.lastResync?.bytesCompared ?? 0)).toBeLessThanOrEqual(
@@ -48,9 +46,8 @@ test(
 
 test('killed again while it resyncs: marks of both runs hold', { timeout: 180_000 }, async () => {
   const scope = testScope();
-  const upstream = await qemuNbd(scope, await filledDisk(scope, 64 * MiB));
-  const { hub, agent } = await startSystem(scope, upstream.uri);
-  const guest = await qemuPassThrough(scope, agent.address, { reconnectDelaySeconds: 60 });
+  const { upstream, hub, agent } = await protectedDisk(scope, 64 * MiB, { filled: true });
+  const guest = await patientGuest(scope, agent);
   const running = await startLoad(scope, guest.uri, {
     pattern: 'randwrite',
     blockBytes: 4096,
@@ -60,22 +57,20 @@ test('killed again while it resyncs: marks of both runs hold', { timeout: 180_00
     ratePerSecond: 800,
   });
   for (let round = 0; round < 3; round += 1) {
-    const { seq } = await hub.status('vm1');
-    await hub.waitFor('vm1', 'writes to arrive', (status) => status.seq > seq + 50);
+    await hub.moreRecords('vm1', 50);
     await agent.child.killHard();
     await agent.start();
   }
   expect((await running.finished()).errors).toBe(0);
   await agent.waitUntilProtected();
   await guest.child.stop();
-  expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+  await expectReplica(scope, upstream.uri, hub);
 });
 
 test('stopped in order and started again: nothing is sent again', { timeout: 60_000 }, async () => {
   const scope = testScope();
-  const upstream = await qemuNbd(scope, await filledDisk(scope, 32 * MiB));
-  const { hub, agent } = await startSystem(scope, upstream.uri);
-  const guest = await qemuPassThrough(scope, agent.address, { reconnectDelaySeconds: 60 });
+  const { upstream, hub, agent } = await protectedDisk(scope, 32 * MiB, { filled: true });
+  const guest = await patientGuest(scope, agent);
   const first = await startLoad(scope, guest.uri, {
     pattern: 'randwrite',
     blockBytes: 4096,
@@ -90,5 +85,5 @@ test('stopped in order and started again: nothing is sent again', { timeout: 60_
   const after = await agent.waitUntilProtected();
   expect(after.counters['copiedBytes']).toBe(0);
   expect(after.durableSeq).toBeGreaterThanOrEqual(before.durableSeq);
-  expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+  await expectReplica(scope, upstream.uri, hub);
 });

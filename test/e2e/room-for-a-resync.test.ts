@@ -3,11 +3,10 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { command } from '../kit/commands.js';
 import { compareFiles, copyOf } from '../kit/contents.js';
-import { filledDisk } from '../kit/filled-disk.js';
 import { load } from '../kit/load.js';
-import { qemuNbd } from '../kit/peers.js';
-import { compareWithReplica, startSystem } from '../kit/rephub-system.js';
 import { leaveFree, smallDisk } from '../kit/small-disk.js';
+import { expectReplica, expectSame } from '../kit/expectations.js';
+import { protectedDisk } from '../kit/protected-disk.js';
 import { testScope } from '../kit/test-scope.js';
 
 const MiB = 1 << 20;
@@ -18,8 +17,8 @@ test(
   async () => {
     const scope = testScope();
     const disk = await smallDisk(scope, 700 * MiB);
-    const upstream = await qemuNbd(scope, await filledDisk(scope, 160 * MiB));
-    const { hub, agent } = await startSystem(scope, upstream.uri, {
+    const { upstream, hub, agent } = await protectedDisk(scope, 160 * MiB, {
+      filled: true,
       hub: { dataDir: join(disk, 'data'), args: ['--retention', '0', '--reserve', '32MiB'] },
       agent: { args: ['--window', '8MiB'] },
     });
@@ -47,10 +46,7 @@ test(
       (await load(agent.uri(), { pattern: 'randwrite', blockBytes: 65_536, depth: 4, sizeBytes: 32 * MiB })).errors,
     ).toBe(0);
     await agent.waitFor('marks', ({ dirtyBytes }) => dirtyBytes > 0);
-    expect(await compareFiles(lastGood, await copyOf(scope, hub.uri('vm1', 'disk0')))).toEqual({
-      verdict: 'same',
-      said: '',
-    });
+    expectSame(await compareFiles(lastGood, await copyOf(scope, hub.uri('vm1', 'disk0'))));
 
     const plan = await operator('--drop-last-good');
     expect(plan.code).toBe(2);
@@ -58,7 +54,7 @@ test(
     expect(await operator('--drop-last-good', '--yes')).toMatchObject({ code: 0 });
     await agent.waitUntilProtected(120_000);
     await hub.waitFor('vm1', 'protected again', ({ state }) => state === 'protected');
-    expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+    await expectReplica(scope, upstream.uri, hub);
     const events = await command('rephub', ['events', '--http', hub.http]);
     for (const event of ['span-refused', 'drop-last-good-allowed', 'last-good-dropped'])
       expect(events.stdout).toContain(event);
@@ -68,8 +64,8 @@ test(
 test('room below the reserve: an open failover test ends first, protection goes on', { timeout: 120_000 }, async () => {
   const scope = testScope();
   const disk = await smallDisk(scope, 400 * MiB);
-  const upstream = await qemuNbd(scope, await filledDisk(scope, 32 * MiB));
-  const { hub, agent } = await startSystem(scope, upstream.uri, {
+  const { upstream, hub, agent } = await protectedDisk(scope, 32 * MiB, {
+    filled: true,
     hub: { dataDir: join(disk, 'data'), args: ['--retention', '0', '--reserve', '64MiB'] },
   });
   const test = await command('failover-test', [
@@ -93,5 +89,5 @@ test('room below the reserve: an open failover test ends first, protection goes 
   const more = await command('failover-test', ['vm1', '--http', hub.http, '--check', 'true']);
   expect(more.code).not.toBe(0);
   expect(more.stdout + more.stderr).toContain('no room for a test');
-  expect(await compareWithReplica(scope, upstream.uri, hub)).toEqual({ verdict: 'same', said: '' });
+  await expectReplica(scope, upstream.uri, hub);
 });

@@ -93,6 +93,12 @@ export class HubPlace {
     return found;
   }
 
+  /** Waits for so many more records of a group than it has now. */
+  async moreRecords(group: string, count: number): Promise<void> {
+    const { seq } = await this.status(group);
+    await this.waitFor(group, `${count} more records`, (status) => status.seq > seq + count);
+  }
+
   /** Waits until the hub says so of a group; the failure shows what it said last. */
   async waitFor(
     group: string,
@@ -232,16 +238,15 @@ export interface System {
   readonly agent: AgentPlace;
 }
 
+export interface SystemOptions {
+  readonly hub?: HubOptions;
+  readonly agent?: Partial<AgentOptions>;
+  /** Where the agent finds the hub; the hub itself when left out. */
+  readonly hubUrl?: (hub: HubPlace) => Promise<string>;
+}
+
 /** A hub and an agent for one volume, both running, in step with each other. */
-export async function startSystem(
-  scope: Scope,
-  upstream: string,
-  options: {
-    readonly hub?: HubOptions;
-    readonly agent?: Partial<AgentOptions>;
-    readonly hubUrl?: (hub: HubPlace) => Promise<string>;
-  } = {},
-): Promise<System> {
+export async function startSystem(scope: Scope, upstream: string, options: SystemOptions = {}): Promise<System> {
   const hub = await HubPlace.prepare(scope, options.hub);
   await hub.start();
   const hubUrl = options.hubUrl === undefined ? hub.url : await options.hubUrl(hub);
