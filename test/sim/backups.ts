@@ -37,6 +37,7 @@ export class Backups {
     if (this.#hub === null) return;
     world.hub.files.restore('/data', this.#hub);
     world.excuses.hubCameBackOlder += 1;
+    world.excuses.exposureUnknown = true;
     world.excuses.dataForgotten += 1;
   }
 }

@@ -93,6 +93,7 @@ function rangeFault(kind: 'write-error' | 'read-error' | 'flush-error', lastingM
     onDisk(world, random, (name, blocks) => {
       const disk = world.disks.get(name);
       world.excuses.guestErrors = true;
+      world.excuses.requestsWait = true;
       if (kind === 'read-error') world.excuses.unreadable = true;
       const first = random.below(blocks) * BLOCK_BYTES;
       const times = kind === 'flush-error' ? 1 : 1 + random.below(40);
@@ -105,6 +106,7 @@ function rangeFault(kind: 'write-error' | 'read-error' | 'flush-error', lastingM
       );
       later(world, lastingMs * random.fraction(), () => {
         disk?.heal();
+        world.clock.after(3000, () => world.calm());
       });
     });
   };
@@ -287,15 +289,13 @@ const ACTS: Record<StepKind, Act> = {
   },
   'lose-hub': (world, random) => {
     hubDies(world, 'keep', random);
-    world.excuses.groupBegunAnew += 1;
-    world.excuses.dataForgotten += 1;
+    world.forgetGroup();
     void world.hub.files.removeTree('/data').then(() => world.hub.files.syncDirectory('/'));
   },
   'forget-group': (world) => {
     const { hubServer, group } = world;
     if (hubServer === null || group === null || world.hub.isStopped) return;
-    world.excuses.groupBegunAnew += 1;
-    world.excuses.dataForgotten += 1;
+    world.forgetGroup();
     hubServer.hub.forget(group.name).catch((thrown: unknown) => world.trace.add(`forget: ${String(thrown)}`));
   },
   'jump-clock': (world, random) => {

@@ -67,7 +67,7 @@ export interface Excuses {
   stateDamaged: boolean;
   /** The guest may see errors: its disk fails, or has changed. */
   guestErrors: boolean;
-  /** The agent has crashed, and does not know since when the replica lacks something, until the resync has ended. */
+  /** The hub has lost what the agent believes it has, until they have spoken. */
   exposureUnknown: boolean;
   /** Upstream, or the agent, is away or stopped: requests wait. */
   requestsWait: boolean;
@@ -197,6 +197,13 @@ export class World {
   removeFaults(): void {
     for (const injected of this.#injected) injected.remove();
     this.#injected = [];
+  }
+
+  /** All that the hub had of the group is gone. */
+  forgetGroup(): void {
+    this.excuses.groupBegunAnew += 1;
+    this.excuses.dataForgotten += 1;
+    this.excuses.exposureUnknown = true;
   }
 
   /** Requests should not wait any more; looks again later when something is still away. */
@@ -363,7 +370,6 @@ export class World {
 
   /** `keep`: kill -9. Else the agent's host loses power, with the disks that are files there, and the guests. */
   crashAgent(fate: CrashFate): void {
-    this.excuses.exposureUnknown = true;
     const crash: Crash = { who: 'agent', fate, before: this.agent.up?.status() ?? null };
     this.agent.kill(fate);
     this.guests.forget(null);

@@ -21,6 +21,10 @@ export class Replica implements Checker {
     this.#world = world;
   }
 
+  verdict(): void {
+    this.#world.excuses.exposureUnknown = false;
+  }
+
   second(): void {
     const { group, store, excuses } = this.#world;
     if (group === null || store === null) return;
@@ -83,10 +87,7 @@ export class Replica implements Checker {
 
   #rpo(oldestMissingMs: number, number: number): void {
     const world = this.#world;
-    if (oldestMissingMs === Infinity) {
-      if (world.agent.up?.status().state === 'protected') world.excuses.exposureUnknown = false;
-      return;
-    }
+    if (oldestMissingMs === Infinity) return;
     if (world.excuses.exposureUnknown || world.agent.isStopped || world.hub.isStopped) return;
     const trueMs = world.nowMs - oldestMissingMs;
     const told = world.group?.status() ?? null;
