@@ -12,6 +12,7 @@ export interface GroupStatus {
   readonly lagBytes: number | null;
   readonly seq: number;
   readonly durableSeq: number;
+  readonly appliedSeq?: number;
   readonly generation: string | null;
   readonly agentConnected: boolean;
   readonly lastResync: null | {
@@ -27,6 +28,14 @@ export interface GroupStatus {
     readonly bytesCompared?: number;
     readonly bytesPerSecond?: number;
     readonly etaSeconds: number | null;
+  };
+  readonly verify: null | {
+    readonly id: string;
+    readonly finishedAt: string | null;
+    readonly bytesSame: number;
+    readonly bytesDiffer: number;
+    readonly bytesUnknown: number;
+    readonly differs: readonly { readonly volume: string; readonly offset: number; readonly length: number }[];
   };
   readonly tests: readonly { readonly name: string }[];
   readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];

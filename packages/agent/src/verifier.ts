@@ -21,6 +21,7 @@ import { withRange } from './range-lock.js';
 import { isStreamed } from './stream-state.js';
 import { VerifyTally } from './verify-tally.js';
 
+const NO_HUB = 'there is no hub that could answer';
 const REGION_BYTES = 1024 * 1024;
 /** Regions that are looked at at once. */
 const LANES = 4;
@@ -28,6 +29,8 @@ const ANSWER_TIMEOUT_MS = 30_000;
 /** What was marked or not in step is looked at again, so often, after waiting for that to change. */
 const ROUNDS = 3;
 const SETTLE_MS = 30_000;
+/** A hub that is away comes back within this time, or is not waited for. */
+const HUB_AWAY_MS = 10_000;
 const POLL_MS = 200;
 const BUSY_PAUSE_MS = 20;
 /** Verifications that wait for the one under way, at most; more are not done. */
@@ -104,7 +107,7 @@ export class Verifier {
     const begunMs = clock.monotonicMs();
     this.#running = this.#run(tally)
       .then(
-        () => tally.finish(this.#time(), 'the agent stopped, or left the hub, before it was looked at'),
+        () => tally.finish(this.#time(), this.#stopped ? 'the agent has stopped' : NO_HUB),
         (fault: unknown) => {
           log.error('verify-failed', { fault: String(fault) });
           tally.finish(this.#time(), `it failed: ${String(fault)}`);
@@ -136,19 +139,27 @@ export class Verifier {
       length: volume.sizeBytes,
     }));
     for (let round = 1; round <= ROUNDS && !this.#stopped; round++) {
-      await this.#inStep();
+      if (!(await this.#inStep())) return;
       const later: Region[] = [];
       for (const region of regions) await this.#verifyAll(tally, region, round === ROUNDS ? null : later);
       regions = later;
     }
   }
 
-  /** Waits, not for ever, until the stream is in step: what is marked until then would have to wait for another round. */
-  async #inStep(): Promise<void> {
+  /**
+   * Waits, not for ever, until the stream is in step: what is marked until then would have to wait for another round.
+   * False when there is no hub to ask.
+   */
+  async #inStep(): Promise<boolean> {
     const { clock, hashes, mirror, tracker } = this.#parts;
-    const limitMs = clock.monotonicMs() + SETTLE_MS;
+    const begunMs = clock.monotonicMs();
     const settled = (): boolean => hashes.available && mirror.state === 'streaming' && !tracker.anyDirty();
-    while (!this.#stopped && !settled() && clock.monotonicMs() < limitMs) await sleep(clock, POLL_MS);
+    while (!this.#stopped && !settled()) {
+      const waitedMs = clock.monotonicMs() - begunMs;
+      if (waitedMs >= SETTLE_MS || (!hashes.available && waitedMs >= HUB_AWAY_MS)) break;
+      await sleep(clock, POLL_MS);
+    }
+    return hashes.available;
   }
 
   async #verifyAll(tally: VerifyTally, whole: Region, later: Region[] | null): Promise<void> {
@@ -208,6 +219,7 @@ export class Verifier {
   }: Region): Promise<{ readonly slices: Buffer[] | null; readonly answer: Promise<Answer | null> } | string> {
     const { hashes, mirror, pace, tracker } = this.#parts;
     const isLong = length > REGION_BYTES;
+    if (!hashes.available) return NO_HUB;
     if (!isLong) await pace.take(length);
     return await withRange(volume.lock, offset, length, async () => {
       let slices: Buffer[] | null = null;
@@ -221,7 +233,7 @@ export class Verifier {
         }
       }
       // From here to the question in one turn: nothing is numbered in between.
-      if (!hashes.available) return 'there is no hub that could answer';
+      if (!hashes.available) return NO_HUB;
       if (!isStreamed(mirror.state)) return 'the stream is not in step';
       const dirty = tracker.nextDirty(volume.index, offset);
       if (dirty !== null && dirty.offset < offset + length) return 'it is marked, so not known to be equal';

@@ -6,6 +6,7 @@ import { dropTestCommand, enrollCommand, forgetCommand, resyncCommand } from './
 import { readCommand } from './cli/read.js';
 import { serveCommand } from './cli/serve.js';
 import { groupsCommand, statusCommand } from './cli/status.js';
+import { verifyCommand } from './cli/verify.js';
 import { VERSION } from './version.js';
 
 await runMain({
@@ -20,6 +21,7 @@ await runMain({
     eventsCommand,
     readCommand,
     resyncCommand,
+    verifyCommand,
     enrollCommand,
     forgetCommand,
     dropTestCommand,

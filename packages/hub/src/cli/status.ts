@@ -72,7 +72,8 @@ function resyncText({ resync }: GroupStatus): string {
   if (resync === null) return '-';
   const percent = resync.bytesTotal === 0 ? 100 : Math.floor((100 * resync.bytesDone) / resync.bytesTotal);
   const eta = resync.etaSeconds === null ? '' : `, ${formatDuration(resync.etaSeconds * 1000)} left`;
-  return `${percent} % of ${formatSize(resync.bytesTotal)}${eta}`;
+  const rate = resync.bytesPerSecond === undefined ? '' : `, ${formatSize(resync.bytesPerSecond)}/s`;
+  return `${percent} % of ${formatSize(resync.bytesTotal)}${rate}${eta}`;
 }
 
 export const groupsCommand = command({

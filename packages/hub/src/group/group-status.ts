@@ -6,7 +6,7 @@
  * beyond one heartbeat interval; an agent that is silent past the timeout makes it unknown, with a lower
  * bound, and the group is never shown as protected.
  */
-import type { AgentReport } from '@rephub/protocol';
+import type { AgentReport, VerifyReport } from '@rephub/protocol';
 import type { GroupState } from '../storage/index.js';
 
 export type ProtectionState = AgentReport['state'];
@@ -70,6 +70,8 @@ export interface GroupStatus {
   readonly agentConnected: boolean;
   readonly lastResync: AgentReport['lastResync'];
   readonly resync: AgentReport['resync'];
+  /** The verification under way, or the last one, as the agent told. */
+  readonly verify: VerifyReport | null;
   readonly failover: null;
   readonly tests: readonly TestStatus[];
   readonly volumes: readonly VolumeStatus[];
@@ -109,6 +111,7 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     agentConnected: facts.connected,
     lastResync: report?.lastResync ?? null,
     resync: report?.resync ?? null,
+    verify: report?.verify ?? null,
     failover: null,
     tests: facts.tests,
     volumes: (store?.volumes ?? []).map(({ name, sizeBytes, unreadableBytes }) => ({

@@ -8,7 +8,16 @@
  *  - handshakes and an operator's words take effect one after the other, never at once;
  *  - what goes wrong here (a damaged journal, a full disk) shows in this group's status and nowhere else.
  */
-import { asError, ConfigFault, Fault, LinkFault, type Platform, ProtocolFault, StorageFault } from '@rephub/platform';
+import {
+  asError,
+  ConfigFault,
+  Fault,
+  LinkFault,
+  type Platform,
+  ProtocolFault,
+  randomUuid,
+  StorageFault,
+} from '@rephub/platform';
 import type { OpenExport, OpenRefusal } from '@rephub/nbd';
 import type { AgentReport, Beat, Hello, Verdict } from '@rephub/protocol';
 import { surveySegments } from '../catalogue/survey.js';
@@ -24,6 +33,7 @@ import type { GroupStore, GroupStoreOptions, Owner } from '../storage/index.js';
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
 import { openGroupExport } from './group-exports.js';
 import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
+import { VerifyWatch } from '../verify/verify-watch.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
 import { readVolumeRegion, type RegionOrder } from './region-order.js';
 import { SharedViews } from './shared-views.js';
@@ -56,6 +66,7 @@ export class Group implements SessionGroup {
   readonly #around: GroupSurroundings;
   readonly #directory: string;
   readonly #tell: Tell;
+  readonly #verifications: VerifyWatch;
   #store: GroupStore | null = null;
   /** Why there is no storage although there should be. */
   #trouble: string | null = null;
@@ -74,6 +85,7 @@ export class Group implements SessionGroup {
     this.#directory = directory;
     this.#around = around;
     this.#tell = tell;
+    this.#verifications = new VerifyWatch(name, tell);
     this.#reportedAtMs = around.platform.clock.monotonicMs();
     this.tests = new OpenTests({
       group: name,
@@ -202,6 +214,7 @@ export class Group implements SessionGroup {
   beat(session: AgentSession, beat: Beat): void {
     if (session !== this.#session || beat.report === null) return;
     this.#report = beat.report;
+    this.#verifications.seen(beat.report.verify);
     this.#reportedAtMs = this.#around.platform.clock.monotonicMs();
   }
 
@@ -266,6 +279,14 @@ export class Group implements SessionGroup {
         consistentSeq,
       },
     );
+  }
+
+  /** The agent is asked to verify everything; the outcome is in the status, under the id that this returns. Throws `agent-not-connected`, `agent-too-old`. */
+  requestVerify(): string {
+    const id = randomUuid(this.#around.platform.randomness);
+    this.#connectedWithHashes().request('verify', id);
+    this.#tell('info', 'verify-requested', 'an operator asked for a verification');
+    return id;
   }
 
   /** The next unknown agent takes the group over. Durable when it resolves. Throws `not-owned`. */

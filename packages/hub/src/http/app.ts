@@ -120,6 +120,11 @@ export function httpApp(options: AppOptions): Hono {
     if (compare) return context.json({ requested: 'resync-compare' }, 202);
     return context.json({ requested: full ? 'resync-full' : dropLastGood ? 'drop-last-good' : 'resync' }, 202);
   });
+  api.post('/groups/:group/verify', async (context) => {
+    const group = groupOf(hub, context);
+    await bodyOf(context, nothingSchema);
+    return context.json({ id: group.requestVerify() }, 202);
+  });
   api.post('/groups/:group/enroll', async (context) => {
     const group = groupOf(hub, context);
     await bodyOf(context, nothingSchema);

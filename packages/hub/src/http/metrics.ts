@@ -68,6 +68,36 @@ const GROUP_FIGURES: readonly GroupFigure[] = [
   ],
   ['rephub_group_index_bytes', 'Bytes of index in memory', 'gauge', (status) => status.indexBytes],
   [
+    'rephub_group_verify_differs_bytes',
+    'Bytes that the last verification found to differ',
+    'gauge',
+    (status) => status.verify?.bytesDiffer ?? null,
+  ],
+  [
+    'rephub_group_verify_unknown_bytes',
+    'Bytes of which the last verification could not tell',
+    'gauge',
+    (status) => (status.verify === null || status.verify.finishedAt === null ? null : status.verify.bytesUnknown),
+  ],
+  [
+    'rephub_group_resync_bytes_per_second',
+    'Bytes that a resync gets done lately',
+    'gauge',
+    (status) => status.resync?.bytesPerSecond ?? null,
+  ],
+  [
+    'rephub_group_last_resync_sent_bytes',
+    'Bytes that the last resync sent',
+    'gauge',
+    (status) => status.lastResync?.bytesSent ?? null,
+  ],
+  [
+    'rephub_group_last_resync_compared_bytes',
+    'Bytes that the last resync compared by checksum',
+    'gauge',
+    (status) => status.lastResync?.bytesCompared ?? null,
+  ],
+  [
     'rephub_group_sessions_total',
     'Sessions that got beyond the handshake',
     'counter',

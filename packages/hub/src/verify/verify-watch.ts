@@ -1,0 +1,48 @@
+/**
+ * Turns what an agent reports of its verifications into events: each difference when it is first told, and how each
+ * verification ended. Nothing here decides anything.
+ */
+import { describeVerify, outcomeOf, type VerifyReport } from '@rephub/protocol';
+import type { Tell } from '../hub/events.js';
+
+export class VerifyWatch {
+  readonly #group: string;
+  readonly #tell: Tell;
+  #id: string | null = null;
+  #differBytes = 0;
+  #isEnded = false;
+
+  constructor(group: string, tell: Tell) {
+    this.#group = group;
+    this.#tell = tell;
+  }
+
+  /** A report has come; the same one again says nothing. */
+  seen(report: VerifyReport | null | undefined): void {
+    if (report === null || report === undefined) return;
+    if (report.id !== this.#id) {
+      this.#id = report.id;
+      this.#differBytes = 0;
+      this.#isEnded = false;
+    }
+    if (report.bytesDiffer > this.#differBytes) {
+      const places = report.differs.map(({ volume, offset, length }) => `${volume} ${length} at ${offset}`);
+      this.#tell(
+        'error',
+        'verify-differs',
+        `replica and source of ${this.#group} differ in ${report.bytesDiffer} bytes: ${places.join(', ')}`.slice(
+          0,
+          4000,
+        ),
+        { bytes: report.bytesDiffer, cause: report.cause },
+      );
+      this.#differBytes = report.bytesDiffer;
+    }
+    if (report.finishedAt === null || this.#isEnded) return;
+    this.#isEnded = true;
+    const outcome = outcomeOf(report);
+    const level = outcome === 'same' ? 'info' : outcome === 'differs' ? 'error' : 'warn';
+    const said = describeVerify(report, (bytes) => `${bytes} bytes`);
+    this.#tell(level, 'verify-ended', said.slice(0, 8).join('; ').slice(0, 4000), { outcome, cause: report.cause });
+  }
+}
