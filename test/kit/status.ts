@@ -48,6 +48,14 @@ export interface AgentStatus extends GroupStatus {
   readonly windowBytes: number;
   readonly counters: Readonly<Record<string, number>>;
   readonly clients: readonly unknown[];
+  readonly upstream: readonly {
+    readonly up: boolean;
+    readonly state: string;
+    readonly reason: string | null;
+    readonly reconnects: number;
+    readonly connections: number;
+    readonly unflushedBytes: number;
+  }[];
 }
 
 /** What the hub's status holds: `{"groups":[…]}`. */

@@ -43,7 +43,10 @@ async function run(values: RunValues): Promise<ExitCode> {
     process.exit(EXIT.done);
   };
   process.on('SIGTERM', leave).on('SIGINT', leave);
+  // Nothing else keeps a process that only waits alive.
+  const alive = setInterval(() => undefined, 60_000);
   const group = await AgentGroup.open(nodePlatform(), config, log);
+  clearInterval(alive);
   process.off('SIGTERM', leave).off('SIGINT', leave);
   // From here on there is something to end in order: a signal between the first client and `ready` must not be a crash.
   const asked = untilSignal(() => {

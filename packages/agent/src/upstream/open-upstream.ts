@@ -2,7 +2,7 @@
 import { type BlockDevice, connectNbd, openFileDevice, parseDeviceUri } from '@rephub/nbd';
 import { asError, ConfigFault, Fault, type Platform, sleep } from '@rephub/platform';
 import { type OpenUpstream } from './lane.js';
-import { delayBefore, probeDelayMs, type RetryPolicy } from './retry-policy.js';
+import { connectTimeoutMs, delayBefore, probeDelayMs, type RetryPolicy } from './retry-policy.js';
 import { Upstream } from './upstream.js';
 import { type UpstreamParts } from './upstream-parts.js';
 
@@ -24,18 +24,26 @@ export async function openPatiently(parts: UpstreamParts, waits: boolean): Promi
   const { clock, policy, log, name } = parts;
   const sinceMs = clock.monotonicMs();
   let said = '';
+  // Who waits need not give somebody who says nothing much of its time.
+  let timedOut = waits ? 0 : Infinity;
   for (let failures = 1; ; failures++) {
     try {
-      return await Upstream.open(parts);
+      return await Upstream.open(parts, connectTimeoutMs(timedOut));
     } catch (thrown) {
       const fault = asError(thrown);
-      if (!(fault instanceof Fault) || !fault.retryable || (!waits && failures > policy.retries)) throw fault;
+      if (!(fault instanceof Fault) || !isMendable(fault, waits) || (!waits && failures > policy.retries)) throw fault;
       if (fault.message !== said)
         log.warn('upstream-awaited', { volume: name, code: fault.code, reason: fault.message });
       said = fault.message;
+      if (fault.code.endsWith('-timeout')) timedOut++;
       await sleep(clock, waits ? waitMs(policy, clock.monotonicMs() - sinceMs) : delayBefore(policy, failures));
     }
   }
+}
+
+/** Who waits may have looked at somebody else's socket so far. */
+function isMendable(fault: Fault, waits: boolean): boolean {
+  return fault.retryable || (waits && fault.kind === 'protocol');
 }
 
 /** Somebody who waits for ever is told within a second that it is there. */

@@ -7,6 +7,7 @@
  * what others wrote upstream is seen after it.
  */
 import { type Abilities, type BlockDevice, BlockRequest, Command, type Completion, type Limits } from '@rephub/nbd';
+import { holdSlice, releaseBytes } from '@rephub/platform';
 
 /** So many sequential readers are told apart. */
 const STREAMS = 4;
@@ -28,6 +29,7 @@ class Stream {
   }
 
   forget(): void {
+    releaseBytes(this.data);
     this.data = [];
     this.bytes = 0;
   }
@@ -112,7 +114,7 @@ export class ReadAhead implements BlockDevice {
     const at = this.#streams.findIndex(({ nextOffset }) => nextOffset === offset);
     if (at < 0) {
       this.#streams.push(new Stream(offset + length));
-      if (this.#streams.length > STREAMS) this.#streams.shift();
+      if (this.#streams.length > STREAMS) this.#streams.shift()?.forget();
       this.#device.submit(request);
       return;
     }
@@ -148,6 +150,8 @@ export class ReadAhead implements BlockDevice {
     if (isNext && !isStale) {
       stream.data = ahead;
       stream.bytes = inner.length - outer.length;
+    } else {
+      releaseBytes(ahead);
     }
     outer.data = wanted;
     outer.complete(0);
@@ -210,7 +214,7 @@ class WatchedWrite implements Completion {
   }
 }
 
-/** The slices of the first `length` bytes, and those of the rest. */
+/** The slices of the first `length` bytes, and those of the rest; each is held as the whole was. */
 function split(slices: readonly Buffer[], length: number): [Buffer[], Buffer[]] {
   const first: Buffer[] = [];
   const rest: Buffer[] = [];
@@ -219,6 +223,7 @@ function split(slices: readonly Buffer[], length: number): [Buffer[], Buffer[]] 
     if (left >= slice.length) first.push(slice);
     else if (left === 0) rest.push(slice);
     else {
+      holdSlice(slice);
       first.push(slice.subarray(0, left));
       rest.push(slice.subarray(left));
     }

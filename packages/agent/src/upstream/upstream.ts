@@ -61,12 +61,12 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   #reconnects = 0;
 
   /** Opens the first connection; its failure is thrown. */
-  static async open(parts: UpstreamParts): Promise<Upstream> {
-    const opened = await openWatched(parts.open, connectTimeoutMs(Infinity));
+  static async open(parts: UpstreamParts, timeoutMs = connectTimeoutMs(Infinity)): Promise<Upstream> {
+    const opened = await openWatched(parts.open, timeoutMs);
     await refuseReadOnly(opened.connection, parts.name);
     const upstream = new Upstream(parts, opened);
     try {
-      while (upstream.#lanes.missing) await upstream.#lanes.openNext(connectTimeoutMs(Infinity));
+      while (upstream.#lanes.missing) await upstream.#lanes.openNext(timeoutMs);
     } catch (fault) {
       await upstream.close();
       throw fault;
