@@ -26,6 +26,9 @@ type Notes = Readonly<Record<string, string>>;
 
 const STOPPED_NOTE = 'files-stopped';
 const ALIVE_NOTE = 'alive';
+const NAME_DIGITS = 6;
+/** 15 bytes each; all notes together have 2 KiB. */
+const MOST_NOTED = 64;
 const TICK_MS = 1_000;
 const ALIVE_MS = 10_000;
 /** For a sign of life that was late, and a file system whose clock ticks coarsely. */
@@ -51,8 +54,12 @@ export async function lookAtFiles(files: FileSystem, volumes: readonly VolumeCon
 /** Why marks cannot be believed: what was changed without them; null when nothing speaks against them. */
 export function doubtOf(seen: readonly SeenFile[], notes: Notes, clean: boolean): string | null {
   if (clean) {
-    const noted = notes[STOPPED_NOTE];
-    if (noted === undefined || noted === digestOf(seen)) return null;
+    const note = notes[STOPPED_NOTE];
+    if (note === undefined) return null;
+    const found = new Map(seen.map((file) => [nameOf(file), digestOf(file)]));
+    // A volume that was not noted is new: it has no marks to be doubted.
+    if (note.split(' ').every((entry) => found.get(entry.slice(0, NAME_DIGITS)) === entry.slice(NAME_DIGITS)))
+      return null;
     return `an upstream was changed, or is another, since the agent stopped: ${describe(seen)}`;
   }
   const alive = Number(notes[ALIVE_NOTE] ?? Number.NaN);
@@ -61,11 +68,20 @@ export function doubtOf(seen: readonly SeenFile[], notes: Notes, clean: boolean)
   return `an upstream was changed after the last sign of life of the agent at ${new Date(alive).toISOString()}: ${describe(late)}`;
 }
 
-/** What is noted of the files. */
-export function digestOf(seen: readonly SeenFile[]): string {
-  const hash = createHash('sha256');
-  for (const { volume, inode, changedUnixMs } of seen) hash.update(`${volume} ${inode} ${changedUnixMs}\n`);
-  return hash.digest('hex').slice(0, 32);
+/** What is noted of the files, each by itself, so that one may be added; of more than fit into a note, the first. */
+export function noteOf(seen: readonly SeenFile[]): string {
+  return seen
+    .slice(0, MOST_NOTED)
+    .map((file) => nameOf(file) + digestOf(file))
+    .join(' ');
+}
+
+function nameOf({ volume }: SeenFile): string {
+  return createHash('sha256').update(volume).digest('hex').slice(0, NAME_DIGITS);
+}
+
+function digestOf({ volume, inode, changedUnixMs }: SeenFile): string {
+  return createHash('sha256').update(`${volume} ${inode} ${changedUnixMs}`).digest('hex').slice(0, 8);
 }
 
 function describe(seen: readonly SeenFile[]): string {
@@ -116,7 +132,7 @@ export class UpstreamWatch {
     const { files, log, tracker, volumes } = this.#parts;
     try {
       const seen = await lookAtFiles(files, volumes);
-      await tracker.saveIdentity({ notes: { ...tracker.identity.notes, [STOPPED_NOTE]: digestOf(seen) } });
+      await tracker.saveIdentity({ notes: { ...tracker.identity.notes, [STOPPED_NOTE]: noteOf(seen) } });
     } catch (fault) {
       // What was noted at an earlier stop is there still, and makes the next start doubt.
       log.warn('identity-not-saved', { fault: String(fault) });
