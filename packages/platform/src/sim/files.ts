@@ -100,10 +100,10 @@ export class SimFiles implements FileSystem {
     return after;
   }
 
-  /** What a crash now would leave, on a disk of its own that takes no time; this one goes on. */
-  imagineCrash(options: CrashOptions): SimFiles {
+  /** What a crash now would leave, on a disk of its own, that takes no time unless `disk` says so; this one goes on. */
+  imagineCrash(options: CrashOptions, disk: SimFilesOptions = {}): SimFiles {
     const tree = treeAfter(this.#tree, options);
-    return new SimFiles({}, tree);
+    return new SimFiles(disk, tree);
   }
 
   /** Where a file has data, as programs see it, without an operation of the disk. */
