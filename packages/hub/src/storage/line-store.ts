@@ -94,7 +94,7 @@ export class LineStore {
     this.segments = journal.segments;
     this.journal = new JournalReader(journal.segments);
     this.appended = new LineState(line, timeline.state.point());
-    this.spanRoom = new SpanRoom(options.room, options.log);
+    this.spanRoom = new SpanRoom(options.room, platform.clock, options.log);
     this.writer = new JournalWriter(
       {
         clock: platform.clock,
@@ -228,6 +228,7 @@ export class LineStore {
   }
 
   #dropLastGoodIfDue(): void {
+    if (this.timeline.state.consistentNumber === null) return;
     if (!this.spanRoom.mayDrop || !this.#isTight || !this.appended.spanOpen || !this.timeline.state.spanOpen) return;
     this.applier.dropLastGood(() => {
       if (this.appended.spanOpen) this.appended.dropConsistent();

@@ -5,13 +5,15 @@
  * Always holds: a first sync is never refused, there is no last good point to keep; what an operator allows is for one span.
  * Must not know: files, sessions.
  */
-import { type Logger, StorageFault } from '@rephub/platform';
+import { type Clock, type Logger, StorageFault } from '@rephub/platform';
 import type { Room } from './room.js';
 
 /** For frame headers, and the agent's smaller records. */
 const OVERHEAD_SHARE = 1 / 128;
 /** Refused as often as this, and history has made no room: points that are open go. */
 const PATIENCE = 2;
+/** An agent that has not come again for so long is away: what it wanted says nothing of now. */
+const FORGET_MS = 60_000;
 
 /** What a refused span lacks. */
 export interface SpanShort {
@@ -22,20 +24,23 @@ export interface SpanShort {
 
 export class SpanRoom {
   readonly #room: Room;
+  readonly #clock: Clock;
   readonly #log: Logger;
+  #refusedAtMs = 0;
   #neededBytes: number | null = null;
   #refusals = 0;
   #mayDrop = false;
   #mustDrop = false;
 
-  constructor(room: Room, log: Logger) {
+  constructor(room: Room, clock: Clock, log: Logger) {
     this.#room = room;
+    this.#clock = clock;
     this.#log = log;
   }
 
-  /** What the refused span lacks by now; null when none was refused, or it would fit. */
+  /** What the refused span lacks by now; null when none was refused lately, or it would fit. */
   get short(): SpanShort | null {
-    if (this.#neededBytes === null) return null;
+    if (this.#neededBytes === null || this.#clock.monotonicMs() - this.#refusedAtMs > FORGET_MS) return null;
     const shortBytes = this.#room.shortFor(this.#neededBytes);
     return shortBytes === 0 ? null : { neededBytes: this.#neededBytes, shortBytes };
   }
@@ -69,6 +74,7 @@ export class SpanRoom {
         if (this.#neededBytes === null) this.#log.warn('span-refused', { neededBytes, shortBytes });
         this.#neededBytes = neededBytes;
         this.#refusals += 1;
+        this.#refusedAtMs = this.#clock.monotonicMs();
         throw new StorageFault(
           'span-too-big',
           `a resync of up to ${neededBytes} bytes does not fit beside the last good point: ${shortBytes} bytes are short`,
