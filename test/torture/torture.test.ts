@@ -10,7 +10,7 @@ test(
     const said: string[] = [];
     const { report, logs } = await torture(testScope(), {
       seed: 20,
-      timeMs: 20_000,
+      timeMs: 12_000,
       upstream: 'qemu-nbd',
       said: (what) => said.push(what),
     });
