@@ -11,7 +11,7 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { DeviceError, isZeroes, readSlices } from '@rephub/nbd';
-import { type Clock, type Logger, sleep } from '@rephub/platform';
+import { type Clock, type Logger, releaseBytes, sleep } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { compareBlocks } from './compare.js';
 import { type Comparer, type Comparison } from './comparer.js';
@@ -220,7 +220,7 @@ export class Copier {
     // Not a hole any more, and too long to be read at once: the marks stay for the next pass.
     if (!stillHole && length > Math.max(COPY_BYTES, this.#parts.granularityBytes)) return;
     const read: Content | null = stillHole
-      ? { pieces: () => [{ offset, length, kind: 'zero', data: [] }], differing: null }
+      ? { slices: [], pieces: () => [{ offset, length, kind: 'zero', data: [] }], differing: null }
       : await this.#read(volume, offset, length, expected === 'hole' ? null : expected);
     if (read === null) {
       await sleep(clock, UPSTREAM_POLL_MS);
@@ -242,6 +242,8 @@ export class Copier {
       if (piece.kind === 'unreadable') this.#parts.unreadable(volume.index, piece.offset, piece.length);
       if (this.#progress !== null && piece.kind === 'data') this.#progress.bytesSent += piece.length;
     }
+    // What goes to the hub is held by the window.
+    releaseBytes(read.slices);
     if (number === 0) {
       tracker.putBack(taken);
       // Never at once again: this loop must not spin while nothing changes.
@@ -265,14 +267,14 @@ export class Copier {
     try {
       const slices = await readSlices(volume.reader, offset, length);
       const differing = comparison === null ? null : this.#whatDiffers(slices, offset, length, comparison);
-      return { pieces: () => piecesOf(offset, slices), differing };
+      return { slices, pieces: () => piecesOf(offset, slices), differing };
     } catch (fault) {
       if (!(fault instanceof DeviceError)) throw fault;
       if (!volume.upstreamIsUp()) return null;
       this.#parts.log.warn('upstream-unreadable', { volume: volume.name, offset, length, error: fault.nbdError });
     }
     const pieces = await this.#rescue(volume, offset, length);
-    return pieces === null ? null : { pieces: () => pieces, differing: null };
+    return pieces === null ? null : { slices: [], pieces: () => pieces, differing: null };
   }
 
   /** The pieces of what was read that the hub does not hold so. */
@@ -331,6 +333,8 @@ interface Piece {
 
 /** What upstream holds of a range. */
 interface Content {
+  /** As it was read: held, to be released. */
+  readonly slices: readonly Buffer[];
   readonly pieces: () => readonly Piece[];
   /** Only what the hub does not hold so; null where that was not compared. */
   readonly differing: readonly Piece[] | null;

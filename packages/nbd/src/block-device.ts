@@ -10,8 +10,8 @@
  *  - From `submit` to `completed` the request belongs to the device; before and after to its owner.
  *  - `completed` may be called from within `submit`. `submit` does not throw.
  *  - The device changes nothing of a request but `data` (of a read), `extents` and `error`.
- *  - The bytes behind a read's `data` are never changed by anybody: whoever has a slice may keep it. Those of
- *    a write stay as they are until it is completed; whoever keeps a slice for longer holds it (`holdBytes`; the agent's window does).
+ *  - The slices of a read's `data` come held (`holdBytes`): an owner who is done with them may release them, once;
+ *    otherwise they stay as they are for good. Those of a write stay as they are until it is completed; whoever keeps a slice for longer holds it (`holdBytes`; the agent's window does).
  *  - Offsets and lengths are byte counts, non-negative safe integers; the owner has checked that the
  *    range lies inside the device and honours `limits`. Lengths of zero are completed by the owner and not submitted.
  *  - Overlapping requests in flight are ordered by nobody here; who needs an order keeps it itself.

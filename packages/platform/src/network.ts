@@ -7,7 +7,8 @@
  *    slices of it for as long as it likes (that is how payloads travel without being copied), unless it
  *    asked for chunks that are only lent or counted.
  *  - A chunk given to `send` must not be changed until it has left; nobody tells when that is, so the
- *    sender must not reuse it at all. Small chunks (see SMALL_CHUNK_BYTES) are copied at once.
+ *    sender must not reuse it at all. Small chunks (see SMALL_CHUNK_BYTES) are copied at once, counted
+ *    memory is held until it has left.
  *  - `closed` is called exactly once, after it nothing else is.
  */
 export type Address =

@@ -56,7 +56,7 @@ export async function connectNbd(
       requestTimeoutMs: options.requestTimeoutMs ?? null,
       lost: options.lost ?? (() => undefined),
     });
-    reader.handOver(client.receiver());
+    reader.handOver(client.receiver(), { counted: true });
     return client;
   });
 }

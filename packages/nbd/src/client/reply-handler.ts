@@ -5,7 +5,7 @@
  * Always holds: a reply that cannot be an answer to its request throws a ProtocolFault, and the connection
  * that it came on is not to be trusted with anything more; payload outside of the request is never taken.
  */
-import { ProtocolFault } from '@rephub/platform';
+import { holdSlice, ProtocolFault } from '@rephub/platform';
 import { type BlockRequest, Command, CommandFlag, NbdError } from '../block-device.js';
 import { Chunk, CHUNK_ERROR_BIT, CHUNK_FLAG_DONE, type Framing, readUint64 } from '../wire/constants.js';
 import type { ReplyReader, ReplySink } from '../wire/reply-reader.js';
@@ -56,6 +56,7 @@ export class ReplyHandler implements ReplySink {
   }
 
   slice(slice: Buffer): void {
+    holdSlice(slice);
     appendSlice(this.#into, slice, this.#intoBytes);
     this.#intoBytes += slice.length;
   }

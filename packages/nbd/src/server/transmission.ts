@@ -181,7 +181,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
     this.bytesInFlight -= payloadOf(request);
     this.requestsDone++;
     if (this.#state !== 'finished') this.#reply(request);
-    if (request.command === Command.Write) releaseBytes(request.data);
+    if (request.data.length > 0) releaseBytes(request.data);
     request.reset();
     this.#pool.push(request);
     this.#maybeResume();

@@ -90,7 +90,9 @@ export class ReplyReader {
         }
         case 'body': {
           const step = Math.min(this.#left, chunk.length - at);
-          this.#body.push(chunk.subarray(at, at + step));
+          const piece = chunk.subarray(at, at + step);
+          // The memory of a chunk is only good while it is read.
+          this.#body.push(step < this.#left ? Buffer.from(piece) : piece);
           at += step;
           this.#left -= step;
           if (this.#left === 0) this.#endBody();

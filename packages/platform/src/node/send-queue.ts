@@ -4,9 +4,11 @@
  *
  * Always holds:
  *  - pieces leave in the order the chunks came;
- *  - a batch buffer goes back to the pool only when every write that refers to it is done.
+ *  - a batch buffer goes back to the pool only when every write that refers to it is done;
+ *  - counted memory that goes by reference is held until its write is done (for good when that never comes).
  * Must not know: sockets, when to flush.
  */
+import { holdSlice, releaseSlice } from '../counted-memory.js';
 import { SMALL_CHUNK_BYTES } from '../network.js';
 
 /**
@@ -52,6 +54,7 @@ export class SendQueue {
     this.#bytes += length;
     if (length >= COPY_BELOW_BYTES) {
       this.#closePiece();
+      holdSlice(chunk);
       this.#pieces.push(chunk);
       this.#batches.push(null);
       return;
@@ -91,10 +94,13 @@ export class SendQueue {
     return { pieces: this.#pieces.splice(0, count), batches: this.#batches.splice(0, count), bytes };
   }
 
-  /** Gives the batch buffers of a finished write back. */
-  static done(outgoing: Outgoing): void {
-    for (const batch of outgoing.batches) {
+  /** Gives back what a finished write referred to. */
+  static done({ pieces, batches }: Outgoing): void {
+    for (let at = 0; at < pieces.length; at += 1) {
+      const piece = pieces[at];
+      const batch = batches[at] ?? null;
       if (batch !== null) release(batch);
+      else if (piece !== undefined) releaseSlice(piece);
     }
   }
 

@@ -6,7 +6,7 @@
  * stays queued at the sender.
  */
 import type { Clock } from '../clock.js';
-import { CountedSlab } from '../counted-memory.js';
+import { CountedSlab, holdSlice, releaseSlice } from '../counted-memory.js';
 import { type Fault, LinkFault } from '../errors.js';
 import { type Connection, type ReceiveOptions, type Receiver, SMALL_CHUNK_BYTES } from '../network.js';
 import { HIGH_WATER_BYTES, LOW_WATER_BYTES } from '../watermarks.js';
@@ -103,6 +103,7 @@ export class End implements SimConnection {
     // Small chunks are copied, large ones are not: a sender that reuses their memory is to be found out.
     const kept =
       chunk.length < SMALL_CHUNK_BYTES ? Buffer.from(chunk) : Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length);
+    holdSlice(kept);
     this.#toSend.push(kept);
     this.#queuedBytes += kept.length;
     if (this.#queuedBytes > HIGH_WATER_BYTES) this.#congested = true;
@@ -218,8 +219,12 @@ export class End implements SimConnection {
       const part = Math.min(next.length, limit - done);
       next.copy(bytes, done, 0, part);
       done += part;
-      if (part === next.length) whole += 1;
-      else this.#toSend[whole] = next.subarray(part);
+      if (part < next.length) {
+        this.#toSend[whole] = next.subarray(part);
+      } else {
+        releaseSlice(next);
+        whole += 1;
+      }
     }
     this.#toSend.splice(0, whole);
     this.#queuedBytes -= done;
