@@ -88,8 +88,10 @@ function anotherDisk(world: World, random: SeededRandomness, presented: World['u
   });
 }
 
-function rangeFault(kind: 'write-error' | 'read-error' | 'flush-error', lastingMs: number): Act {
+function rangeFault(what: 'write-error' | 'read-error' | 'flush-error', lastingMs: number): Act {
   return (world, random) => {
+    // What a repetition may cure is repeated for as long as it takes; want of room goes to the guest at once.
+    const kind = what === 'write-error' && random.chance() ? 'no-space' : what;
     onDisk(world, random, (name, blocks) => {
       const disk = world.disks.get(name);
       world.excuses.guestErrors = true;

@@ -56,7 +56,7 @@ function isSettled(world: World): boolean {
   if (status === undefined) return false;
   const bytes = status.reason.includes('cannot read') ? status.dirtyBytes + status.windowBytes : status.lagBytes;
   const inStep = status.state === 'protected' || status.reason.includes('cannot read');
-  return inStep && bytes === 0 && world.guests.inFlight === 0;
+  return inStep && bytes === 0 && world.guests.open.size === 0;
 }
 
 /** What nobody but an operator may decide, and what a supervisor would have done long ago. */

@@ -36,6 +36,14 @@ export interface Answered {
   readonly contents: Int32Array | null;
 }
 
+/** A request that waits for its answer. */
+export interface OpenRequest {
+  readonly command: Command;
+  readonly volume: number;
+  readonly block: number;
+  readonly submittedMs: number;
+}
+
 export interface Burst {
   readonly volume: number;
   readonly client: number;
@@ -60,8 +68,8 @@ const RETRY_MS = 50;
 export class Guests {
   /** Requests answered, with whatever outcome. */
   requests = 0;
-  /** Requests submitted and not answered. */
-  inFlight = 0;
+  /** Submitted and not answered. */
+  readonly open = new Set<OpenRequest>();
   /** Rises with every crash of the guests' host: what a block says of its writer. */
   epoch = 0;
   readonly #parts: GuestParts;
@@ -167,10 +175,11 @@ export class Guests {
     const operation =
       kind === null ? null : history.submit({ kind, client: writer, volume, block, blocks, fua }, nowMs);
     const submitted = operation?.submitted ?? history.tick();
+    const waiting = { command, volume, block, submittedMs: nowMs };
     const request: BlockRequest = new Request({
       completed: ({ error, data }) => {
         this.requests += 1;
-        this.inFlight -= 1;
+        this.open.delete(waiting);
         const endMs = this.#parts.platform().clock.monotonicMs();
         if (error !== NbdError.Eshutdown && operation !== null) history.end(operation, error === 0, endMs);
         if (command === Command.Flush && error === 0) history.flushed(volume, submitted);
@@ -204,7 +213,7 @@ export class Guests {
       }
       request.data = [bytes];
     }
-    this.inFlight += 1;
+    this.open.add(waiting);
     client.submit(request);
   }
 

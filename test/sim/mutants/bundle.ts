@@ -19,7 +19,9 @@ export async function bundle(outfile: string, mutant: Mutant | null): Promise<vo
     conditions: ['@rephub/source'],
     // Compiled parts that no simulated run uses.
     external: ['better-sqlite3', 'koffi', 'fs-ext', 'bufferutil', 'msgpackr-extract'],
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+    banner: {
+      js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
+    },
     logLevel: 'error',
     plugins: mutant === null ? [] : [plant(mutant, planted)],
   });

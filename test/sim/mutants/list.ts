@@ -71,8 +71,9 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'copier-without-range-lock',
     promise: 'ORD',
     file: 'agent/src/copier.ts',
-    find: 'await withRange(volume.lock, offset, length, () => this.#copyLocked(volume, offset, length, hole >= length));',
-    replace: 'void withRange; await this.#copyLocked(volume, offset, length, hole >= length);',
+    find: '    await withRange(volume.lock, offset, length, () =>\n      this.#copyLocked(',
+    replace:
+      '    await withRange(Reflect.construct(volume.lock.constructor, []), offset, length, () =>\n      this.#copyLocked(',
   },
   {
     id: 'write-neither-recorded-nor-marked',

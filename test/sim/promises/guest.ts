@@ -5,7 +5,7 @@
  */
 import { Command, NbdError } from '@rephub/nbd';
 import { type World } from '../world.js';
-import { type Answered } from '../workload.js';
+import { type Answered, type OpenRequest } from '../workload.js';
 import { type Checker } from './checker.js';
 import { REPLAY_IS_BUILT } from './built.js';
 
@@ -26,7 +26,9 @@ export class Guest implements Checker {
   }
 
   moment(): void {
-    if (this.#world.excuses.requestsWait) this.#waitedUntilMs = this.#world.nowMs;
+    const world = this.#world;
+    if (world.excuses.requestsWait) this.#waitedUntilMs = world.nowMs;
+    for (const request of world.guests.open) this.#waited(request);
   }
 
   answered(answer: Answered): void {
@@ -78,13 +80,14 @@ export class Guest implements Checker {
     });
   }
 
-  #waited({ command, volume, block, submittedMs }: Answered): void {
+  #waited({ command, volume, block, submittedMs }: OpenRequest): void {
     const world = this.#world;
     // With `block` requests wait for the hub: that is what it is for.
     const blocks = world.setup.onCongestion === 'block';
     const excused = blocks || submittedMs <= this.#waitedUntilMs + 1000 || world.excuses.requestsWait;
     const tookMs = world.nowMs - submittedMs;
     if (excused || tookMs < LONGEST_MS) return;
-    world.check('GUEST', false, () => `the guest's command ${command} at ${volume}:${block} took ${tookMs} ms`);
+    const promise = world.excuses.stateDamaged ? 'FAIL-OPEN' : 'GUEST';
+    world.check(promise, false, () => `the guest's command ${command} at ${volume}:${block} takes ${tookMs} ms`);
   }
 }

@@ -70,7 +70,7 @@ export class Superset implements Checker {
     const status = world.agent.up?.status() ?? null;
     if (status === null || world.excuses.stateDamaged || status.resync !== null) return null;
     if (status.tracking.found === 'new' || status.tracking.found === 'untrusted') return null;
-    return status.dirtyBytes + status.windowBytes + (status.hotExtents + 2 + world.guests.inFlight) * EXTENT_BYTES;
+    return status.dirtyBytes + status.windowBytes + (status.hotExtents + 2 + world.guests.open.size) * EXTENT_BYTES;
   }
 
   async #judge(

@@ -1,0 +1,37 @@
+/** A fixed handful of seeds, and what makes a seed worth something: that it gives the same run again, and that bugs would be seen. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+import { MUTANTS } from './mutants/list.js';
+import { CHECKED } from './promises/index.js';
+import { runScript } from './run.js';
+import { scriptOf } from './script.js';
+
+const PACKAGES = join(import.meta.dirname, '../../packages');
+/** One run takes a second or two alone on a machine. */
+const LIMIT_MS = 60_000;
+
+describe('the simulator', () => {
+  it.each([1, 2, 3, 4, 5, 6])('keeps every promise in seed %i', { timeout: LIMIT_MS }, async (seed) => {
+    const { violation, error, coverage } = await runScript(scriptOf(seed));
+    expect(error).toBeNull();
+    expect(violation?.message ?? null).toBeNull();
+    expect(coverage.requests).toBeGreaterThanOrEqual(1000);
+    expect(coverage.crashes).toBeGreaterThanOrEqual(1);
+  });
+
+  it('runs the same seed to the same trace, byte for byte', { timeout: LIMIT_MS }, async () => {
+    const lines: string[][] = [[], []];
+    for (const trace of lines) await runScript(scriptOf(7), (line) => trace.push(line));
+    expect(lines[0]?.length).toBeGreaterThan(1000);
+    expect(lines[1]).toEqual(lines[0]);
+  });
+
+  it('has a planted bug for every promise that it says it checks', () => {
+    expect(CHECKED.filter((id) => !MUTANTS.some(({ promise }) => promise === id))).toEqual([]);
+  });
+
+  it.each(MUTANTS)('knows where to plant $id', ({ file, find }) => {
+    expect(readFileSync(join(PACKAGES, file), 'utf8').split(find)).toHaveLength(2);
+  });
+});
