@@ -105,13 +105,15 @@ class MemoryConnection implements Connection {
     if (this.#queue.length > 0) {
       const chunks = this.#cut(Buffer.concat(this.#queue));
       this.#queue = [];
-      this.#queue.push(...chunks);
-      while (this.#canDeliver(other)) {
-        const chunk = this.#queue.shift();
+      let next = 0;
+      for (; next < chunks.length && this.#canDeliver(other); next++) {
+        const chunk = chunks[next];
         if (chunk === undefined) break;
         this.queuedBytes -= chunk.length;
         other.#receiver?.received(chunk);
       }
+      // What was sent meanwhile comes after what is left.
+      if (next < chunks.length && !this.#isGone) this.#queue = chunks.slice(next).concat(this.#queue);
       if (this.congested && this.queuedBytes < HIGH_WATER_BYTES / 4) {
         this.congested = false;
         this.#receiver?.drained();
