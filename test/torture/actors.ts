@@ -47,8 +47,8 @@ export interface ActorOptions {
   readonly name: string;
   /** Starts a process, and returns when it does its work. */
   readonly begin: () => Promise<Child>;
-  /** Exit codes after SIGTERM that are in order. */
-  readonly stopsWith: () => readonly number[];
+  /** Called at SIGTERM; what it returns says at the end which exit codes are in order. */
+  readonly stopsWith: () => () => readonly number[];
   /** One of our own: an end that nobody asked for is a violation, and its log of JSON lines is judged. Others are started again. */
   readonly ours: boolean;
   /** Told when one of the others' has crashed, and when it is back. */
@@ -135,8 +135,9 @@ export class Actor {
     await this.#reviving;
     const { child } = this;
     this.#condemned.add(child);
+    const stopsWith = this.#options.stopsWith();
     const exit = await child.stop();
-    const allowed = this.#options.stopsWith();
+    const allowed = stopsWith();
     if (exit.code === null || !allowed.includes(exit.code))
       this.#options.violated(`${this.name} ended with ${how(exit)} after SIGTERM, expected ${allowed.join(' or ')}`);
   }

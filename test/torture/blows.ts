@@ -27,7 +27,10 @@ export const KINDS = [
   'link-stalled',
   'link-slowed',
   'link-refused',
+  'mode-changed',
   'resync-asked-for',
+  'compare-asked-for',
+  'verified',
   'point-judged',
   'failover-tested',
 ] as const;
@@ -52,7 +55,10 @@ const TARGETS: Readonly<Record<Kind, readonly Target[]>> = {
   'link-stalled': ['link'],
   'link-slowed': ['link'],
   'link-refused': ['link'],
+  'mode-changed': ['agent'],
   'resync-asked-for': ['hub'],
+  'compare-asked-for': ['agent'],
+  verified: ['agent'],
   'point-judged': ['hub'],
   'failover-tested': ['hub'],
 };
@@ -61,7 +67,10 @@ const TARGETS: Readonly<Record<Kind, readonly Target[]>> = {
 export interface Acts {
   readonly pause: () => Promise<void>;
   readonly resume: () => Promise<void>;
+  readonly mode: (which: number) => Promise<void>;
   readonly resync: () => Promise<void>;
+  readonly compare: () => Promise<void>;
+  readonly verify: () => Promise<void>;
   readonly judgePoint: () => Promise<void>;
   readonly failoverTest: () => Promise<void>;
 }
@@ -214,8 +223,17 @@ export class Blows {
         await hold();
         proxy.pass();
         break;
+      case 'mode-changed':
+        await acts.mode(which);
+        break;
       case 'resync-asked-for':
         await acts.resync();
+        break;
+      case 'compare-asked-for':
+        await acts.compare();
+        break;
+      case 'verified':
+        await acts.verify();
         break;
       case 'point-judged':
         await acts.judgePoint();

@@ -74,7 +74,7 @@ export async function setStage(scope: Scope, options: StageOptions): Promise<Sta
         ({ address, uri } = peer);
         return peer.child;
       },
-      stopsWith: () => [0],
+      stopsWith: () => () => [0],
       ours: false,
       crashed: (isAway) => {
         if (isAway) away.lost += 1;
@@ -96,7 +96,7 @@ export async function setStage(scope: Scope, options: StageOptions): Promise<Sta
       await hub.start();
       return hub.child;
     },
-    stopsWith: () => [0],
+    stopsWith: () => () => [0],
     ours: true,
     violated,
   });
@@ -120,7 +120,10 @@ export async function setStage(scope: Scope, options: StageOptions): Promise<Sta
       name: 'agent',
       begin: async () => await beginAgent(agent, away),
       // With an upstream away the last flush cannot be done: the contract's exit 1.
-      stopsWith: () => (away.now > 0 ? [0, 1] : [0]),
+      stopsWith: () => {
+        const { lost, now } = away;
+        return () => (now > 0 || away.lost > lost ? [0, 1] : [0]);
+      },
       ours: true,
       violated,
     }),

@@ -57,6 +57,7 @@ const MiB = 1 << 20;
 /** Node itself takes 60 to 90 MiB. The agent's window is 4 MiB here, the hub's queue 16 MiB and its index 64 MiB. */
 const AGENT_BOUND_BYTES = 320 * MiB;
 const HUB_BOUND_BYTES = 512 * MiB;
+const MODES = ['async', 'semi-sync', 'sync'] as const;
 const SETTLES_WITHIN_MS = 120_000;
 /** No power was cut and no disk rotted: none of these is in order, whoever was killed. */
 const WRONG_VERDICTS = new Set(['compare-everything', 'first-sync', 'split-brain', 'superseded', 'refuse']);
@@ -157,16 +158,27 @@ async function acts(
     points.judged += 1;
     await rm(copy, { force: true });
   };
-  const operator = async (verb: 'pause' | 'resume'): Promise<void> => {
-    const result = await command('repagent', [verb, '--state', stage.agent.stateDir]);
-    if (result.code !== 0) violated(`repagent ${verb} ended with ${result.code ?? 'none'}: ${result.stderr}`);
+  const operator = async (allowed: readonly number[], verb: string, ...args: readonly string[]): Promise<void> => {
+    const result = await command('repagent', [verb, '--state', stage.agent.stateDir, ...args]);
+    if (result.code === null || !allowed.includes(result.code))
+      violated(`repagent ${verb} ended with ${result.code ?? 'none'}: ${result.stdout}${result.stderr}`);
   };
   return {
     pause: async () => {
-      await operator('pause');
+      await operator([0], 'pause');
     },
     resume: async () => {
-      await operator('resume');
+      await operator([0], 'resume');
+    },
+    mode: async (which) => {
+      await operator([0], 'mode', MODES[which % MODES.length] ?? 'async');
+    },
+    compare: async () => {
+      await operator([0], 'resync', '--compare');
+    },
+    // Whatever is done to the hub and the link meanwhile: it may not be able to tell, but never finds a difference.
+    verify: async () => {
+      await operator([0, 75], 'verify');
     },
     resync: async () => {
       const { hub } = stage;
