@@ -48,6 +48,8 @@ export class World {
   hubFiles: SimFiles;
   agent: AgentGroup | null = null;
   hub: HubServer | null = null;
+  /** Syncs of the hub's disk take so much longer: what it has received and what is durable there lie apart. */
+  hubSyncMs = 0;
   /** Hosts that have crashed so far. */
   crashes = 0;
   /** Processes that were killed so far. */
@@ -74,7 +76,8 @@ export class World {
     this.wire = new Wire(fold);
     this.#hadConsistent = fold !== null;
     this.agentFiles = beginning.agentDisk.imagineCrash({ seed, fate: 'keep' }, this.#disk(seed + 1));
-    this.hubFiles = beginning.hubDisk.imagineCrash({ seed, fate: 'keep' }, this.#disk(seed + 2));
+    const hubDisk = this.#disk(seed + 2, () => this.hubSyncMs);
+    this.hubFiles = beginning.hubDisk.imagineCrash({ seed, fate: 'keep' }, hubDisk);
     this.#addGuests(beginning.upstream);
   }
 
@@ -209,8 +212,6 @@ export class World {
     );
   }
 
-  // Hub -------------------------------------------------------------------------------------------
-
   /** Begins to start the hub; `hub` is there once it is up. */
   startHub(): void {
     this.#hubIsWanted = true;
@@ -316,8 +317,6 @@ export class World {
   silenceHub(silent: boolean): void {
     this.network.setSilent(LINK, silent);
   }
-
-  // Crashes ---------------------------------------------------------------------------------------
 
   /** NOFULL: from now on only these extents of 4 MiB of the first volume, and what other volumes hold, may be marked by a crash. */
   expectMarksOnlyIn(extents: ReadonlySet<number>): void {
@@ -433,11 +432,12 @@ export class World {
   }
 
   /** Operations take from 20 µs to 1 ms, syncs up to 5 ms: crashes find every step half done. */
-  #disk(seed: number): SimFilesOptions {
+  #disk(seed: number, syncMs: () => number = () => 0): SimFilesOptions {
     const random = new SeededRandomness(seed);
     return {
       clock: this.clock,
-      delayMs: (operation) => 0.02 + random.fraction() ** 4 * (operation === 'sync' ? 5 : 1),
+      delayMs: (operation) =>
+        operation === 'sync' ? syncMs() + random.fraction() ** 4 * 5 : 0.02 + random.fraction() ** 4,
     };
   }
 

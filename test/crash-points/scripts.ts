@@ -15,6 +15,8 @@ export interface Script {
   /** Agent and hub are running and in step when it begins; else nothing runs and nothing was ever synced. */
   readonly begins: 'in step' | 'blank';
   readonly setting?: Partial<Setting['agent']>;
+  /** 16 MiB when left out. */
+  readonly diskBytes?: number;
   /** Extents that it writes to; a crash may find no others marked. Null: all may be. */
   readonly extents: readonly number[] | null;
   run(world: World): Promise<void>;
@@ -68,6 +70,24 @@ export const SCRIPTS: readonly Script[] = [
       await world.run(Promise.all([guest.write(4, 3), guest.write(PAGES_PER_EXTENT + 2, 3)]));
       await world.protected();
       await world.pass(3_000);
+    },
+  },
+  {
+    name: 'writes to more extents than can be hot, and a hub whose disk is slow',
+    begins: 'in step',
+    diskBytes: 80 * MIB,
+    extents: Array.from({ length: 20 }, (_, extent) => extent),
+    async run(world: World): Promise<void> {
+      const { guest } = world;
+      world.hubSyncMs = 300;
+      for (let extent = 0; extent < 20; extent += 4) {
+        const writes = [0, 1, 2, 3].map((more) => guest.write((extent + more) * PAGES_PER_EXTENT + 5, 2));
+        await world.run(Promise.all(writes));
+        await world.run(guest.flush());
+      }
+      await world.run(Promise.all([guest.write(6, 1), guest.write(PAGES_PER_EXTENT + 6, 1)]));
+      world.hubSyncMs = 0;
+      await world.protected();
     },
   },
   {
@@ -151,7 +171,7 @@ const PAGES_WITH_DATA = [0, 1, 2, 17, 40, 100, PAGES_PER_EXTENT - 1, PAGES_PER_E
 
 export async function beginningOf(script: Script): Promise<Beginning> {
   const setting: Setting = {
-    volumes: [{ name: 'disk0', sizeBytes: 16 * MIB }],
+    volumes: [{ name: 'disk0', sizeBytes: script.diskBytes ?? 16 * MIB }],
     spare: { name: 'disk1', sizeBytes: MIB },
     agent: { windowBytes: MIB, ...script.setting },
   };
