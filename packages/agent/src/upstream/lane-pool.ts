@@ -80,6 +80,11 @@ export class LanePool {
     return best;
   }
 
+  /** Something may have been written on any of them, in part: the next flush has something to do. */
+  markWritten(): void {
+    for (const lane of this.lanes) lane.writtenAgain();
+  }
+
   /** Opens a lane for the first place that lacks one. Throws the Fault of why there is none. */
   async openNext(timeoutMs: number): Promise<void> {
     const opened = await openWatched(this.#parts.open, timeoutMs);

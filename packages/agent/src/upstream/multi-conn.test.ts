@@ -1,7 +1,8 @@
-import { type Abilities, Command, flushDevice, readBytes, writeBytes } from '@rephub/nbd';
+import { type Abilities, Command, flushDevice, NbdError, readBytes, writeBytes, zeroRange } from '@rephub/nbd';
 import { SimClock } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { ForgetfulDisk } from '../testing/forgetful-disk.js';
+import { ScriptedDevice } from '../testing/scripted-device.js';
 import { outcomeOf, upstreamKit } from '../testing/upstream-kit.js';
 import { lanesToFlush, type MultiConnMode, planPool, type TrackDirty } from './multi-conn.js';
 import { PLACE_BYTES } from './placement.js';
@@ -81,6 +82,23 @@ describe('an upstream that keeps a cache per connection', () => {
     const reading = readBytes(upstream, edge, 4096);
     await outcome(reading);
     expect((await reading).equals(Buffer.concat([data(1, 2048), data(2, 2048)]))).toBe(true);
+  });
+
+  it('emulate: a huge zeroing is cut, a few pieces at a time', async () => {
+    const clock = new SimClock();
+    const sizeBytes = 256 * PLACE_BYTES;
+    const device = new ScriptedDevice(sizeBytes, { multiConn: false });
+    const { upstream, outcome } = await upstreamKit(clock, () => Promise.resolve(device), {
+      ...{ connections: 2, multiConn: 'emulate' },
+    });
+    device.holding = true;
+    const zeroing = outcomeOf(zeroRange(upstream, 512, sizeBytes - 512));
+    expect(device.seen).toHaveLength(16);
+    device.letGo();
+    expect(await zeroing).toBe(0);
+    expect(device.seen.length).toBeGreaterThanOrEqual(256);
+    device.fail(Command.WriteZeroes, NbdError.Enospc, 1, 100 * PLACE_BYTES, 101 * PLACE_BYTES);
+    expect(await outcome(zeroRange(upstream, 0, sizeBytes))).toBe(NbdError.Enospc);
   });
 
   it('emulate, fast: a flush goes to all when anything was written, and to none when nothing was', async () => {

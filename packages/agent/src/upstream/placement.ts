@@ -18,47 +18,69 @@ export function crossesPlaces(request: BlockRequest): boolean {
   return within + request.length > PLACE_BYTES;
 }
 
-/** One request as several, each within one place, under way together. Rare enough to allocate. */
+/** So many parts are under way at once: zeroing a terabyte has a quarter of a million. */
+const PARTS_UNDER_WAY = 16;
+
+/** One request as several, each within one place. Rare enough to allocate. */
 export class CutRequest implements Completion {
   readonly #outer: BlockRequest;
-  readonly #parts: BlockRequest[] = [];
-  #pending = 0;
+  readonly #submit: (part: BlockRequest) => void;
+  readonly #end: number;
+  /** Of a read, in order: their data is put together at the end. */
+  readonly #reads: BlockRequest[] = [];
+  #next: number;
+  #underWay = 0;
   #error: number = NbdError.Ok;
+  #sending = false;
 
-  constructor(outer: BlockRequest) {
+  constructor(outer: BlockRequest, submit: (part: BlockRequest) => void) {
     this.#outer = outer;
+    this.#submit = submit;
+    this.#next = outer.offset;
+    // Extents may stop short of what was asked.
+    const isStatus = outer.command === Command.BlockStatus;
+    this.#end = isStatus ? endOfPlace(outer.offset) : outer.offset + outer.length;
   }
 
-  start(submit: (part: BlockRequest) => void): void {
-    const outer = this.#outer;
-    const end = outer.offset + outer.length;
-    for (let at = outer.offset; at < end;) {
-      const part = new BlockRequest(this);
-      part.command = outer.command;
-      part.flags = outer.flags;
-      part.offset = at;
-      part.length = Math.min(PLACE_BYTES - (at % PLACE_BYTES), end - at);
-      part.contexts = outer.contexts;
-      if (outer.command === Command.Write) part.data = cutSlices(outer.data, at - outer.offset, part.length);
-      this.#parts.push(part);
-      at += part.length;
-      // Extents may stop short of what was asked.
-      if (outer.command === Command.BlockStatus) break;
+  start(): void {
+    this.#sending = true;
+    while (this.#error === 0 && this.#next < this.#end && this.#underWay < PARTS_UNDER_WAY) {
+      this.#underWay++;
+      this.#submit(this.#part());
     }
-    this.#pending = this.#parts.length;
-    for (const part of this.#parts) submit(part);
+    this.#sending = false;
+    if (this.#underWay === 0) this.#done();
+  }
+
+  #part(): BlockRequest {
+    const outer = this.#outer;
+    const part = new BlockRequest(this);
+    part.command = outer.command;
+    part.flags = outer.flags;
+    part.offset = this.#next;
+    part.length = Math.min(endOfPlace(this.#next), this.#end) - this.#next;
+    part.contexts = outer.contexts;
+    if (outer.command === Command.Write) part.data = cutSlices(outer.data, part.offset - outer.offset, part.length);
+    if (outer.command === Command.Read) this.#reads.push(part);
+    this.#next += part.length;
+    return part;
   }
 
   completed(part: BlockRequest): void {
+    this.#underWay--;
     if (part.error !== 0 && this.#error === 0) this.#error = part.error;
-    if (--this.#pending > 0) return;
-    const outer = this.#outer;
-    if (this.#error === 0 && outer.command === Command.Read) {
-      for (const { data } of this.#parts) outer.data.push(...data);
-    }
-    if (outer.command === Command.BlockStatus) outer.extents = part.extents;
-    outer.complete(this.#error);
+    if (part.command === Command.BlockStatus) this.#outer.extents = part.extents;
+    if (!this.#sending) this.start();
   }
+
+  #done(): void {
+    if (this.#error === 0) for (const { data } of this.#reads) this.#outer.data.push(...data);
+    this.#outer.complete(this.#error);
+  }
+}
+
+function endOfPlace(offset: number): number {
+  return offset - (offset % PLACE_BYTES) + PLACE_BYTES;
 }
 
 function cutSlices(slices: readonly Buffer[], from: number, length: number): Buffer[] {

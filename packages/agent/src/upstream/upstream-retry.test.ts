@@ -158,6 +158,17 @@ describe('a flush or FUA that is answered with an error (promise FLUSH)', () => 
     expect(device.seen).toEqual([Command.Write, Command.Flush, Command.Write, Command.Flush]);
   });
 
+  it('is sent after a write that failed too: it may have landed in part', async () => {
+    const { upstream, device, outcome } = await setUp({ ...POLICY, retries: 0 });
+    await outcome(flushDevice(upstream));
+    device.seen.length = 0;
+    device.fail(Command.Write, NbdError.Eio, 1);
+    expect(await outcome(writeBytes(upstream, 0, data(1)))).toBe(NbdError.Eio);
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    expect(device.seen).toEqual([Command.Write, Command.Flush]);
+  });
+
   it('passes to the guest when not all that is unflushed is at hand', async () => {
     const clock = new SimClock();
     const device = new ScriptedDevice(SIZE);

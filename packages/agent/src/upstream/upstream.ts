@@ -157,7 +157,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
 
   #enter(request: BlockRequest, once: boolean): void {
     if (this.#lanes.plan.placed && crossesPlaces(request)) {
-      new CutRequest(request).start((part) => this.#enter(part, once));
+      new CutRequest(request, (part) => this.#enter(part, once)).start();
       return;
     }
     const op = this.#free.pop() ?? new UpstreamOp(this);
@@ -274,7 +274,10 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
 
   /** For good: its submitter gets the error. */
   #fail(op: UpstreamOp, error: number): void {
-    if (op.isWrite) this.#log.failed(op.entry);
+    if (op.isWrite) {
+      this.#log.failed(op.entry);
+      this.#lanes.markWritten();
+    }
     if (op.flushing || op.command === Command.Flush) this.#flushFailed();
     if (op.outer?.command === Command.Read && op.outer.data.length > 0) op.outer.data = [];
     this.#finish(op, error);
