@@ -57,6 +57,9 @@ export const NbdError = {
   Eshutdown: 108,
 } as const;
 
+/** The one context of which "nothing known" may be told as data that is there. */
+export const ALLOCATION_CONTEXT = 'base:allocation';
+
 /** Bits of a `base:allocation` extent. */
 export const AllocationFlag = { Hole: 1, Zero: 2 } as const;
 

@@ -8,6 +8,7 @@
  */
 import {
   type Abilities,
+  ALLOCATION_CONTEXT,
   type BlockDevice,
   BlockRequest,
   Command,
@@ -185,10 +186,12 @@ class FittedDevice implements BlockDevice, Completion {
         return;
       case Command.BlockStatus: {
         const inner = await this.#run(Command.BlockStatus, request.flags, this.#down(from), this.#up(end), [], request);
-        request.extents = inner.extents.map(({ runs }) => {
+        request.extents = inner.extents.map(({ runs }, index) => {
           const kept = cutRuns(runs, from - this.#down(from));
-          // Runs shorter than a block may end before the request begins; what is not told counts as data.
-          return { runs: kept.length > 0 ? kept : [request.length, 0] };
+          if (kept.length > 0) return { runs: kept };
+          // Runs shorter than a block may end before the request begins. Only of allocation may that count as data.
+          if (request.contexts[index] !== ALLOCATION_CONTEXT) throw new Refused(NbdError.Eio);
+          return { runs: [request.length, 0] };
         });
         return;
       }

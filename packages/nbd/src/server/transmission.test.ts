@@ -123,6 +123,28 @@ describe('transmission', () => {
     expect(peer.isClosed).toBe(true);
   });
 
+  it('a device that leaves a context unanswered: of allocation nothing is known, of any other the request fails', async () => {
+    const { ask, peer, directory, faults } = await meet();
+    directory.device.submit = (one) => {
+      one.extents = one.contexts.map(() => ({ runs: [] }));
+      one.complete(0);
+    };
+    await ask(
+      option(EXTENDED),
+      metaOption(SET_META, 'disk', 'base:allocation', 'rephub:dirty'),
+      infoOption(GO, 'disk'),
+    );
+    const status = (cookie: number, id: number): Buffer =>
+      wideRequest(7, cookie, 512, 12, 32, Buffer.concat([u64(4096), u32(id)]));
+    peer.send(status(1, 1), status(2, 2));
+    await settle();
+    const answer = peer.take();
+    expect([answer.readUInt16BE(6), answer.readBigUInt64BE(40), answer.readBigUInt64BE(48)]).toEqual([6, 4096n, 0n]);
+    const second = answer.subarray(56);
+    expect([second.readUInt16BE(6), second.readUInt32BE(32)]).toEqual([0x8001, NbdError.Eio]);
+    expect(faults.map(({ code }) => code)).toEqual(['internal']);
+  });
+
   it("a device's ENOTSUP reaches a client only as the answer to a fast zeroing", async () => {
     const { peer, directory } = await transmit('simple');
     directory.device.submit = (one) => one.complete(NbdError.Enotsup);

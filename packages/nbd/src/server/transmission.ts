@@ -11,7 +11,14 @@
  * The hot path makes no objects: requests are pooled, headers are written into buffers used again.
  */
 import { asError, type Connection, holdSlice, type Receiver, releaseBytes, releaseSlice } from '@rephub/platform';
-import { type BlockDevice, BlockRequest, Command, type Completion, NbdError } from '../block-device.js';
+import {
+  ALLOCATION_CONTEXT,
+  type BlockDevice,
+  BlockRequest,
+  Command,
+  type Completion,
+  NbdError,
+} from '../block-device.js';
 import { COMMAND_DISCONNECT } from '../wire/constants.js';
 import { ReplyWriter } from '../wire/reply-writer.js';
 import { RequestReader, type RequestSink } from '../wire/request-reader.js';
@@ -275,7 +282,12 @@ export class Transmission implements Receiver, RequestSink, Completion {
     } else if (command === Command.Read) {
       this.#writer.readError(request);
     } else if (error === 0 && command === Command.BlockStatus) {
-      this.#writer.blockStatus(request, this.#idsOf(request));
+      if (isAnswered(request)) {
+        this.#writer.blockStatus(request, this.#idsOf(request));
+        return;
+      }
+      this.#events.fault('internal', 'the device left a metadata context unanswered');
+      this.#writer.status(NbdError.Eio, request.offset, request.tagHigh, request.tagLow);
     } else {
       this.#writer.status(error, request.offset, request.tagHigh, request.tagLow);
     }
@@ -353,6 +365,13 @@ export class Transmission implements Receiver, RequestSink, Completion {
 /** Stands in the queue of held chunks for the client's end. */
 const END = Buffer.alloc(0);
 const KNOWN_FLAGS = 0x1f;
+
+/** Of allocation nothing need be known; any other context would be told that all is clean. */
+function isAnswered(request: BlockRequest): boolean {
+  return request.contexts.every(
+    (context, index) => context === ALLOCATION_CONTEXT || (request.extents[index]?.runs.length ?? 0) >= 2,
+  );
+}
 
 /** Bytes that a request holds, or will when it comes back. */
 function payloadOf(request: BlockRequest): number {
