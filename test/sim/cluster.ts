@@ -44,7 +44,7 @@ export interface ClusterOptions {
 export class Cluster {
   agentHost: SimPlatform;
   readonly random: SeededRandomness;
-  readonly options: ClusterOptions;
+  options: ClusterOptions;
   hubFiles: SimFiles;
   hub: HubServer | null = null;
   agent: AgentGroup | null = null;

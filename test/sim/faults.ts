@@ -120,6 +120,7 @@ function pause(which: 'agent' | 'hub' | 'upstream'): Act {
     if (which !== 'hub') world.excuses.requestsWait = true;
     world[which].pause();
     later(world, 200 + random.fraction() ** 2 * 12_000, () => {
+      world.beatsAreLate();
       world[which].goOn();
       if (which !== 'hub') world.clock.after(3000, () => world.calm());
     });
@@ -155,23 +156,31 @@ const ACTS: Record<StepKind, Act> = {
     // What was held back may still come when both sides have long gone on.
     later(world, downMs(random) * 2, () => {
       for (const link of links) link.thaw();
+      world.beatsAreLate();
     });
   },
   'silence-hub': (world, random) => {
     world.network.setSilent(LINK, true);
-    later(world, downMs(random) * 2, () => world.network.setSilent(LINK, false));
+    later(world, downMs(random) * 2, () => {
+      world.network.setSilent(LINK, false);
+      world.beatsAreLate();
+    });
   },
   'slow-link': (world, random) => {
     const conditions = world.network.conditionsOf(LINK);
     conditions.bytesPerMs = 20 + random.below(400);
     conditions.latencyMs = world.setup.linkLatencyMs + random.below(80);
-    later(world, 1000 + downMs(random), () => world.calmLink());
+    const lastingMs = 1000 + downMs(random);
+    world.beatsLateUntilMs = world.nowMs + lastingMs;
+    later(world, lastingMs, () => world.calmLink());
   },
   'drip-link': (world, random) => {
     const conditions = world.network.conditionsOf(LINK);
     const pieces = new Seeded(random.below(2 ** 31));
     conditions.fragmentBytes = () => 1 + pieces.below(900);
-    later(world, 300 + downMs(random) / 2, () => world.calmLink());
+    const lastingMs = 300 + downMs(random) / 2;
+    world.beatsLateUntilMs = world.nowMs + lastingMs;
+    later(world, lastingMs, () => world.calmLink());
   },
   'spoil-frame': (world, random) => {
     world.tap.spoil(random.chance(0.7) ? 'hub' : 'agent');

@@ -105,6 +105,7 @@ export class World {
   /** The simulator itself has failed. */
   error: Error | null = null;
   #injected: InjectedFault[] = [];
+  beatsLateUntilMs = 0;
   /** Volumes that the agent is told of. */
   volumeCount: number;
   /** Faults are over: everything must come right. */
@@ -199,6 +200,11 @@ export class World {
     this.#injected = [];
   }
 
+  /** Beats have been held up: for a while the hub takes old ones for new ones. */
+  beatsAreLate(): void {
+    this.beatsLateUntilMs = this.nowMs + 6_000;
+  }
+
   /** All that the hub had of the group is gone. */
   forgetGroup(): void {
     this.excuses.groupBegunAnew += 1;
@@ -216,6 +222,7 @@ export class World {
 
   /** The link is as it was set up. */
   calmLink(): void {
+    this.beatsAreLate();
     const conditions = this.network.conditionsOf(LINK);
     conditions.latencyMs = this.setup.linkLatencyMs;
     conditions.bytesPerMs = Infinity;

@@ -7,6 +7,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { count, EXIT, optional, runMain, text, withDefault, command } from '@rephub/command';
+import { asError } from '@rephub/platform';
 import { CHECKED } from '../promises/index.js';
 import { bundle } from './bundle.js';
 import { MUTANTS } from './list.js';
@@ -54,9 +55,11 @@ async function huntAll(
   const left = [...mutants];
   const worker = async (): Promise<void> => {
     for (let mutant = left.shift(); mutant !== undefined; mutant = left.shift()) {
-      const caught = await hunt(mutant, seeds);
-      if (caught === null) survivors.push(mutant.id);
-      const how = caught === null ? `SURVIVED ${seeds} seeds` : `caught by seed ${caught.seed}: ${caught.by}`;
+      const caught = await hunt(mutant, seeds).catch((thrown: unknown) => asError(thrown).message.slice(0, 300));
+      const isCaught = caught !== null && typeof caught !== 'string';
+      if (!isCaught) survivors.push(mutant.id);
+      const survived = typeof caught === 'string' ? caught : `SURVIVED ${seeds} seeds`;
+      const how = isCaught ? `caught by seed ${caught.seed}: ${caught.by}` : survived;
       out(`${mutant.promise.padEnd(10)} ${mutant.id.padEnd(40)} ${how}\n`);
     }
   };

@@ -10,7 +10,7 @@ import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
 
 /** Every so many durable acknowledgements one is tried. */
-const EVERY = 15;
+const EVERY = 40;
 const FATES: readonly CrashFate[] = ['lose', 'tear', 'garble', 'mixed'];
 
 export class Durable implements Checker {

@@ -94,7 +94,7 @@ export class Replica implements Checker {
     if (told === null) return;
     const toldMs = 1000 * (told.rpoSeconds ?? told.rpoAtLeastSeconds);
     // Before the agent has spoken since the hub's start nothing is said, but that nothing is known.
-    const unknown = told.rpoSeconds === null;
+    const unknown = told.rpoSeconds === null || world.nowMs < world.beatsLateUntilMs;
     world.check('RPO', unknown || toldMs + TOLD_LATE_MS >= trueMs, () => {
       return `the hub tells an RPO of ${toldMs} ms (${told.state}), a write of ${trueMs} ms ago is not in point ${number}`;
     });
