@@ -1,6 +1,6 @@
 /** Is what came back what was there before? What guests were told when they connected must stay true. Pure. */
 import { type Abilities, type BlockDevice } from '@rephub/nbd';
-import { ConfigFault } from '@rephub/platform';
+import { ConfigFault, Fault } from '@rephub/platform';
 
 /** A device that may know what it is called. */
 export interface NamedDevice extends BlockDevice {
@@ -50,6 +50,13 @@ export function differenceOf(known: KnownExport, device: NamedDevice, mayBeReadO
     );
   }
   return null;
+}
+
+/** What came back is not what was there before: throws the Fault `upstream-changed`. */
+export function refuseChanged(name: string, known: KnownExport, device: NamedDevice, mayBeReadOnly: boolean): void {
+  const difference = differenceOf(known, device, mayBeReadOnly);
+  if (difference === null) return;
+  throw new Fault('storage', 'upstream-changed', `upstream of ${name} ${difference}; not used`);
 }
 
 /** At the start a read-only upstream is no disk to protect: closes it and throws a ConfigFault. */

@@ -19,7 +19,7 @@ import {
   type Limits,
   NbdError,
 } from '@rephub/nbd';
-import { Fault } from '@rephub/platform';
+import { type Fault } from '@rephub/platform';
 import { FlushCoordinator, type FlushSteps } from './flush-coordinator.js';
 import { KeepAlive } from './keep-alive.js';
 import { type Lane } from './lane.js';
@@ -31,7 +31,7 @@ import { Recovery } from './recovery.js';
 import { Replay } from './replay.js';
 import { ReplayLog } from './replay-log.js';
 import { connectTimeoutMs, delayBefore, isRetried, patienceMs } from './retry-policy.js';
-import { differenceOf, type KnownExport, knownExport, refuseReadOnly } from './same-export.js';
+import { type KnownExport, knownExport, refuseChanged, refuseReadOnly } from './same-export.js';
 import { faceOf, type OpSteps, UpstreamOp } from './upstream-op.js';
 import { type UpstreamParts } from './upstream-parts.js';
 import { describeUpstream, type UpstreamStatus } from './upstream-status.js';
@@ -383,11 +383,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   }
 
   #checkReturned(returned: BlockDevice): void {
-    const { name } = this.#parts;
-    const difference = differenceOf(this.#known, returned, this.#readOnly.allowsReadOnly);
-    if (difference !== null) {
-      throw new Fault('storage', 'upstream-changed', `upstream of ${name} ${difference}; not used`);
-    }
+    refuseChanged(this.#parts.name, this.#known, returned, this.#readOnly.allowsReadOnly);
     if (returned.abilities.readOnly) this.#readOnly.enter('upstream came back read-only');
   }
 
