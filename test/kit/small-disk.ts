@@ -1,5 +1,5 @@
 /** A real file system of a few hundred MiB, for what happens when it fills up: ext4 on a loop device. */
-import { must } from './process.js';
+import { must, run } from './process.js';
 import { sparseFile } from './peers.js';
 import { type Scope } from './scope.js';
 import { tempDir } from './temp-dir.js';
@@ -21,8 +21,11 @@ export async function freeBytes(dir: string): Promise<number> {
   return Number((await must('df', ['--output=avail', '-B1', dir])).split('\n')[1]);
 }
 
-/** A file that takes all but so much of what is free. */
-export async function leaveFree(dir: string, bytes: number): Promise<void> {
+/** Makes a file that takes all but so much of what is free; gives its name. */
+export async function leaveFree(dir: string, bytes: number): Promise<string> {
+  const path = `${dir}/filler`;
   const fill = (await freeBytes(dir)) - bytes;
-  await must('fallocate', ['-l', String(fill), `${dir}/filler`]);
+  // Others write meanwhile: what does not fit is left out.
+  if (fill > 0) await run('fallocate', ['-l', String(fill), path]);
+  return path;
 }

@@ -19,7 +19,6 @@ const ALARMS = new Set([
   'marks-not-durable',
   'internal-error',
   'http-error',
-  'stop-failed',
   'stop-too-slow',
   'storage-failed',
   'apply-failed',

@@ -5,8 +5,10 @@
  * Always holds: every kind comes once before any comes twice (a shuffled deck); when `heal` has resolved all targets are up
  * and the network passes everything.
  */
+import { rm } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type SeededRandomness } from '@rephub/platform/sim';
+import { leaveFree } from '../kit/small-disk.js';
 import { type Actor } from './actors.js';
 import { type Stage } from './stage.js';
 
@@ -18,6 +20,7 @@ export const KINDS = [
   'hub-killed',
   'hub-stopped',
   'hub-restarted',
+  'hub-disk-filled',
   'both-killed',
   'upstream-killed',
   'upstream-stopped',
@@ -36,7 +39,7 @@ export const KINDS = [
 ] as const;
 export type Kind = (typeof KINDS)[number];
 
-type Target = 'agent' | 'hub' | 'upstream' | 'link';
+type Target = 'agent' | 'hub' | 'disk' | 'upstream' | 'link';
 
 const TARGETS: Readonly<Record<Kind, readonly Target[]>> = {
   'agent-killed': ['agent'],
@@ -46,6 +49,7 @@ const TARGETS: Readonly<Record<Kind, readonly Target[]>> = {
   'hub-killed': ['hub'],
   'hub-stopped': ['hub'],
   'hub-restarted': ['hub'],
+  'hub-disk-filled': ['disk'],
   'both-killed': ['agent', 'hub'],
   'upstream-killed': ['upstream'],
   'upstream-stopped': ['upstream'],
@@ -86,13 +90,15 @@ export interface BlowsOptions {
 /** Nothing passes: up, down, or neither way. */
 const STALLS = [['up'], ['down'], []] as const;
 
+/** Around the half of the reserve: the journal stops there, tests before. */
+const MOST_LEFT_BYTES = 96 << 20;
 /** Between two blows on one target, so that something happens there in between. */
 const CALM_MS = 400;
 
 interface Blow {
   readonly kind: Kind;
   readonly lengthMs: number;
-  /** A second decision: which upstream, how many bytes, which way. */
+  /** A second decision: which upstream, how many bytes, which way; below 2^31. */
   readonly which: number;
   readonly pauseMs: number;
 }
@@ -155,7 +161,7 @@ export class Blows {
     const kind = this.#deck.pop() ?? 'link-cut';
     // Mostly short, now and then longer than the heartbeat's timeout of 5 s.
     const lengthMs = 100 + 6500 * dice.fraction() ** 3;
-    return { kind, lengthMs, which: dice.below(1 << 20), pauseMs: 50 + 1800 * dice.fraction() ** 2 };
+    return { kind, lengthMs, which: dice.below(2 ** 31), pauseMs: 50 + 1800 * dice.fraction() ** 2 };
   }
 
   async #land({ kind, lengthMs, which }: Blow): Promise<void> {
@@ -174,6 +180,9 @@ export class Blows {
         break;
       case 'both-killed':
         await killed([agent, hub], hold);
+        break;
+      case 'hub-disk-filled':
+        await this.#fill(which % MOST_LEFT_BYTES, hold);
         break;
       case 'agent-stopped':
         await stopped([agent], hold);
@@ -241,6 +250,19 @@ export class Blows {
       case 'failover-tested':
         await acts.failoverTest();
         break;
+    }
+  }
+
+  async #fill(leftBytes: number, hold: () => Promise<void>): Promise<void> {
+    const { disk } = this.#options.stage;
+    disk.fills += 1;
+    disk.isFull = true;
+    try {
+      const filler = await leaveFree(disk.dir, leftBytes);
+      await hold();
+      await rm(filler, { force: true });
+    } finally {
+      disk.isFull = false;
     }
   }
 

@@ -6,12 +6,14 @@
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type Address } from '../kit/addresses.js';
 import { CuttingProxy } from '../kit/cutting-proxy.js';
 import { filledDisk } from '../kit/filled-disk.js';
 import { nbdkit, type Peer, qemuNbd, sparseFile } from '../kit/peers.js';
 import { AgentPlace, HubPlace } from '../kit/rephub-system.js';
 import { type Scope } from '../kit/scope.js';
+import { smallDisk } from '../kit/small-disk.js';
 import { Actor, type Violated } from './actors.js';
 
 export const UPSTREAMS = ['qemu-nbd', 'nbdkit', 'file'] as const;
@@ -23,6 +25,8 @@ export const JUDGED = 'judged';
 export const OTHER = 'other';
 
 const MiB = 1 << 20;
+const HUB_DISK_BYTES = 1024 * MiB;
+const RESERVE = '64MiB';
 export const JUDGED_BYTES = 32 * MiB;
 export const OTHER_BYTES = 48 * MiB;
 
@@ -32,6 +36,14 @@ export interface Away {
   lost: number;
   /** Down or standing still now. */
   now: number;
+}
+
+/** The hub's disk, a real small file system. */
+export interface HubDisk {
+  readonly dir: string;
+  /** How often it was filled so far. */
+  fills: number;
+  isFull: boolean;
 }
 
 export interface Stage {
@@ -45,6 +57,7 @@ export interface Stage {
   /** The disks themselves: what the replica is compared with. */
   readonly files: { readonly judged: string; readonly other: string };
   readonly away: Away;
+  readonly disk: HubDisk;
 }
 
 export interface StageOptions {
@@ -87,16 +100,19 @@ export async function setStage(scope: Scope, options: StageOptions): Promise<Sta
     uris.push(uri);
   }
 
+  const disk: HubDisk = { dir: await smallDisk(scope, HUB_DISK_BYTES), fills: 0, isFull: false };
   const hub = await HubPlace.prepare(scope, {
-    args: ['--retention', options.retention, '--log-format', 'json'],
+    dataDir: join(disk.dir, 'data'),
+    args: ['--retention', options.retention, '--reserve', RESERVE, '--log-format', 'json'],
   });
   const hubActor = new Actor({
     name: 'hub',
-    begin: async () => {
-      await hub.start();
-      return hub.child;
+    begin: async () => await beginHub(hub, disk),
+    // On a full disk what is left cannot be applied: exit 1, and the next start recovers.
+    stopsWith: () => {
+      const { fills, isFull } = disk;
+      return () => (isFull || disk.fills > fills ? [0, 1] : [0]);
     },
-    stopsWith: () => () => [0],
     ours: true,
     violated,
   });
@@ -130,6 +146,7 @@ export async function setStage(scope: Scope, options: StageOptions): Promise<Sta
     upstreamActors,
     files,
     away,
+    disk,
   };
   await stage.agentActor.start();
   await agent.waitUntilProtected();
@@ -147,6 +164,22 @@ async function beginAgent(agent: AgentPlace, away: Away): Promise<AgentPlace['ch
     } catch (error) {
       if (now === 0 && away.now === 0 && away.lost === lost) throw error;
       await agent.child.stop();
+      await delay(100);
+    }
+  }
+}
+
+/** A start takes a little room: on a full disk it is tried again. */
+async function beginHub(hub: HubPlace, disk: HubDisk): Promise<HubPlace['child']> {
+  for (;;) {
+    const { fills, isFull } = disk;
+    try {
+      await hub.start();
+      return hub.child;
+    } catch (error) {
+      if (!isFull && !disk.isFull && disk.fills === fills) throw error;
+      await hub.child.stop();
+      await delay(200);
     }
   }
 }
