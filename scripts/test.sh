@@ -3,7 +3,8 @@
 #
 #   REPHUB_TEST_PEERS=none     runs what needs no other maker's program and no root, and says what it left out
 #   REPHUB_TEST_REPORT=FILE    also writes vitest's report as JSON
-#   arguments                  go to vitest: npm test -- test/e2e
+#   REPHUB_TEST_SIM_TIME=10s   how long the simulator runs fresh seeds at the end (120s)
+#   arguments                  go to vitest: npm test -- test/e2e; no seeds are run then
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -83,6 +84,11 @@ npx --no-install eslint .
 npx --no-install prettier --check --log-level warn .
 say 'tests'
 npx --no-install vitest run "${options[@]}" "$@"
+# All of it, or only the tests that were named.
+if [ "$#" -eq 0 ]; then
+  say 'fresh seeds for two minutes'
+  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-120s}"
+fi
 if [ "${REPHUB_TEST_PEERS:-all}" = none ]; then
   say "left out, because REPHUB_TEST_PEERS=none: ${with_peers[*]}"
 fi
