@@ -99,10 +99,15 @@ export class Handshake {
     this.#numbersKnown = true;
     this.#announced.clear();
     for (const volume of hub?.volumes ?? []) this.#announced.add(volume.name);
-    this.#spanCause = verdict.kind === 'first-sync' ? 'first sync' : `${verdict.kind}: ${verdict.reason}`;
+    this.#spanCause = causeOf(verdict, welcome);
     if (verdict.kind === 'resync-by-bitmap') return;
     await mirror.copyEverything(verdict.reason);
     this.#everythingMarked = true;
     this.#windowDoubted = false;
   }
+}
+
+function causeOf(verdict: Verdict, welcome: Welcome): string {
+  if (verdict.kind !== 'first-sync') return `${verdict.kind}: ${verdict.reason}`;
+  return welcome.seeded === true ? 'first sync from a seed' : 'first sync';
 }

@@ -4,6 +4,7 @@ import { runMain } from '@rephub/command';
 import { eventsCommand } from './cli/events.js';
 import { dropTestCommand, enrollCommand, forgetCommand, resyncCommand } from './cli/operate.js';
 import { readCommand } from './cli/read.js';
+import { seedCommand } from './cli/seed.js';
 import { serveCommand } from './cli/serve.js';
 import { groupsCommand, statusCommand } from './cli/status.js';
 import { verifyCommand } from './cli/verify.js';
@@ -21,6 +22,7 @@ await runMain({
     eventsCommand,
     readCommand,
     resyncCommand,
+    seedCommand,
     verifyCommand,
     enrollCommand,
     forgetCommand,

@@ -73,6 +73,11 @@ export interface FileSystem {
   makeDirectory(directory: string): Promise<void>;
   /** Atomic; durable only after syncDirectory of both parents. Replaces what has the new name. */
   rename(from: string, to: string): Promise<void>;
+  /**
+   * Makes `to`, which must not exist, a file that shares all blocks of `from`; false, and nothing made, where that cannot
+   * be had. Left out where no file system can.
+   */
+  reflink?(from: string, to: string): Promise<boolean>;
   /** Removes a file; harmless when it is missing. */
   remove(path: string): Promise<void>;
   /** Removes a directory with all that is in it; harmless when it is missing. */

@@ -29,15 +29,16 @@ import type { HubIdentity } from '../hub/identity.js';
 import { admit, type Enrolment, newerOwner } from '../session/admission.js';
 import type { RegionAnswer } from '../session/remote-reads.js';
 import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/session.js';
-import type { GroupStore, GroupStoreOptions, Owner } from '../storage/index.js';
+import type { GroupStore, GroupStoreOptions, Owner, Seed } from '../storage/index.js';
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
 import { openGroupExport } from './group-exports.js';
 import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
 import { VerifyWatch } from '../verify/verify-watch.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
 import { readVolumeRegion, type RegionOrder } from './region-order.js';
+import { Seeding } from './seeding.js';
 import { SharedViews } from './shared-views.js';
-import { presentedGroup, welcomeFor } from './welcome.js';
+import { presentedGroup, seedConflict, welcomeFor } from './welcome.js';
 
 export type OpenStore = (
   platform: Pick<Platform, 'clock' | 'randomness' | 'files'>,
@@ -78,6 +79,7 @@ export class Group implements SessionGroup {
   #report: AgentReport | null = null;
   #reportedAtMs: number;
   #closing = false;
+  readonly #seeding = new Seeding();
   #last: Promise<unknown> = Promise.resolve();
 
   constructor(name: string, directory: string, around: GroupSurroundings, tell: Tell) {
@@ -160,6 +162,10 @@ export class Group implements SessionGroup {
   // What a session asks.
 
   meet(session: AgentSession, hello: Hello): Promise<Meeting | Refusal> {
+    // Handshakes wait their turn, but not for that.
+    if (this.#seeding.isUnderWay) {
+      return Promise.resolve(refusal(new LinkFault('being-seeded', `group ${this.name} is being seeded`), 5000));
+    }
     return this.#serially(async () => {
       if (this.#closing) return refusal(new LinkFault('hub-stopping', 'the hub stops'), 1000);
       if (this.#trouble !== null) return refusal(new StorageFault('group-failed', this.#trouble), 60_000);
@@ -167,13 +173,23 @@ export class Group implements SessionGroup {
       if (admission.kind === 'refuse') {
         return refusal(new ProtocolFault(admission.code, admission.message), admission.retryAfterMs);
       }
+      const conflict = seedConflict(this.#store?.state.seeds ?? [], hello);
+      if (conflict !== null) return refusal(new ConfigFault('seed-differs', conflict), 60_000);
       this.#session?.end('a newer session of the same agent has taken over');
       this.#session = session;
       this.#candidate = { agentId: hello.agentId, session: hello.session, nonce: hello.nonce };
       this.#mode = hello.mode;
       await this.#store?.settled();
       const known = this.#store?.toHubGroup() ?? null;
-      return { welcome: welcomeFor(this.#around, hello, presentedGroup(known, hello, admission)), group: this };
+      return {
+        welcome: welcomeFor(
+          this.#around,
+          hello,
+          presentedGroup(known, hello, admission),
+          (this.#store?.state.seeds ?? []).length > 0,
+        ),
+        group: this,
+      };
     });
   }
 
@@ -281,6 +297,21 @@ export class Group implements SessionGroup {
     );
   }
 
+  /**
+   * Puts an image in place for a group without history, so that its first sync compares. Durable when it resolves. Throws
+   * `has-history`, `seed-exists`, `seed-file`, `agent-connected`.
+   */
+  async seed(volume: string, path: string): Promise<Seed> {
+    return await this.#seeding.seed(volume, path, {
+      name: this.name,
+      files: this.#around.platform.files,
+      tell: this.#tell,
+      serially: (work) => this.#serially(work),
+      hasSession: () => this.#session !== null || this.#closing,
+      store: async () => this.#store ?? (await this.#openStore()),
+    });
+  }
+
   /** The agent is asked to verify everything; the outcome is in the status, under the id that this returns. Throws `agent-not-connected`, `agent-too-old`. */
   requestVerify(): string {
     const id = randomUuid(this.#around.platform.randomness);
@@ -324,6 +355,7 @@ export class Group implements SessionGroup {
   endSession(reason: string): void {
     this.#closing = true;
     this.#session?.end(reason);
+    this.#store?.stopSeeding();
   }
 
   /** Ends the session, drops the tests, closes the storage; with `drain` the base images hold the last point then. */

@@ -1,6 +1,7 @@
 /** What the hub tells an agent in Welcome: who it is, and what it holds of the group. Pure. */
 import { commonFeatures, type Hello, type HubGroup, PROTOCOL_VERSION, type Welcome } from '@rephub/protocol';
 import type { HubIdentity } from '../hub/identity.js';
+import type { Seed } from '../storage/index.js';
 import type { Admission } from '../session/admission.js';
 
 export interface Welcoming {
@@ -9,7 +10,13 @@ export interface Welcoming {
   readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
 }
 
-export function welcomeFor({ identity, software, times }: Welcoming, hello: Hello, group: HubGroup | null): Welcome {
+/** `seeded`: base images were put in place, and the first sync that they are for has not ended. */
+export function welcomeFor(
+  { identity, software, times }: Welcoming,
+  hello: Hello,
+  group: HubGroup | null,
+  seeded: boolean,
+): Welcome {
   return {
     protocol: PROTOCOL_VERSION,
     features: commonFeatures(hello.features),
@@ -19,7 +26,20 @@ export function welcomeFor({ identity, software, times }: Welcoming, hello: Hell
     heartbeatMs: times.heartbeatMs,
     timeoutMs: times.timeoutMs,
     group,
+    seeded,
   };
+}
+
+/** Why a seeded group cannot be this agent's: a seed of another size, or of a volume that it does not have (SIZE). Null when it can. */
+export function seedConflict(seeds: readonly Seed[], hello: Hello): string | null {
+  for (const { volume, sizeBytes } of seeds) {
+    const found = hello.volumes.find(({ name }) => name === volume);
+    if (found === undefined) return `volume ${volume} was seeded, and the agent has no such volume`;
+    if (found.sizeBytes !== sizeBytes) {
+      return `volume ${volume} was seeded with ${sizeBytes} bytes, the agent's has ${found.sizeBytes}`;
+    }
+  }
+  return null;
 }
 
 /**

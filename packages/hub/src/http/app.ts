@@ -7,6 +7,7 @@
 import type { Clock } from '@rephub/platform';
 import { ConfigFault } from '@rephub/platform';
 import { type Context, Hono } from 'hono';
+import { NAME_PATTERN } from '@rephub/protocol';
 import type { Registry } from 'prom-client';
 import type { z } from 'zod';
 import { exportName, parsePoint } from '../exports/export-names.js';
@@ -22,6 +23,7 @@ import {
   readSchema,
   renewSchema,
   resyncSchema,
+  seedSchema,
 } from './bodies.js';
 import { checkHost, checkToken, type Guard } from './guard.js';
 
@@ -124,6 +126,12 @@ export function httpApp(options: AppOptions): Hono {
     const group = groupOf(hub, context);
     await bodyOf(context, nothingSchema);
     return context.json({ id: group.requestVerify() }, 202);
+  });
+  api.post('/groups/:group/seed', async (context) => {
+    const { volume, path } = await bodyOf(context, seedSchema);
+    const name = context.req.param('group');
+    if (!NAME_PATTERN.test(name)) throw new ConfigFault('bad-name', `${name} cannot be a group's name`);
+    return context.json({ seeded: await hub.seed(name, volume, path) }, 201);
   });
   api.post('/groups/:group/enroll', async (context) => {
     const group = groupOf(hub, context);

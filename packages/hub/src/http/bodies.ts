@@ -41,6 +41,12 @@ export const resyncSchema = z
   })
   .refine(({ full, compare }) => !(full && compare), 'full and compare exclude each other');
 
+export const seedSchema = z.strictObject({
+  volume: name,
+  /** On the hub's machine. */
+  path: z.string().min(1).max(4096).startsWith('/', 'the path must be absolute'),
+});
+
 export const nothingSchema = z.strictObject({});
 
 /** What destroys is said twice: the group's name, again. */

@@ -23,6 +23,7 @@ import { DEFAULT_HEARTBEAT_MS, DEFAULT_TIMEOUT_MS, type Hello, NAME_PATTERN } fr
 import type { Catalogue } from '../catalogue/catalogue.js';
 import type { GroupStatus, ProtectionState } from '../group/group-status.js';
 import { Group, type GroupSurroundings, type OpenStore } from '../group/group.js';
+import type { Seed } from '../storage/index.js';
 import { AgentSession, type Meeting, type Refusal, type SessionHost } from '../session/session.js';
 import { HubCounters } from './counters.js';
 import { EventLog } from './events.js';
@@ -191,6 +192,17 @@ export class Hub implements SessionHost {
   /** A name that somebody has only asked for is forgotten again. */
   #leaveVacant(name: string): void {
     if (this.#groups.get(name)?.isIdleVacant === true) this.#groups.delete(name);
+  }
+
+  /** Seeds a volume of a group that is not known yet, or has only been seeded. Throws what Group.seed throws. */
+  async seed(name: string, volume: string, path: string): Promise<Seed> {
+    if (this.#closing) throw new LinkFault('hub-stopping', 'the hub stops');
+    const group = this.#groups.get(name) ?? this.#makeGroup(name);
+    try {
+      return await group.seed(volume, path);
+    } finally {
+      this.#leaveVacant(name);
+    }
   }
 
   /** All of the group's data is removed; its agent, if it comes back, begins anew. Throws `unknown-group`. */

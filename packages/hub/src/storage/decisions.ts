@@ -39,6 +39,8 @@ export const decisionSchema = z.discriminatedUnion('kind', [
   /** The branch got its own line, with its first write. */
   z.object({ kind: z.literal('branch-line'), name: text, line: lineSchema }),
   z.object({ kind: z.literal('branch-dropped'), name: text }),
+  /** A base image for the group's first line was put in place; before that line only. */
+  z.object({ kind: z.literal('seeded'), volume: text, sizeBytes: count }),
   z.object({ kind: z.literal('forgotten'), line: text }),
 ]);
 export type Decision = z.infer<typeof decisionSchema>;

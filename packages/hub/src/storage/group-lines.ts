@@ -38,6 +38,8 @@ export interface Decided {
   /** How many were put aside so far. */
   readonly setAsideCount: number;
   readonly openBranches: ReadonlySet<string>;
+  /** Sizes of what was seeded, by volume: of the group's first line, while that is its line. */
+  readonly seeds: ReadonlyMap<string, number>;
 }
 
 export function readDecisions(decisions: readonly StoredDecision[]): Decided {
@@ -46,6 +48,8 @@ export function readDecisions(decisions: readonly StoredDecision[]): Decided {
   let setAside: Decided['setAside'] = null;
   let setAsideCount = 0;
   const openBranches = new Set<string>();
+  const seeds = new Map<string, number>();
+  let lines = 0;
   for (const { decision } of decisions) {
     switch (decision.kind) {
       case 'owner':
@@ -54,11 +58,17 @@ export function readDecisions(decisions: readonly StoredDecision[]): Decided {
       case 'line-begun':
         ({ line } = decision);
         setAside = null;
+        lines += 1;
+        if (lines > 1) seeds.clear();
         break;
       case 'set-aside':
         line = null;
         setAside = decision;
         setAsideCount += 1;
+        seeds.clear();
+        break;
+      case 'seeded':
+        seeds.set(decision.volume, decision.sizeBytes);
         break;
       case 'branch-opened':
         openBranches.add(decision.name);
@@ -73,7 +83,7 @@ export function readDecisions(decisions: readonly StoredDecision[]): Decided {
         break;
     }
   }
-  return { owner, line, setAside, setAsideCount, openBranches };
+  return { owner, line, setAside, setAsideCount, openBranches, seeds };
 }
 
 /** After `line-begun`: the base images of the line before, if any, are moved to it. */

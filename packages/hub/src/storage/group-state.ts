@@ -1,6 +1,7 @@
 /** A snapshot of one group's storage for those outside: put together from what the store and its main line know. Pure. */
 import type { LineStore } from './line-store.js';
 import type { Room } from './room.js';
+import type { Seed } from './seed/seeds.js';
 import type { GroupState, Owner, StallReason, VolumeState } from './store-types.js';
 
 /** The counters alone, for per-batch use. */
@@ -24,6 +25,7 @@ export interface StoreParts {
   readonly lastRecordUnixMs: number | null;
   readonly openViews: number;
   readonly branches: readonly string[];
+  readonly seeds: readonly Seed[];
 }
 
 export function groupStateOf(parts: StoreParts): GroupState {
@@ -53,6 +55,7 @@ export function groupStateOf(parts: StoreParts): GroupState {
     lastRecordUnixMs: parts.lastRecordUnixMs,
     openViews: parts.openViews,
     branches: parts.branches,
+    ...(parts.seeds.length === 0 || progress.consistentNumber !== null ? {} : { seeds: parts.seeds }),
     ...(applyFault === null ? {} : { applyFailed: applyFault.message }),
     ...(Number.isFinite(freeBytes) ? { room: { freeBytes, reserveBytes } } : {}),
     ...(short === null ? {} : { spanShort: short }),

@@ -17,6 +17,7 @@ import {
 import { type FrameHeader, type HashRegion, type HubGroup, type Line, type RegionHashes } from '@rephub/protocol';
 import { DecisionLog } from './decisions.js';
 import {
+  type Decided,
   finishSetAside,
   type GroupPaths,
   groupPaths,
@@ -26,6 +27,7 @@ import {
 } from './group-lines.js';
 import { groupStateOf, type Progress } from './group-state.js';
 import { LineStore } from './line-store.js';
+import { type Seed, Seeds } from './seed/seeds.js';
 import type {
   Branch,
   BranchOptions,
@@ -61,7 +63,7 @@ export async function openGroupStore(platform: StorePlatform, options: GroupStor
       options.log.info('branch-removed', { group: options.group, branch: name, why: 'the hub was started again' });
       await decisions.append({ kind: 'branch-dropped', name }, platform.clock.unixMs());
     }
-    const store = new OpenGroupStore(platform, options, paths, decisions, decided.owner, decided.setAsideCount);
+    const store = new OpenGroupStore(platform, options, paths, decisions, decided);
     if (decided.setAside !== null) {
       const { line, directory, why } = decided.setAside;
       await finishSetAside(files, paths, line, directory);
@@ -69,6 +71,7 @@ export async function openGroupStore(platform: StorePlatform, options: GroupStor
     }
     await store.lookAtRoom();
     if (decided.line !== null) await store.openLine(decided.line);
+    else await store.seeds.clean();
     return store;
   } catch (error) {
     await decisions.close();
@@ -89,6 +92,9 @@ class OpenGroupStore implements GroupStore {
   /** Why the line before this one was put aside, until this one has a consistent point. */
   setAsideWhy: string | null = null;
   readonly #platform: StorePlatform;
+  readonly seeds: Seeds;
+  /** A line has begun, now or ever. */
+  #hasHistory: boolean;
   readonly #options: GroupStoreOptions;
   readonly #paths: GroupPaths;
   readonly #decisions: DecisionLog;
@@ -107,15 +113,16 @@ class OpenGroupStore implements GroupStore {
     options: GroupStoreOptions,
     paths: GroupPaths,
     decisions: DecisionLog,
-    owner: Owner | null,
-    setAsideCount: number,
+    decided: Decided,
   ) {
     this.#platform = platform;
     this.#options = options;
     this.#paths = paths;
     this.#decisions = decisions;
-    this.#owner = owner;
-    this.#setAsideCount = setAsideCount;
+    this.#owner = decided.owner;
+    this.#setAsideCount = decided.setAsideCount;
+    this.#hasHistory = decided.line !== null || decided.setAsideCount > 0;
+    this.seeds = new Seeds(platform.files, options.directory, decided.seeds);
     this.#room = new Room({
       clock: platform.clock,
       files: platform.files,
@@ -148,6 +155,7 @@ class OpenGroupStore implements GroupStore {
       lastRecordUnixMs: this.#lastRecordUnixMs,
       openViews: this.#views.size,
       branches: this.#branches.names,
+      seeds: this.seeds.list,
     });
   }
 
@@ -200,6 +208,27 @@ class OpenGroupStore implements GroupStore {
     if (now?.agentId === owner.agentId && now.session === owner.session && now.nonce === owner.nonce) return;
     await this.#decisions.append({ kind: 'owner', ...owner }, this.#platform.clock.unixMs());
     this.#owner = owner;
+  }
+
+  seed(volume: string, path: string): Promise<Seed> {
+    const seeded = this.#changing.then(async () => {
+      if (this.#hasHistory) {
+        const said = `group ${this.#options.group} has a history: only a group that no agent has begun can be seeded`;
+        throw new ConfigFault('has-history', said);
+      }
+      return await this.seeds.add(volume, path, (sizeBytes) =>
+        this.#decisions.append({ kind: 'seeded', volume, sizeBytes }, this.#platform.clock.unixMs()),
+      );
+    });
+    this.#changing = seeded.then(
+      () => undefined,
+      () => undefined,
+    );
+    return seeded;
+  }
+
+  stopSeeding(): void {
+    this.seeds.stop();
   }
 
   beginLine(line: Line): Promise<void> {
@@ -264,6 +293,7 @@ class OpenGroupStore implements GroupStore {
     const { log, group } = this.#options;
     try {
       await keepOldBaseAside(files, this.#paths, line);
+      await this.seeds.handTo(`${this.#paths.lines}/${line.id}`);
       this.#main = await this.#openLine(line);
       this.#progressed();
       this.progress.lastNumber = this.#main.appended.number;
@@ -276,6 +306,7 @@ class OpenGroupStore implements GroupStore {
       await this.#decisions.append({ kind: 'set-aside', line, directory, why }, clock.unixMs());
       await finishSetAside(files, this.#paths, line, directory);
       this.setAsideWhy = why;
+      this.seeds.forget();
     }
   }
 
@@ -318,7 +349,10 @@ class OpenGroupStore implements GroupStore {
     await this.#closeMain('another line of history begins', false);
     // The decision first: everything after it is finished by the next start, should this one be cut short.
     await this.#decisions.append({ kind: 'line-begun', line }, this.#platform.clock.unixMs());
+    if (this.#hasHistory) this.seeds.forget();
+    this.#hasHistory = true;
     await keepOldBaseAside(this.#platform.files, this.#paths, line);
+    await this.seeds.handTo(`${this.#paths.lines}/${line.id}`);
     this.#main = await this.#openLine(line);
     this.progress.lastNumber = this.#main.appended.number;
     this.#progressed();

@@ -1,4 +1,5 @@
 /** The only door of the hub's storage: one group's journal, indexes, base images, views and branches. */
+export { noSeedFile } from './seed/seeds.js';
 export { openGroupStore, type StorePlatform } from './group-store.js';
 export type {
   Branch,
@@ -8,6 +9,7 @@ export type {
   GroupStoreListener,
   GroupStoreOptions,
   Owner,
+  Seed,
   StallReason,
   View,
   ViewOptions,

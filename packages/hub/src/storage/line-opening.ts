@@ -50,7 +50,9 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
   await files.makeDirectory(options.directory);
   const { file: appliedFile, applied } = await openApplied(options);
   const { file: hint, number: hinted } = await openHint(options);
-  const base = new BaseSet(files, options.baseDirectory);
+  const seeds = `${options.directory}/seeds`;
+  const isSeeded = (await files.status(seeds)) !== null;
+  const base = new BaseSet(files, options.baseDirectory, isSeeded ? seeds : null);
   let segments: SegmentSet | null = null;
   try {
     const knownDurable = Math.max(applied.point.number, hinted);
@@ -200,6 +202,12 @@ async function openImages(base: BaseSet, applied: Applied, timeline: Timeline): 
       // Put aside by a fold that did not get to say so.
       if (error instanceof CorruptionFault && error.code === 'base-missing' && gone.has(added)) continue;
       throw error;
+    }
+  }
+  // What a seeded volume begins with is content, whether or not a record of it has been folded.
+  for (const layer of timeline.layers) {
+    for (const { kind, volume, sizeBytes } of layer.changes) {
+      if (kind === 'added' && !gone.has(volume.added)) await base.imageOrSeed(volume.added, volume.name, sizeBytes);
     }
   }
 }

@@ -6,6 +6,9 @@
  */
 import type { BlockDevice } from '@rephub/nbd';
 import type { Fault, Logger } from '@rephub/platform';
+import type { Seed } from './seed/seeds.js';
+
+export type { Seed } from './seed/seeds.js';
 import type { FrameHeader, HashRegion, HubGroup, Line, RegionHashes, VolumeDescription } from '@rephub/protocol';
 
 export interface GroupStoreOptions {
@@ -86,6 +89,8 @@ export interface GroupState {
   readonly lastRecordUnixMs: number | null;
   readonly openViews: number;
   readonly branches: readonly string[];
+  /** What the group was seeded with, until its first sync has ended. */
+  readonly seeds?: readonly Seed[];
 }
 
 /** All are called from the event loop, never from within the store's own methods but `append` (only `congested`). */
@@ -171,6 +176,13 @@ export interface GroupStore {
   dropLastGood(whenShort: 'now' | 'later'): void;
   /** Resolves when all that was appended is durable, or will not be (stalled). */
   settled(): Promise<void>;
+  /**
+   * Puts the raw image file at `path` in place as what a volume's replica begins with; whole and durable when it resolves, or not
+   * there at all. Throws a ConfigFault `has-history`, `seed-exists`, `seed-file`; a StorageFault.
+   */
+  seed(volume: string, path: string): Promise<Seed>;
+  /** A copy under way is given up: the hub stops. */
+  stopSeeding(): void;
   /** Durable when it resolves. */
   setOwner(owner: Owner): Promise<void>;
   /**

@@ -30,6 +30,7 @@ export function nodeFiles(calls: SystemCalls | null = systemCalls()): FileSystem
     list: (directory) => attempt('list', directory, async () => (await fs.readdir(directory)).sort()),
     makeDirectory: (directory) => attempt('make directory', directory, () => makeDirectory(absolute(directory))),
     rename: (from, to) => attempt(`rename to ${to}:`, from, () => fs.rename(from, to)),
+    reflink: (from, to) => reflink(from, to),
     remove: (path) => attempt('remove', path, () => ignoring('ENOENT', fs.unlink(path))),
     removeTree: (directory) => attempt('remove', directory, () => fs.rm(directory, { recursive: true, force: true })),
     syncDirectory: (directory) => attempt('sync directory', directory, () => syncDirectory(directory)),
@@ -118,5 +119,20 @@ async function attempt<T>(action: string, path: string, call: () => Promise<T>):
     return await call();
   } catch (error) {
     throw storageFault(action, path, error);
+  }
+}
+
+/** Not possible (another file system, or one that cannot share blocks) is an answer, not a failure. */
+async function reflink(from: string, to: string): Promise<boolean> {
+  try {
+    await fs.copyFile(from, to, constants.COPYFILE_EXCL | constants.COPYFILE_FICLONE_FORCE);
+    await fs.chmod(to, 0o600);
+    return true;
+  } catch (cause) {
+    if (['ENOTSUP', 'EOPNOTSUPP', 'EXDEV', 'ENOSYS', 'EINVAL', 'ENOTTY'].includes(errnoName(cause))) {
+      await ignoring('ENOENT', fs.unlink(to));
+      return false;
+    }
+    throw storageFault('share blocks with', from, cause);
   }
 }

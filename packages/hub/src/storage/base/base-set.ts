@@ -6,7 +6,7 @@
  * everything below its layers is a hole. A removed volume's image is kept under another name (NODISCARD).
  * Must not know: layers, journals.
  */
-import { type FileSystem, readSmallFile, replaceSmallFile } from '@rephub/platform';
+import { type FileSystem, parentOf, readSmallFile, replaceSmallFile } from '@rephub/platform';
 import { decodeBody, encodeBody } from '@rephub/protocol';
 import { z } from 'zod';
 import type { BaseImage } from './base-image.js';
@@ -25,11 +25,15 @@ export type UnreadableRanges = ReadonlyMap<number, readonly (readonly [number, n
 export class BaseSet {
   readonly #files: FileSystem;
   readonly directory: string;
+  readonly #seeds: string | null;
   readonly #images = new Map<number, BaseImage>();
+  readonly #making = new Map<number, Promise<BaseImage>>();
 
-  constructor(files: FileSystem, directory: string) {
+  /** `seeds`: the directory of images that volumes of this line begin with; null when it was not seeded. */
+  constructor(files: FileSystem, directory: string, seeds: string | null) {
     this.#files = files;
     this.directory = directory;
+    this.#seeds = seeds;
   }
 
   /** The image of the volume that this record added; null while it has none. */
@@ -44,12 +48,43 @@ export class BaseSet {
 
   /** The image of a volume that was added; made when it is not there. */
   async make(added: number, name: string, sizeBytes: number): Promise<BaseImage> {
-    let image = this.#images.get(added);
-    if (image === undefined) {
-      image = await FileBaseImage.make(this.#files, this.#path(name), sizeBytes);
-      this.#images.set(added, image);
+    const image = this.#images.get(added);
+    if (image !== undefined) return image;
+    let making = this.#making.get(added);
+    if (making === undefined) {
+      making = this.#make(added, name, sizeBytes).finally(() => this.#making.delete(added));
+      this.#making.set(added, making);
     }
+    return await making;
+  }
+
+  /** The image of a volume that begins with one, made now if it has not been; null where it begins empty and has none yet. */
+  async imageOrSeed(added: number, name: string, sizeBytes: number): Promise<BaseImage | null> {
+    const image = this.#images.get(added);
+    if (image !== undefined) return image;
+    if (this.#seeds === null) return null;
+    const exists =
+      (await this.#seedOf(name, sizeBytes)) !== null || (await this.#files.status(this.#path(name))) !== null;
+    return exists ? await this.make(added, name, sizeBytes) : null;
+  }
+
+  async #make(added: number, name: string, sizeBytes: number): Promise<BaseImage> {
+    const path = this.#path(name);
+    const seed = (await this.#files.status(path)) === null ? await this.#seedOf(name, sizeBytes) : null;
+    if (seed !== null) {
+      await this.#files.rename(seed, path);
+      await this.#files.syncDirectory(this.directory);
+      await this.#files.syncDirectory(parentOf(seed));
+    }
+    const image = await FileBaseImage.make(this.#files, path, sizeBytes);
+    this.#images.set(added, image);
     return image;
+  }
+
+  async #seedOf(name: string, sizeBytes: number): Promise<string | null> {
+    if (this.#seeds === null) return null;
+    const path = `${this.#seeds}/${name}.raw`;
+    return (await this.#files.status(path))?.sizeBytes === sizeBytes ? path : null;
   }
 
   /** The volume is gone as of record `removed`: its image is put aside. */

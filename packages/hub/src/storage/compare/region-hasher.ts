@@ -76,7 +76,7 @@ export class RegionHasher {
     });
     try {
       const found = this.#lookUp(request, volume);
-      const image = this.#parts.base.image(volume.added);
+      const image = await this.#parts.base.imageOrSeed(volume.added, volume.name, volume.sizeBytes);
       const builder = new HashesBuilder(request.blockBytes);
       await this.#fill(builder, request, found, image);
       if (point.expired !== null) {
