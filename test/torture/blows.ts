@@ -82,6 +82,8 @@ export interface Acts {
 export interface BlowsOptions {
   readonly stage: Stage;
   readonly dice: SeededRandomness;
+  /** Outages and pauses are so many times shorter. */
+  readonly haste: number;
   readonly acts: Acts;
   readonly violated: (what: string) => void;
   readonly said: (what: string) => void;
@@ -149,7 +151,7 @@ export class Blows {
   }
 
   #draw(): Blow {
-    const { dice } = this.#options;
+    const { dice, haste } = this.#options;
     if (this.#deck.length === 0) {
       this.#deck = [...this.#kinds];
       for (let at = this.#deck.length - 1; at > 0; at -= 1) {
@@ -160,8 +162,8 @@ export class Blows {
     }
     const kind = this.#deck.pop() ?? 'link-cut';
     // Mostly short, now and then longer than the heartbeat's timeout of 5 s.
-    const lengthMs = 100 + 6500 * dice.fraction() ** 3;
-    return { kind, lengthMs, which: dice.below(2 ** 31), pauseMs: 50 + 1800 * dice.fraction() ** 2 };
+    const lengthMs = (100 + 6500 * dice.fraction() ** 3) / haste;
+    return { kind, lengthMs, which: dice.below(2 ** 31), pauseMs: (50 + 1800 * dice.fraction() ** 2) / haste };
   }
 
   async #land({ kind, lengthMs, which }: Blow): Promise<void> {

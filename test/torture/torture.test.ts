@@ -12,6 +12,7 @@ test(
       seed: 20,
       timeMs: 12_000,
       upstream: 'qemu-nbd',
+      haste: 3,
       said: (what) => said.push(what),
     });
     expect(report.violations, `seed ${report.seed}\n${said.join('\n')}\n${logs.slice(-20_000)}`).toEqual([]);

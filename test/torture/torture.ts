@@ -21,6 +21,8 @@ export interface TortureOptions {
   readonly seed: number;
   readonly timeMs: number;
   readonly upstream: UpstreamKind;
+  /** Outages and pauses are so many times shorter; 1 when left out. */
+  readonly haste?: number;
   /** Told what happens, as it does. */
   readonly said: (what: string) => void;
 }
@@ -99,7 +101,8 @@ export async function torture(scope: Scope, options: TortureOptions): Promise<Ou
     dice,
     acts: await acts(scope, stage, ledger, points, violated),
     violated,
-    ...options,
+    haste: options.haste ?? 1,
+    said: options.said,
   });
   await blows.rain(options.timeMs);
   await blows.heal();
