@@ -112,19 +112,19 @@ test('a copied state directory is refused', async () => {
   await agent.durableUpTo(agent.write(0, pattern(4096, 1)));
 });
 
-test('SIZE: a volume of another size is refused before the first byte is changed', async () => {
+test('SIZE: a volume that has shrunk is refused before the first byte is changed', async () => {
   const hub = await startHub(testScope());
   const agent = new ScriptedAgent(hub.platform, hub.agents);
   await agent.protect();
   const before = hub.server.hub.group('vm1').status().seq;
-  const grown = new ScriptedAgent(hub.platform, hub.agents, {
+  const shrunk = new ScriptedAgent(hub.platform, hub.agents, {
     agentId: agent.agentId,
     lineId: agent.lineId,
     session: 2,
-    volumes: [{ name: 'disk0', sizeBytes: 9 * MIB }],
+    volumes: [{ name: 'disk0', sizeBytes: 7 * MIB }],
   });
-  await expect(grown.begin()).rejects.toThrow(/L8-volumes/);
-  expect((await grown.ended()).refuse).toMatchObject({ code: 'refuse', retryAfterMs: null });
+  await expect(shrunk.begin()).rejects.toThrow(/L8-volumes/);
+  expect((await shrunk.ended()).refuse).toMatchObject({ code: 'refuse', retryAfterMs: null });
   expect(hub.server.hub.group('vm1').status().seq).toBe(before);
 });
 

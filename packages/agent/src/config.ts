@@ -22,6 +22,8 @@ export interface AgentConfig {
   readonly stateDirectory: string;
   readonly mode: AckMode;
   readonly onDisconnect: 'continue' | 'freeze';
+  /** A volume that has become smaller is meant to be so. */
+  readonly allowShrink: boolean;
   readonly onCongestion: 'pull-ahead' | 'block';
   readonly durability: 'host' | 'process';
   readonly hotExtents: number;
@@ -57,6 +59,7 @@ export interface AgentConfig {
 export const AGENT_DEFAULTS = {
   mode: 'async',
   onDisconnect: 'continue',
+  allowShrink: false,
   onCongestion: 'pull-ahead',
   durability: 'host',
   hotExtents: 1237,

@@ -76,6 +76,7 @@ export class AgentGroup {
         granularityBytes: config.granularityBytes,
         hotExtents: config.hotExtents,
         durability: config.durability,
+        mayShrink: config.allowShrink,
         doubt: (notes, clean) => doubtOf(seen, notes, clean),
         volumes: config.volumes.map(({ name }, index) => ({
           index,

@@ -6,7 +6,7 @@
  * Must not know: sockets, when to connect.
  */
 import { type Tracker } from '@rephub/bitmap';
-import { type Hello, type Verdict, type Welcome } from '@rephub/protocol';
+import { type Hello, type Verdict, type VolumeDescription, type Welcome } from '@rephub/protocol';
 import { type Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
@@ -27,7 +27,8 @@ export interface HandshakeParts {
 export class Handshake {
   readonly #parts: HandshakeParts;
   readonly #standing: Standing;
-  readonly #announced = new Set<string>();
+  /** The volumes as the hub knows them, or will when it has what was sent. */
+  readonly #known = new Map<string, VolumeDescription>();
   /** A handshake has been carried out in this process: the mirror's numbers are certain. */
   #numbersKnown = false;
   #everythingMarked = false;
@@ -66,12 +67,20 @@ export class Handshake {
     this.#spanCause ??= cause;
   }
 
-  /** The volumes that the hub does not know of yet, to be announced within the span that begins. */
+  /** Volumes that are new, of another size or gone, to be announced within the span that begins. */
   announceVolumes(): void {
-    for (const volume of this.#parts.volumes) {
-      if (this.#announced.has(volume.name)) continue;
-      this.#announced.add(volume.name);
-      this.#parts.mirror.announceVolume(volume.index, volume.name, volume.sizeBytes);
+    const { mirror, volumes } = this.#parts;
+    for (const { index, name } of [...this.#known.values()]) {
+      if (volumes.some((volume) => volume.name === name)) continue;
+      this.#known.delete(name);
+      mirror.announceRemoval(index);
+    }
+    for (const { index, name, sizeBytes } of volumes) {
+      const known = this.#known.get(name);
+      if (known?.sizeBytes === sizeBytes) continue;
+      this.#known.set(name, { index, name, sizeBytes });
+      if (known === undefined) mirror.announceVolume(index, name, sizeBytes);
+      else mirror.announceSize(index, sizeBytes);
     }
   }
 
@@ -82,7 +91,7 @@ export class Handshake {
     mirror.notBefore(hub?.lastTimeUs ?? 0);
     const inStep = verdict.kind === 'resume' || verdict.kind === 'nothing-to-do';
     if (inStep && hub !== null) {
-      for (const volume of hub.volumes) this.#announced.add(volume.name);
+      this.#hubKnows(hub.volumes);
       if (this.#numbersKnown) mirror.resume(hub.lastNumber);
       else mirror.inStep(hub.lastNumber, hub.lastChecksum);
       this.#numbersKnown = true;
@@ -97,13 +106,17 @@ export class Handshake {
     }
     mirror.restartAfter(verdict.previousChecksum, Math.max(verdict.nextNumber, mirror.lastNumber + 1));
     this.#numbersKnown = true;
-    this.#announced.clear();
-    for (const volume of hub?.volumes ?? []) this.#announced.add(volume.name);
+    this.#hubKnows(hub?.volumes ?? []);
     this.#spanCause = causeOf(verdict, welcome);
     if (verdict.kind === 'resync-by-bitmap') return;
     await mirror.copyEverything(verdict.reason);
     this.#everythingMarked = true;
     this.#windowDoubted = false;
+  }
+
+  #hubKnows(volumes: readonly VolumeDescription[]): void {
+    this.#known.clear();
+    for (const volume of volumes) this.#known.set(volume.name, volume);
   }
 }
 

@@ -50,6 +50,7 @@ export function helloOf(facts: HelloFacts): Hello {
         : null,
     tracking: trackingOf(facts),
     volumes: volumes.map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
+    ...(config.allowShrink ? { mayShrink: true } : {}),
     mode: config.mode,
   };
 }

@@ -225,6 +225,14 @@ export class Mirror {
     this.#append(FrameType.VolumeAdded, 0, 0, index, 0, sizeBytes, [payload], payload.length);
   }
 
+  announceSize(index: number, sizeBytes: number): void {
+    this.#append(FrameType.Resize, 0, 0, index, 0, sizeBytes, NO_DATA, 0);
+  }
+
+  announceRemoval(index: number): void {
+    this.#append(FrameType.VolumeRemoved, 0, 0, index, 0, 0, NO_DATA, 0);
+  }
+
   // The link ------------------------------------------------------------------------------------
 
   /** The hub holds exactly what the window's records before its last number say: the rest is sent again. */

@@ -66,6 +66,7 @@ export interface CheckedOptions {
   readonly hotExtents: number;
   readonly durability: 'host' | 'process';
   readonly volumes: readonly Geometry[];
+  readonly mayShrink: boolean;
   readonly doubt: NonNullable<TrackerOptions['doubt']>;
 }
 
@@ -98,6 +99,7 @@ export function checkOptions(options: TrackerOptions): CheckedOptions {
     hotExtents,
     durability: options.durability ?? 'host',
     volumes,
+    mayShrink: options.mayShrink ?? false,
     doubt: options.doubt ?? ((): null => null),
   };
 }

@@ -69,11 +69,30 @@ describe('opening a state directory', () => {
     await (await open(files)).close();
   });
 
-  it('SIZE: refuses another group and a volume of another size, and changes nothing', async () => {
+  it('SIZE: a volume that has grown is taken, and nothing found is believed', async () => {
+    const files = await stateWith([[MIB, MIB]]);
+    const sizeBytes = 2 * DISK0.sizeBytes;
+    const tracker = await open(files, { volumes: [{ ...DISK0, sizeBytes }] });
+    expect(tracker.found).toBe('untrusted');
+    expect(tracker.foundReason).toContain(`has ${sizeBytes} bytes`);
+    expect(runsOf(tracker)).toEqual([[0, sizeBytes]]);
+    await tracker.close();
+    expect((await open(files, { volumes: [{ ...DISK0, sizeBytes }] })).found).toBe('marked');
+  });
+
+  it('SIZE: a volume that has shrunk is taken when it may have', async () => {
+    const files = await stateWith([[MIB, MIB]]);
+    const sizeBytes = DISK0.sizeBytes / 2;
+    const tracker = await open(files, { volumes: [{ ...DISK0, sizeBytes }], mayShrink: true });
+    expect(tracker.found).toBe('untrusted');
+    expect(runsOf(tracker)).toEqual([[0, sizeBytes]]);
+  });
+
+  it('SIZE: refuses another group and a volume that has shrunk, and changes nothing', async () => {
     const files = await stateWith([[MIB, MIB]]);
     const before = files.changes;
     await expect(open(files, { group: 'vm2' })).rejects.toMatchObject({ kind: 'config', code: 'state-foreign' });
-    const volumes = [{ ...DISK0, sizeBytes: 2 * DISK0.sizeBytes }];
+    const volumes = [{ ...DISK0, sizeBytes: DISK0.sizeBytes / 2 }];
     await expect(open(files, { volumes })).rejects.toMatchObject({ kind: 'config', code: 'wrong-size' });
     // Making the directory is asked for each time, and its lock.
     expect(files.changes - before).toBe(2);

@@ -4,8 +4,8 @@
  *
  *   found      when                                                     what is done
  *   new        no identity and no other file; or never finished making  all files made, every block marked
- *   untrusted  a file is missing, corrupt, foreign or of another        bad files put aside, all made anew,
- *              version; or the identity, or the agent's doubt, says so   every block marked
+ *   untrusted  a file is missing, corrupt, foreign, of another          bad files put aside, all made anew,
+ *              version or size; or the identity, or the agent's doubt, says so   every block marked
  *   clean      stopped in order without a mark                          read
  *   marked     else                                                     read; torn pages written again
  *
@@ -188,7 +188,7 @@ class Opening {
     try {
       for (const geometry of this.#checked.volumes) {
         await this.#noting(mapPath(this.#place.directory, geometry.name), async () => {
-          const map = await openMap(this.#files, this.#place.directory, identity, geometry);
+          const map = await openMap(this.#files, this.#place.directory, identity, geometry, this.#checked.mayShrink);
           if (map !== null) maps.push(map);
         });
       }
@@ -323,11 +323,11 @@ class Opening {
     return { identity, log, maps, marks, found, reason, faults: this.#faults };
   }
 
-  /** A known volume of another size is refused even when nothing else of the state can be used. */
+  /** A known volume that has shrunk is refused even when nothing else of the state can be used. */
   async #refuseWrongSizes(identity: StoredIdentity): Promise<void> {
     for (const geometry of this.#checked.volumes) {
       try {
-        const map = await openMap(this.#files, this.#place.directory, identity, geometry);
+        const map = await openMap(this.#files, this.#place.directory, identity, geometry, this.#checked.mayShrink);
         await map?.file.close();
       } catch (thrown) {
         if (!(thrown instanceof CorruptionFault)) throw thrown;

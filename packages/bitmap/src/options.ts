@@ -29,6 +29,8 @@ export interface TrackerOptions {
   /** `host`: marks survive a power cut. `process`: they survive a killed agent only. Default `host`. */
   readonly durability?: 'host' | 'process';
   readonly volumes: readonly TrackedVolume[];
+  /** A volume may be smaller than its marks say. One that has grown is taken; either way nothing found is believed. */
+  readonly mayShrink?: boolean;
   /**
    * Asked when the files found are whole: a reason why the marks in them are not to be believed all the same, or null.
    * `clean`: they were left by an orderly stop.

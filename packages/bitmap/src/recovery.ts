@@ -82,6 +82,7 @@ export async function openMap(
   directory: string,
   identity: StoredIdentity,
   geometry: Geometry,
+  mayShrink: boolean,
 ): Promise<OpenMap | null> {
   if (!identity.volumes.includes(geometry.index)) return null;
   const path = mapPath(directory, geometry.name);
@@ -95,10 +96,9 @@ export async function openMap(
       );
     }
     if (header.sizeBytes !== geometry.sizeBytes) {
-      throw new ConfigFault(
-        'wrong-size',
-        `volume ${geometry.name} has ${geometry.sizeBytes} bytes, its marks are of one with ${header.sizeBytes}`,
-      );
+      const message = `volume ${geometry.name} has ${geometry.sizeBytes} bytes, its marks are of one with ${header.sizeBytes}`;
+      if (geometry.sizeBytes < header.sizeBytes && !mayShrink) throw new ConfigFault('wrong-size', message);
+      throw new CorruptionFault('map-resized', message);
     }
     return { file, path, tag, stored: geometryOf(geometry, header.granularityBytes) };
   } catch (thrown) {

@@ -173,9 +173,9 @@ const CASES: readonly Case[] = [
   {
     row: 'L8-volumes',
     kind: 'refuse',
-    what: 'a volume has another size at the hub',
+    what: 'a volume is smaller than the hub knows it, and nobody has said that it may be',
     hello: hello(),
-    hub: hub({ volumes: [{ ...DISK, sizeBytes: 1 << 20 }] }),
+    hub: hub({ volumes: [{ ...DISK, sizeBytes: DISK.sizeBytes + 1 }] }),
     nextNumber: 101,
   },
   {
@@ -376,6 +376,22 @@ const CASES: readonly Case[] = [
     what: 'a volume was taken away while the agent was down',
     hello: hello({ tracking: 'clean' }),
     hub: hub({ volumes: [DISK, SECOND_DISK] }),
+    nextNumber: 101,
+  },
+  {
+    row: 'L19-volume-set',
+    kind: 'resync-by-bitmap',
+    what: 'a volume has grown',
+    hello: hello({ tracking: 'clean' }),
+    hub: hub({ volumes: [{ ...DISK, sizeBytes: 1 << 20 }] }),
+    nextNumber: 101,
+  },
+  {
+    row: 'L19-volume-set',
+    kind: 'resync-by-bitmap',
+    what: "a volume has shrunk by the operator's word",
+    hello: hello({ tracking: 'clean', mayShrink: true }),
+    hub: hub({ volumes: [{ ...DISK, sizeBytes: DISK.sizeBytes * 2 }] }),
     nextNumber: 101,
   },
   {

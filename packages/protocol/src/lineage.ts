@@ -218,7 +218,7 @@ export const LINEAGE_TABLE = [
     'resync-by-bitmap',
     ({ hello, hub }) => !sameVolumes(hello, hub),
     ({ hello, hub }) =>
-      `the agent has ${hello.volumes.length} volumes, the hub knows ${hub.volumes.length}, not all the same`,
+      `the agent has ${hello.volumes.length} volumes, the hub knows ${hub.volumes.length}, not all the same, or not of the same sizes`,
   ),
   knownRow(
     'L20-hub-behind',
@@ -297,7 +297,9 @@ function windowCovers({ hello, hub, agentLast, hubChecksum }: Meeting): boolean 
 function sameVolumes(hello: Hello, hub: HubGroup): boolean {
   return (
     hello.volumes.length === hub.volumes.length &&
-    hello.volumes.every((volume) => hub.volumes.some((known) => known.name === volume.name))
+    hello.volumes.every((volume) =>
+      hub.volumes.some((known) => known.name === volume.name && known.sizeBytes === volume.sizeBytes),
+    )
   );
 }
 
@@ -306,8 +308,11 @@ function volumeConflict(hello: Hello, hub: HubGroup): string | null {
   for (const volume of hello.volumes) {
     for (const known of hub.volumes) {
       if (volume.name !== known.name && volume.index !== known.index) continue;
-      if (describe(volume) === describe(known)) continue;
-      return `the agent has ${describe(volume)}, the hub ${describe(known)}`;
+      const isSame = volume.name === known.name && volume.index === known.index;
+      const isSmaller = volume.sizeBytes < known.sizeBytes;
+      if (isSame && (!isSmaller || hello.mayShrink === true)) continue;
+      const hint = isSame ? ' (a volume shrinks only with --allow-shrink)' : '';
+      return `the agent has ${describe(volume)}, the hub ${describe(known)}${hint}`;
     }
   }
   return null;

@@ -72,6 +72,8 @@ export const helloSchema = z.object({
     .nullable(),
   tracking: z.enum(['new', 'clean', 'marked', 'untrusted']),
   volumes: volumesSchema.min(1),
+  /** The operator's word that a volume which is smaller than the hub knows it is meant to be so. */
+  mayShrink: z.boolean().optional(),
   mode: z.enum(['async', 'semi-sync', 'sync']),
 });
 export type Hello = z.infer<typeof helloSchema>;

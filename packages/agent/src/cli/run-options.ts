@@ -4,6 +4,7 @@ import {
   choice,
   count,
   duration,
+  flag,
   logOptions,
   name,
   optional,
@@ -58,6 +59,7 @@ export const RUN_OPTIONS = {
     placeholder: 'MODE',
     help: 'a write is answered when upstream has it, or when the hub has received it too, or has it durably',
   }),
+  'allow-shrink': flag({ help: 'a volume that has become smaller since the last start is meant to be so' }),
   'on-congestion': withDefault(choice('pull-ahead', 'block'), 'pull-ahead', {
     placeholder: 'HOW',
     help: 'window full: pull-ahead (mark, resync later) or block (writes wait)',
@@ -184,6 +186,7 @@ export function agentConfig(values: RunValues, socketsPassed: boolean): AgentCon
     hubs: values.hub,
     stateDirectory: values.state,
     mode: values.mode,
+    allowShrink: values.allowShrink,
     onDisconnect: values.onDisconnect,
     onCongestion: values.onCongestion,
     durability: values.durability,

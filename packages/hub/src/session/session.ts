@@ -264,7 +264,10 @@ export class AgentSession {
   #record(group: SessionGroup, store: GroupStore, header: FrameHeader, raw: readonly Buffer[]): void {
     // A dead journal takes nothing more; the agent keeps its records, and the beats go on.
     if (store.progress.stalled === 'journal-failed') return;
-    if (header.type === FrameType.VolumeAdded) this.#checkVolume(header);
+    if (header.type === FrameType.VolumeAdded || header.type === FrameType.Resize) this.#checkVolume(header);
+    if (header.type === FrameType.VolumeRemoved && this.#volumes.has(header.volume)) {
+      throw new ProtocolFault('wrong-volume', `record ${header.number} removes a volume that Hello named`);
+    }
     try {
       store.append(header, raw);
     } catch (thrown) {
@@ -284,8 +287,8 @@ export class AgentSession {
     throw new ProtocolFault(
       'wrong-size',
       told === undefined
-        ? `record ${header.number} adds volume number ${header.volume}, which Hello did not name`
-        : `record ${header.number} adds volume ${told.name} with ${header.length} bytes, Hello said ${told.sizeBytes}`,
+        ? `record ${header.number} is of volume number ${header.volume}, which Hello did not name`
+        : `record ${header.number} makes volume ${told.name} of ${header.length} bytes, Hello said ${told.sizeBytes}`,
     );
   }
 
