@@ -18,5 +18,5 @@ it.each(SCRIPTS.map((script) => [script.name, script] as const))(
     });
     expect(points).toBeGreaterThan(3);
   },
-  60_000,
+  300_000,
 );

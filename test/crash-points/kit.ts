@@ -25,7 +25,7 @@ import { Wire } from './wire.js';
 
 const LINK: Address = { kind: 'tcp', host: '127.0.0.1', port: 9010 };
 const GUEST_SOCKET = '/run/vm.sock';
-/** A host that lost power is back so much later; a hub that was killed too. */
+/** A host that lost power is back so much later; a process that was killed too. */
 const BACK_MS = 40;
 
 export type Fate = NonNullable<CrashOptions['fate']>;
@@ -87,9 +87,7 @@ export class World {
 
   /** The guest of the first volume. */
   get guest(): Guest {
-    const [guest] = this.guests;
-    if (guest === undefined) throw new Error('there is no volume');
-    return guest;
+    return this.guests[0] as Guest;
   }
 
   /** Runs `work` to its end. Throws HostCrashed when the agent's host goes on the way. */
@@ -431,13 +429,16 @@ export class World {
     }
   }
 
-  /** Operations take from 20 µs to 1 ms, syncs up to 5 ms: crashes find every step half done. */
+  /** Operations take from 20 µs to 1 ms, reads up to 2 ms, syncs up to 5 ms: crashes and writes find every step half done. */
   #disk(seed: number, syncMs: () => number = () => 0): SimFilesOptions {
     const random = new SeededRandomness(seed);
     return {
       clock: this.clock,
-      delayMs: (operation) =>
-        operation === 'sync' ? syncMs() + random.fraction() ** 4 * 5 : 0.02 + random.fraction() ** 4,
+      delayMs: (operation) => {
+        const part = random.fraction();
+        if (operation === 'read') return 0.02 + part * 2;
+        return operation === 'sync' ? syncMs() + part ** 4 * 5 : 0.02 + part ** 4;
+      },
     };
   }
 
