@@ -63,10 +63,17 @@ function upstreamDies(world: World, how: CrashFate, random: SeededRandomness): v
   });
 }
 
-function onDisk(world: World, random: SeededRandomness, act: (name: string, size: number) => void): void {
-  const names = [...world.disks.keys()];
+/** Mostly where the guest is at work: elsewhere a fault may wait for long. */
+function onDisk(world: World, random: SeededRandomness, act: (name: string, firstBlock: number) => void): void {
+  const { lastBurst, setup, disks } = world;
+  const busy = setup.volumes[lastBurst?.volume ?? 0]?.name ?? '';
+  if (lastBurst !== null && disks.has(busy) && random.chance(0.8)) {
+    act(busy, lastBurst.firstBlock);
+    return;
+  }
+  const names = [...disks.keys()];
   const name = names[random.below(Math.max(1, names.length))];
-  if (name !== undefined) act(name, (world.disks.get(name)?.sizeBytes ?? 0) / BLOCK_BYTES);
+  if (name !== undefined) act(name, random.below((disks.get(name)?.sizeBytes ?? 0) / BLOCK_BYTES));
 }
 
 /** The upstream shows itself as something else, for a while. */
@@ -92,12 +99,12 @@ function rangeFault(what: 'write-error' | 'read-error' | 'flush-error', lastingM
   return (world, random) => {
     // What a repetition may cure is repeated for as long as it takes; want of room goes to the guest at once.
     const kind = what === 'write-error' && random.chance() ? 'no-space' : what;
-    onDisk(world, random, (name, blocks) => {
+    onDisk(world, random, (name, firstBlock) => {
       const disk = world.disks.get(name);
       world.excuses.guestErrors = true;
       world.excuses.requestsWait = true;
       if (kind === 'read-error') world.excuses.unreadable = true;
-      const first = random.below(blocks) * BLOCK_BYTES;
+      const first = firstBlock * BLOCK_BYTES;
       const times = kind === 'flush-error' ? 1 : 1 + random.below(40);
       const to = kind === 'read-error' ? first + BLOCK_BYTES * (1 + random.below(8)) : first + 256 * BLOCK_BYTES;
       disk?.fail(
@@ -133,6 +140,7 @@ const ACTS: Record<StepKind, Act> = {
     const blocks = world.setup.volumes[volume]?.blocks ?? 1;
     const span = [8, 32, 64, 256][random.below(4)] ?? 32;
     const firstBlock = random.below(blocks - span);
+    world.lastBurst = { volume, firstBlock };
     const clients = 1 + random.below(3);
     for (let client = 0; client < clients; client += 1) {
       const requests = Math.ceil(BURST_REQUESTS / clients) + random.below(10);
@@ -250,8 +258,8 @@ const ACTS: Record<StepKind, Act> = {
     });
   },
   'hub-disk-full': (world, random) => {
-    world.hub.files.setCapacity(world.hub.files.usedBytes + random.below(300_000));
-    later(world, 1000 + downMs(random), () => world.hub.files.setCapacity(2 ** 40));
+    world.hub.files.setCapacity(world.hub.files.usedBytes - random.below(300_000));
+    later(world, 4000 + 2 * downMs(random), () => world.hub.files.setCapacity(2 ** 40));
   },
   'hub-sync-fails': (world, random) => {
     const path = random.chance(0.8) ? /\.seg$/ : /base\//;

@@ -2,6 +2,7 @@
  * The end of a run: everything is given back, an operator does what only an operator can do, and within bounded virtual
  * time replica and upstream must be equal.
  */
+import { upstreamContents } from './disk-contents.js';
 import { type SimFiles } from '@rephub/platform/sim';
 import { startAgent } from './faults.js';
 import { lookAtReplica } from './looking.js';
@@ -120,7 +121,7 @@ async function compare(world: World): Promise<void> {
   const look = await lookAtReplica(world);
   world.check('LASTGOOD', look !== null, () => 'all is healed, and no point can be opened');
   if (look === null || world.violation !== null) return;
-  const upstream = world.upstreamContents();
+  const upstream = upstreamContents(world);
   for (const checker of world.checkers) checker.looked?.(look);
   for (const checker of world.checkers) checker.converged?.(look, upstream);
 }

@@ -1,4 +1,5 @@
 /** Reads the whole replica as the hub serves it, beside what the records on the wire make of it. */
+import { viewContents } from './disk-contents.js';
 import { asError } from '@rephub/platform';
 import { type View } from './hub-types.js';
 import { type Look } from './promises/index.js';
@@ -22,7 +23,7 @@ async function readLatest(world: World): Promise<Look | null> {
 
 async function read(world: World, view: View, fold: readonly Int32Array[] | null): Promise<Look> {
   const shown: (Int32Array | null)[] = [];
-  for (const { index } of view.volumes) shown[index] = await world.viewContents(view, index);
+  for (const { index } of view.volumes) shown[index] = await viewContents(world, view, index);
   // A volume that the point does not have yet lacks nothing.
   const known = fold?.map((contents, index) => (shown[index] === undefined ? new Int32Array() : contents)) ?? null;
   return { number: view.number, shown, fold: known };

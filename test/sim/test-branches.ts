@@ -1,4 +1,5 @@
 /** Failover tests while protection goes on: a branch is opened, written to, read back, and dropped (ISOLATE). */
+import { viewContents } from './disk-contents.js';
 import { readBytes, writeBytes } from '@rephub/nbd';
 import { asError } from '@rephub/platform';
 import { type SeededRandomness } from '@rephub/platform/sim';
@@ -25,8 +26,8 @@ export async function runTestBranch(world: World, random: SeededRandomness): Pro
     if (branch === null || fold === null) return;
     for (const { index } of branch.volumes) {
       const expected = fold[index];
-      const before = await world.viewContents(branch, index);
-      const same = before?.every((content, block) => content === expected?.[block]) ?? true;
+      const before = await viewContents(world, branch, index);
+      const same = before.every((content, block) => content === expected?.[block]);
       world.check('ISOLATE', same, () => `test ${name} does not begin with point ${test.seq}`);
     }
     const [volume] = branch.volumes;

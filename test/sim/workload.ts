@@ -153,8 +153,8 @@ export class Guests {
     else if (dice < 19) command = Command.Flush;
     else if (dice < 25) command = Command.WriteZeroes;
     else if (dice < 31) command = Command.Trim;
-    const changes = command !== Command.Read && command !== Command.Flush;
-    const fua = changes && random.chance(0.08) ? CommandFlag.Fua : 0;
+    const mayBeForced = command !== Command.Flush;
+    const fua = mayBeForced && random.chance(0.08) ? CommandFlag.Fua : 0;
     this.#send(client, burst.volume, command, block, blocks, fua, burst.client, done);
   }
 

@@ -6,7 +6,6 @@
  */
 import { AGENT_DEFAULTS, type AgentConfig, type AgentGroup } from '@rephub/agent';
 import { type Group, type HubServer } from '@rephub/hub';
-import { type BlockDevice, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
 import { asError, type LogFields, type Logger } from '@rephub/platform';
 import {
   type CrashFate,
@@ -18,8 +17,8 @@ import {
   SimNetwork,
   simPlatform,
 } from '@rephub/platform/sim';
-import { type GroupStore, type View } from './hub-types.js';
-import { BLOCK_BYTES, BlockContents, UNREADABLE } from './block-content.js';
+import { type GroupStore } from './hub-types.js';
+import { BLOCK_BYTES, BlockContents } from './block-content.js';
 import { Coverage } from './coverage.js';
 import { History } from './history.js';
 import {
@@ -42,7 +41,6 @@ import { Guests } from './workload.js';
 import { type Checker, type Crash, makeCheckers, type PromiseId } from './promises/index.js';
 
 const GROUP = 'vm1';
-const READ_BYTES = 1024 * 1024;
 
 /** A promise that was broken. */
 export class Violation extends Error {
@@ -106,6 +104,8 @@ export class World {
   error: Error | null = null;
   #injected: InjectedFault[] = [];
   beatsLateUntilMs = 0;
+  /** Where the guest has been at work last. */
+  lastBurst: { readonly volume: number; readonly firstBlock: number } | null = null;
   /** Volumes that the agent is told of. */
   volumeCount: number;
   /** Faults are over: everything must come right. */
@@ -302,77 +302,6 @@ export class World {
     return outcome.value;
   }
 
-  // What the disks show ----------------------------------------------------------------------------
-
-  /** Block ids of what upstream holds as readers see it, or, with other files, would hold. */
-  upstreamContents(files: SimFiles = this.agent.files, stable = false): Int32Array[] {
-    return this.setup.volumes.map(({ name, blocks, upstream }, index) => {
-      const disk = this.disks.get(name);
-      const bytes =
-        upstream === 'nbd' && disk !== undefined
-          ? stable
-            ? disk.stableBytes
-            : disk.bytes
-          : imageOf(files, name, blocks);
-      return this.identify(bytes, index);
-    });
-  }
-
-  /** The id of one block upstream; null while it cannot be told. */
-  upstreamBlock(volume: number, block: number): number | null {
-    const { name, upstream } = this.setup.volumes[volume] ?? { name: '', upstream: 'file' };
-    const bytes = Buffer.alloc(BLOCK_BYTES);
-    if (upstream === 'file') this.agent.files.look(`/${name}.raw`, bytes, block * BLOCK_BYTES);
-    else if (this.upstream.up === null) return null;
-    else this.disks.get(name)?.bytes.copy(bytes, 0, block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
-    return this.contents.identify(bytes, 0, volume, block);
-  }
-
-  identify(bytes: Buffer, volume: number): Int32Array {
-    const contents = new Int32Array(bytes.length / BLOCK_BYTES);
-    for (let block = 0; block < contents.length; block += 1) {
-      contents[block] = this.contents.identify(bytes, block * BLOCK_BYTES, volume, block);
-    }
-    return contents;
-  }
-
-  /** Block ids of an open view's volume; null where it cannot be read. */
-  async viewContents(view: Pick<View, 'device'>, volume: number): Promise<Int32Array | null> {
-    const { name, blocks } = this.setup.volumes[volume] ?? { name: '', blocks: 0 };
-    const device = view.device(name);
-    const contents = new Int32Array(blocks);
-    const size = blocks * BLOCK_BYTES;
-    for (let at = 0; at < size; at += READ_BYTES) {
-      const bytes = await readRange(device, at, Math.min(READ_BYTES, size - at));
-      if (bytes === 'zeroes') continue;
-      if (bytes === 'unreadable') {
-        await this.#readBlocks(device, at, Math.min(READ_BYTES, size - at), volume, contents);
-        continue;
-      }
-      for (let from = 0; from < bytes.length; from += BLOCK_BYTES) {
-        const block = (at + from) / BLOCK_BYTES;
-        contents[block] = this.contents.identify(bytes, from, volume, block);
-      }
-    }
-    return contents;
-  }
-
-  /** Block by block: some of them cannot be read. */
-  async #readBlocks(
-    device: BlockDevice,
-    offset: number,
-    length: number,
-    volume: number,
-    contents: Int32Array,
-  ): Promise<void> {
-    for (let at = offset; at < offset + length; at += BLOCK_BYTES) {
-      const bytes = await readRange(device, at, BLOCK_BYTES);
-      const block = at / BLOCK_BYTES;
-      if (bytes === 'unreadable') contents[block] = UNREADABLE;
-      else if (bytes !== 'zeroes') contents[block] = this.contents.identify(bytes, 0, volume, block);
-    }
-  }
-
   // Crashes ------------------------------------------------------------------------------------------
 
   /** `keep`: kill -9. Else the agent's host loses power, with the disks that are files there, and the guests. */
@@ -440,24 +369,4 @@ export class World {
     };
     return { debug: () => undefined, info: at, warn: at, error: at };
   }
-}
-
-async function readRange(
-  device: BlockDevice,
-  offset: number,
-  length: number,
-): Promise<Buffer | 'zeroes' | 'unreadable'> {
-  try {
-    const slices = await readSlices(device, offset, length);
-    return slices.every(isZeroes) ? 'zeroes' : Buffer.concat(slices);
-  } catch (fault) {
-    if (fault instanceof DeviceError) return 'unreadable';
-    throw fault;
-  }
-}
-
-function imageOf(files: SimFiles, name: string, blocks: number): Buffer {
-  const bytes = Buffer.alloc(blocks * BLOCK_BYTES);
-  files.look(`/${name}.raw`, bytes, 0);
-  return bytes;
 }

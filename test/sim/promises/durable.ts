@@ -2,6 +2,7 @@
  * DURABLE: what the hub has acknowledged as durable is there after a power cut at that very moment. TORN: what a cut tore is
  * never served. FULL: a full disk stops acknowledgements, says why, and serves on. NODISCARD: a line that ended is kept.
  */
+import { viewContents } from '../disk-contents.js';
 import { type Ack } from '@rephub/protocol';
 import { asError } from '@rephub/platform';
 import { type CrashFate, type SimFiles } from '@rephub/platform/sim';
@@ -114,9 +115,9 @@ export class Durable implements Checker {
         const fold = world.records.foldAt(consistentNumber, lastNumber, lastChecksum);
         const view = await store.openView();
         for (const volume of view.volumes) {
-          const shown = await world.viewContents(view, volume.index);
+          const shown = await viewContents(world, view, volume.index);
           const expected = fold?.[volume.index];
-          const at = expected === undefined ? -1 : (shown ?? []).findIndex((id, block) => id !== expected[block]);
+          const at = expected === undefined ? -1 : shown.findIndex((id, block) => id !== expected[block]);
           world.check(promise, at < 0, () => {
             const shows = world.contents.describe(shown?.[at] ?? 0);
             const makes = world.contents.describe(expected?.[at] ?? 0);

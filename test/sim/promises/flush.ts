@@ -1,4 +1,5 @@
 /** FLUSH: what was acknowledged before a flush, or with FUA, is on stable storage upstream whatever crashes. */
+import { upstreamContents } from '../disk-contents.js';
 import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
 import { REPLAY_IS_BUILT } from './built.js';
@@ -21,7 +22,7 @@ export class Flush implements Checker {
     const { setup, history } = world;
     if (who === 'hub') return;
     if (who === 'upstream' && fate !== 'keep') this.#notPlayed = true;
-    const upstream = world.upstreamContents();
+    const upstream = upstreamContents(world);
     const lost = setup.volumes.map(({ upstream: kind }) =>
       // What upstream has lost, the agent would have played again: with it goes what only it knew.
       who === 'agent' ? (kind === 'file' ? fate !== 'keep' : this.#notPlayed) : kind === 'nbd' && fate !== 'keep',

@@ -3,6 +3,7 @@
  * upstream is away requests wait and are answered. FAIL-OPEN: trouble with the state files is not the guest's.
  * ACK: an answered write is upstream.
  */
+import { upstreamBlock } from '../disk-contents.js';
 import { Command, NbdError } from '@rephub/nbd';
 import { type World } from '../world.js';
 import { type Answered, type OpenRequest } from '../workload.js';
@@ -70,7 +71,7 @@ export class Guest implements Checker {
 
   #written({ volume, block }: Answered): void {
     const world = this.#world;
-    const content = world.upstreamBlock(volume, block);
+    const content = upstreamBlock(world, volume, block);
     // The upstream may be gone already, with what it had not flushed.
     if (content === null) return;
     const holds = world.history.allows(volume, block, content, world.history.tick());

@@ -3,6 +3,7 @@
  * ends only when nothing is dirty), BOUND (the window keeps its limit), BEAT (a silent hub is found out), FRAME (damage ends
  * the session, and nothing else), SIZE (another disk is not written to).
  */
+import { upstreamContents } from '../disk-contents.js';
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_TIMEOUT_MS, FrameType, type Hello, type Verdict } from '@rephub/protocol';
 import { UNREADABLE } from '../block-content.js';
 import { TRUE_DISK } from '../processes.js';
@@ -66,7 +67,7 @@ export class Stream implements Checker {
     const { lastNumber, lastChecksum } = store.state;
     const fold = world.records.foldAt(lastNumber, lastNumber, lastChecksum);
     if (fold === null) return;
-    const upstream = world.upstreamContents();
+    const upstream = upstreamContents(world);
     for (const { index } of hello.volumes) {
       for (const [block, content] of (upstream[index] ?? []).entries()) {
         if (content === fold[index]?.[block] || fold[index]?.[block] === UNREADABLE) continue;

@@ -3,6 +3,7 @@
  * belongs to it: CLEAR (marks rest on what is durable and flushed), NOFULL (a crash alone marks no more than
  * what was dirty or hot), CORRUPT (damaged files are noticed).
  */
+import { upstreamContents } from '../disk-contents.js';
 import { type SimFiles } from '@rephub/platform/sim';
 import { UNREADABLE } from '../block-content.js';
 import { durableState, type DurableState, findMarks, type FoundMarks } from '../imagined.js';
@@ -24,7 +25,7 @@ export class Superset implements Checker {
     const world = this.#world;
     const after = world.agent.files.imagineCrash({ seed: 1, fate: 'keep' });
     const allowed = this.#allowedBytes();
-    void this.#judge('SUPERSET', after, world.upstreamContents(after), `a crash of the agent, fate ${fate}`, allowed);
+    void this.#judge('SUPERSET', after, upstreamContents(world, after), `a crash of the agent, fate ${fate}`, allowed);
   }
 
   /** Takes turns: the agent killed now; power gone everywhere; the same with damaged files. */
@@ -37,20 +38,20 @@ export class Superset implements Checker {
     switch (this.#turn % 3) {
       case 0: {
         const killed = agent.files.imagineCrash({ seed, fate: 'keep' });
-        const upstream = world.upstreamContents(killed);
+        const upstream = upstreamContents(world, killed);
         void this.#judge('SUPERSET', killed, upstream, 'an imagined kill', this.#allowedBytes());
         return;
       }
       case 1: {
         const fate = (['lose', 'tear', 'garble', 'mixed'] as const)[(this.#turn / 3) & 3] ?? 'mixed';
         const cut = agent.files.imagineCrash({ seed, fate });
-        void this.#judge('CLEAR', cut, world.upstreamContents(cut, true), `an imagined power cut, fate ${fate}`, null);
+        void this.#judge('CLEAR', cut, upstreamContents(world, cut, true), `an imagined power cut, fate ${fate}`, null);
         return;
       }
       default: {
         const spoiled = agent.files.imagineCrash({ seed, fate: 'keep' });
         this.#spoil(spoiled, seed);
-        void this.#judge('CORRUPT', spoiled, world.upstreamContents(spoiled), 'an imagined damage', null);
+        void this.#judge('CORRUPT', spoiled, upstreamContents(world, spoiled), 'an imagined damage', null);
       }
     }
   }

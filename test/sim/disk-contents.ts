@@ -1,0 +1,93 @@
+/** What the disks and the replica show, block by block, as ids (block-content.ts). */
+import { type BlockDevice, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
+import { type SimFiles } from '@rephub/platform/sim';
+import { BLOCK_BYTES, UNREADABLE } from './block-content.js';
+import { type View } from './hub-types.js';
+import { type World } from './world.js';
+
+const READ_BYTES = 1024 * 1024;
+
+/** What upstream holds as readers see it; with `stable` what a power cut would leave at least. `files` is the agent's disk. */
+export function upstreamContents(world: World, files: SimFiles = world.agent.files, stable = false): Int32Array[] {
+  return world.setup.volumes.map(({ name, blocks, upstream }, index) => {
+    const disk = world.disks.get(name);
+    if (upstream === 'file' || disk === undefined) return identifyAll(world, imageOf(files, name, blocks), index);
+    return identifyAll(world, stable ? disk.stableBytes : disk.bytes, index);
+  });
+}
+
+/** The id of one block upstream; null while it cannot be told. */
+export function upstreamBlock(world: World, volume: number, block: number): number | null {
+  const { name, upstream } = world.setup.volumes[volume] ?? { name: '', upstream: 'file' };
+  const bytes = Buffer.alloc(BLOCK_BYTES);
+  if (upstream === 'file') world.agent.files.look(`/${name}.raw`, bytes, block * BLOCK_BYTES);
+  else if (world.upstream.up === null) return null;
+  else world.disks.get(name)?.bytes.copy(bytes, 0, block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
+  return world.contents.identify(bytes, 0, volume, block);
+}
+
+/** Everything that an open point, or a branch, shows of a volume. */
+export async function viewContents(world: World, view: Pick<View, 'device'>, volume: number): Promise<Int32Array> {
+  const { name, blocks } = world.setup.volumes[volume] ?? { name: '', blocks: 0 };
+  const device = view.device(name);
+  const contents = new Int32Array(blocks);
+  const size = blocks * BLOCK_BYTES;
+  for (let at = 0; at < size; at += READ_BYTES) {
+    const length = Math.min(READ_BYTES, size - at);
+    const bytes = await readRange(device, at, length);
+    if (bytes === 'zeroes') continue;
+    if (bytes === 'unreadable') await readBlocks(world, device, at, length, volume, contents);
+    else {
+      for (let from = 0; from < length; from += BLOCK_BYTES) {
+        const block = (at + from) / BLOCK_BYTES;
+        contents[block] = world.contents.identify(bytes, from, volume, block);
+      }
+    }
+  }
+  return contents;
+}
+
+/** Block by block: some of them cannot be read. */
+async function readBlocks(
+  world: World,
+  device: BlockDevice,
+  offset: number,
+  length: number,
+  volume: number,
+  contents: Int32Array,
+): Promise<void> {
+  for (let at = offset; at < offset + length; at += BLOCK_BYTES) {
+    const bytes = await readRange(device, at, BLOCK_BYTES);
+    const block = at / BLOCK_BYTES;
+    if (bytes === 'unreadable') contents[block] = UNREADABLE;
+    else if (bytes !== 'zeroes') contents[block] = world.contents.identify(bytes, 0, volume, block);
+  }
+}
+
+function identifyAll(world: World, bytes: Buffer, volume: number): Int32Array {
+  const contents = new Int32Array(bytes.length / BLOCK_BYTES);
+  for (let block = 0; block < contents.length; block += 1) {
+    contents[block] = world.contents.identify(bytes, block * BLOCK_BYTES, volume, block);
+  }
+  return contents;
+}
+
+async function readRange(
+  device: BlockDevice,
+  offset: number,
+  length: number,
+): Promise<Buffer | 'zeroes' | 'unreadable'> {
+  try {
+    const slices = await readSlices(device, offset, length);
+    return slices.every(isZeroes) ? 'zeroes' : Buffer.concat(slices);
+  } catch (fault) {
+    if (fault instanceof DeviceError) return 'unreadable';
+    throw fault;
+  }
+}
+
+function imageOf(files: SimFiles, name: string, blocks: number): Buffer {
+  const bytes = Buffer.alloc(blocks * BLOCK_BYTES);
+  files.look(`/${name}.raw`, bytes, 0);
+  return bytes;
+}
