@@ -76,6 +76,12 @@ async function main(scope: Scope): Promise<number> {
 }
 
 const scope = new Scope();
+// A mount and many processes: interrupted, they go too.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    void scope.close().finally(() => process.exit(1));
+  });
+}
 try {
   process.exitCode = await main(scope);
 } catch (error) {
