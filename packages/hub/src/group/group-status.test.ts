@@ -1,7 +1,7 @@
 import type { AgentReport } from '@rephub/protocol';
 import { describe, expect, test } from 'vitest';
 import type { GroupState } from '../storage/index.js';
-import { type GroupFacts, groupStatus } from './group-status.js';
+import { type GroupFacts, groupStatus, toldAtMs } from './group-status.js';
 
 const report: AgentReport = {
   state: 'protected',
@@ -165,5 +165,18 @@ describe('RPO: the figure', () => {
 
   test('is never shown better than it is by rounding', () => {
     expect(status({}, {}, { rpoMs: 1 }).rpoSeconds).toBe(0.01);
+  });
+});
+
+describe('the age of a beat (promise RPO)', () => {
+  test('is not less than that of the beat it echoes, but for an interval', () => {
+    expect(toldAtMs(10_000, 9_950, 5_000, 1_000)).toBe(10_000);
+    expect(toldAtMs(10_000, 6_000, 5_000, 1_000)).toBe(7_000);
+  });
+
+  test('is reckoned from the session where the echo is older, or of another process', () => {
+    expect(toldAtMs(10_000, 3, 9_500, 1_000)).toBe(10_000);
+    expect(toldAtMs(10_000, 3, 5_000, 1_000)).toBe(6_000);
+    expect(toldAtMs(10_000, null, 5_000, 1_000)).toBe(10_000);
   });
 });

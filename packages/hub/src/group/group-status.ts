@@ -85,6 +85,14 @@ export interface GroupStatus {
   readonly applyFailed: string | null;
 }
 
+/**
+ * When what a beat tells was true, at the latest: one that was held up on its way, or read late, is hardly younger than
+ * the beat of ours that it echoes. An echo from before the session (`metAtMs`) is of another clock.
+ */
+export function toldAtMs(nowMs: number, echoMs: number | null, metAtMs: number, heartbeatMs: number): number {
+  return echoMs === null ? nowMs : Math.min(nowMs, Math.max(echoMs, metAtMs) + heartbeatMs);
+}
+
 /** The status of a group, from what is known of it now. */
 export function groupStatus(facts: GroupFacts): GroupStatus {
   const { store, report } = facts;

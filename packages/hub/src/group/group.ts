@@ -32,7 +32,7 @@ import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/se
 import { type GroupStore, type GroupStoreOptions, type Owner, probeSizes, type Seed } from '../storage/index.js';
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
 import { openGroupExport } from './group-exports.js';
-import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
+import { type GroupStatus, groupStatus, type TestStatus, toldAtMs } from './group-status.js';
 import { VerifyWatch } from '../verify/verify-watch.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
 import { readVolumeRegion, type RegionOrder } from './region-order.js';
@@ -78,6 +78,7 @@ export class Group implements SessionGroup {
   #mode: AgentReport['mode'] | null = null;
   #report: AgentReport | null = null;
   #reportedAtMs: number;
+  #metAtMs = 0;
   #closing = false;
   readonly #seeding = new Seeding();
   #last: Promise<unknown> = Promise.resolve();
@@ -177,6 +178,7 @@ export class Group implements SessionGroup {
       if (conflict !== null) return refusal(new ConfigFault('seed-differs', conflict), 60_000);
       this.#session?.end('a newer session of the same agent has taken over');
       this.#session = session;
+      this.#metAtMs = this.#around.platform.clock.monotonicMs();
       this.#candidate = { agentId: hello.agentId, session: hello.session, nonce: hello.nonce };
       this.#mode = hello.mode;
       await this.#store?.settled();
@@ -244,7 +246,8 @@ export class Group implements SessionGroup {
     if (session !== this.#session || beat.report === null) return;
     this.#report = beat.report;
     this.#verifications.seen(beat.report.verify);
-    this.#reportedAtMs = this.#around.platform.clock.monotonicMs();
+    const { platform, times } = this.#around;
+    this.#reportedAtMs = toldAtMs(platform.clock.monotonicMs(), beat.echoMs, this.#metAtMs, times.heartbeatMs);
   }
 
   record(bytes: number): void {
