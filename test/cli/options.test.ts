@@ -69,6 +69,7 @@ const wrongForHub: readonly Case[] = [
   [{ '--http': '0.0.0.0:9011' }, '--http', '0.0.0.0', '--insecure'],
   [{ '--retention': 'forever and a day' }, '--retention', 'forever and a day'],
   [{ '--journal-max': 'lots' }, '--journal-max', 'lots'],
+  [{ '--reserve': 'enough' }, '--reserve', 'enough'],
   [{ '--frobnicate': '1' }, '--frobnicate'],
 ];
 
