@@ -9,7 +9,7 @@ import { BLOCK_BYTES } from './block-content.js';
 import { runTestBranch } from './test-branches.js';
 import { type World } from './world.js';
 import { LINK, TRUE_DISK, UPSTREAM } from './processes.js';
-import { Backups } from './backups.js';
+import { type Backups } from './backups.js';
 import { meetForeignAgent } from './foreign-agent.js';
 import { SeededRandomness as Seeded } from '@rephub/platform/sim';
 

@@ -100,7 +100,8 @@ async function enrolAnew(world: World): Promise<void> {
   const files: SimFiles = world.agent.files;
   await world.settle(files.removeTree('/state'), 5_000);
   const { group } = world;
-  if (group !== null && group.store?.state.owner != null) await world.settle(group.enroll(), 5_000);
+  const owner = group?.store?.state.owner ?? null;
+  if (group !== null && owner !== null) await world.settle(group.enroll(), 5_000);
   startAgent(world);
 }
 

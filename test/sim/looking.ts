@@ -65,9 +65,9 @@ export class Looker {
     if (store === null) return;
     const { lastNumber, lastChecksum } = store.state;
     const view = await store.openView();
-    let expired = false;
+    const gone = { expired: false };
     view.onExpired(() => {
-      expired = true;
+      gone.expired = true;
     });
     const fold = world.records.foldAt(view.number, lastNumber, lastChecksum);
     for (let time = 0; time < (keep ? 3 : 1); time += 1) {
@@ -77,7 +77,7 @@ export class Looker {
         });
       }
       const look = await read(world, view, fold);
-      if (expired || hub.up === null || hub.starts !== life || world.store !== store) return;
+      if (gone.expired || hub.up === null || hub.starts !== life || world.store !== store) return;
       for (const checker of world.checkers) checker.looked?.(look);
     }
     await view.close();

@@ -28,12 +28,15 @@ export function reportOf(
 
 /** A title and its figures, wrapped. */
 function section(title: string, counts: Counts): string[] {
-  const lines = [`${title}:`];
+  const lines: string[] = [];
+  let line = `${title}:`;
   for (const [what, times] of Object.entries(counts).sort(([a], [b]) => (a < b ? -1 : 1))) {
     const item = ` ${what} ${times}`;
-    const last = lines.length - 1;
-    if ((lines[last] ?? '').length + item.length > WIDTH) lines.push(`  ${item}`);
-    else lines[last] += item;
+    if (line.length + item.length > WIDTH) {
+      lines.push(line);
+      line = '  ';
+    }
+    line += item;
   }
-  return lines;
+  return [...lines, line];
 }

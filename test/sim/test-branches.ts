@@ -13,7 +13,7 @@ const WRITES = 12;
 
 export async function runTestBranch(world: World, random: SeededRandomness): Promise<void> {
   const { group, store, hub } = world;
-  if (group === null || store?.progress.consistentNumber == null) return;
+  if (group === null || store === null || store.progress.consistentNumber === null) return;
   const name = `sim-${random.below(1_000_000)}`;
   const life = hub.starts;
   const still = (): boolean => hub.up !== null && hub.starts === life && world.store === store;

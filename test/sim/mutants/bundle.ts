@@ -34,8 +34,8 @@ function plant(mutant: Mutant, planted: { count: number }): Plugin {
   const path = join(ROOT, 'packages', mutant.file);
   return {
     name: 'plant',
-    setup: ({ onLoad }) => {
-      onLoad({ filter: /\.ts$/ }, async ({ path: loaded }) => {
+    setup: (bundler) => {
+      bundler.onLoad({ filter: /\.ts$/ }, async ({ path: loaded }) => {
         if (loaded !== path) return null;
         const source = await readFile(path, 'utf8');
         const parts = source.split(mutant.find);

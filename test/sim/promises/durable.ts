@@ -119,7 +119,7 @@ export class Durable implements Checker {
           const expected = fold?.[volume.index];
           const at = expected === undefined ? -1 : shown.findIndex((id, block) => id !== expected[block]);
           world.check(promise, at < 0, () => {
-            const shows = world.contents.describe(shown?.[at] ?? 0);
+            const shows = world.contents.describe(shown[at] ?? 0);
             const makes = world.contents.describe(expected?.[at] ?? 0);
             return `after ${what} block ${volume.index}:${at} at ${view.number} shows ${shows}, the records make ${makes}`;
           });
