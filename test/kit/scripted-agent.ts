@@ -11,6 +11,7 @@ import {
   FrameFlag,
   FrameLink,
   FrameType,
+  type Hashes,
   type Hello,
   type ReadRegion,
   RecordEncoder,
@@ -61,6 +62,8 @@ export class ScriptedAgent {
   /** Told with each beat. */
   report: AgentReport;
   readonly requests: Request['kind'][] = [];
+  /** Answers to questions about digests, as they came. */
+  readonly hashes: Hashes[] = [];
   /** Answers remote reads; the default leaves them unanswered. */
   onReadRegion: (region: ReadRegion) => void = () => undefined;
   readonly #platform: Platform;
@@ -169,6 +172,10 @@ export class ScriptedAgent {
           readRegion: (region) => this.onReadRegion(region),
           request: ({ kind }) => {
             this.requests.push(kind);
+            this.#look();
+          },
+          hashes: (hashes) => {
+            this.hashes.push(hashes);
             this.#look();
           },
           refuse: (said) => (refuse = said),
