@@ -27,8 +27,6 @@ export interface WriterOptions {
   readonly requestsPerSecond: number;
   /** Something that must not happen to a guest. */
   readonly violated: (what: string) => void;
-  /** Whether a flush may fail now: an upstream was lost since the last one that did not (promise REPLAY). */
-  readonly mayFlushFail: () => boolean;
 }
 
 export interface WriterFigures {
@@ -162,8 +160,7 @@ export class JudgedWriter {
         return;
       } catch (error) {
         this.figures.failedFlushes += 1;
-        const answered = error instanceof DeviceError && error.nbdError !== NbdError.Eshutdown;
-        if (answered && !this.#options.mayFlushFail()) this.#judgeFailure(error);
+        this.#judgeFailure(error);
         if (!this.#stopping) return;
         await delay(50);
       }

@@ -32,7 +32,7 @@ export const OTHER_BYTES = 48 * MiB;
 
 /** Upstream servers that are away. */
 export interface Away {
-  /** So far, killed, stopped or crashed: each may make the guest's next flush fail. */
+  /** So far, killed, stopped or crashed. */
   lost: number;
   /** Down or standing still now. */
   now: number;

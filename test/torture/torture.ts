@@ -80,7 +80,6 @@ export async function torture(scope: Scope, options: TortureOptions): Promise<Ou
     { actor: stage.hubActor, boundBytes: HUB_BOUND_BYTES },
   ]);
   const ledger = new Ledger(JUDGED_BYTES / BLOCK_BYTES, options.seed);
-  let forgiven = 0;
   const writer = new JudgedWriter({
     uri: stage.agent.uri(JUDGED),
     ledger,
@@ -88,11 +87,6 @@ export async function torture(scope: Scope, options: TortureOptions): Promise<Ou
     requestsInFlight: 8,
     requestsPerSecond: 400,
     violated,
-    mayFlushFail: () => {
-      const may = stage.away.lost > forgiven;
-      forgiven = stage.away.lost;
-      return may;
-    },
   });
   const fio = await FioGuest.start(scope, stage, options.seed, violated);
   const points = { judged: 0 };
