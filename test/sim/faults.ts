@@ -4,7 +4,7 @@
  * Always holds: whatever a step takes away it gives back after a while, so that one fault does not hide all later ones.
  */
 import { type CrashFate, type SeededRandomness } from '@rephub/platform/sim';
-import { BURST_REQUESTS, type Step, type StepKind } from './script.js';
+import { BURST_REQUESTS, type Step, type StepKind, WIDE_BLOCKS } from './script.js';
 import { BLOCK_BYTES } from './block-content.js';
 import { runTestBranch } from './test-branches.js';
 import { type World } from './world.js';
@@ -138,7 +138,8 @@ const ACTS: Record<StepKind, Act> = {
   burst: (world, random) => {
     const volume = random.below(world.volumeCount);
     const blocks = world.setup.volumes[volume]?.blocks ?? 1;
-    const span = [8, 32, 64, 256][random.below(4)] ?? 32;
+    const isScattered = blocks === WIDE_BLOCKS && random.chance(0.7);
+    const span = isScattered ? blocks - 1 : ([8, 32, 64, 256][random.below(4)] ?? 32);
     const firstBlock = random.below(blocks - span);
     world.lastBurst = { volume, firstBlock };
     const clients = 1 + random.below(3);

@@ -139,6 +139,9 @@ const WEIGHTS: Partial<Record<StepKind, number>> = {
 
 const CRASHES: readonly StepKind[] = ['kill-agent', 'power-agent', 'kill-hub', 'power-hub', 'power-both'];
 export const SCRIPT_MS = 60_000;
+/** Every so many seeds have one large, sparse disk. */
+const WIDE_EVERY = 16;
+export const WIDE_BLOCKS = 18 * 1024;
 /** Guest requests of one burst, about. */
 export const BURST_REQUESTS = 60;
 
@@ -184,9 +187,12 @@ function setupOf(seed: number, random: SeededRandomness): Setup {
   const first: VolumeSetup = { name: 'root', blocks: pick(384, 768), upstream: upstream === 'file' ? 'file' : 'nbd' };
   const second: VolumeSetup = { name: 'data', blocks: 1280, upstream: upstream === 'nbd' ? 'nbd' : 'file' };
   const single = random.chance(0.2);
+  // More extents than can be hot at once: marks must be cleared while the guest writes (CLEAR).
+  const wide: VolumeSetup = { name: 'root', blocks: WIDE_BLOCKS, upstream: 'nbd' };
+  const isWide = seed % WIDE_EVERY === 0;
   return {
     seed,
-    volumes: single ? [first] : [first, second],
+    volumes: isWide ? [wide] : single ? [first] : [first, second],
     presetBlocks: pick(0, 40, 200),
     granularityBytes: pick(4096, 16_384, 65_536),
     windowBytes: pick(64, 256, 1024, 8192) * 1024,
@@ -199,6 +205,6 @@ function setupOf(seed: number, random: SeededRandomness): Setup {
     fua: random.chance(0.7),
     fastZero: random.chance(0.6),
     allocation: random.chance(0.7),
-    lateVolume: !single && random.chance(0.15),
+    lateVolume: !isWide && !single && random.chance(0.15),
   };
 }

@@ -10,11 +10,15 @@ import { durableState, type DurableState, findMarks, type FoundMarks } from '../
 import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
 
+/** Every so many answers a crash is imagined. */
+const ANSWERS = 40;
 const EXTENT_BYTES = 4 * 1024 * 1024;
 
 export class Superset implements Checker {
   readonly #world: World;
   #turn = 0;
+  #answers = 0;
+  #seconds = 0;
 
   constructor(world: World) {
     this.#world = world;
@@ -28,8 +32,20 @@ export class Superset implements Checker {
     void this.#judge('SUPERSET', after, upstreamContents(world, after), `a crash of the agent, fate ${fate}`, allowed);
   }
 
-  /** Takes turns: the agent killed now; power gone everywhere; the same with damaged files. */
+  /** In the middle of the guest's work, when least is proven. */
+  answered(): void {
+    this.#answers += 1;
+    if (this.#answers % ANSWERS === 0) this.#imagine();
+  }
+
+  /** And in quiet times. */
   second(): void {
+    this.#seconds += 1;
+    if (this.#seconds % 3 === 0) this.#imagine();
+  }
+
+  /** Takes turns: the agent killed now; power gone everywhere; the same with damaged files. */
+  #imagine(): void {
     const world = this.#world;
     const { agent } = world;
     if (agent.up === null || agent.isStopped) return;
