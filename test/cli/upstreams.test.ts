@@ -40,15 +40,15 @@ test('a server that is not there is refused once the retries are used up, naming
 });
 
 test(
-  'a disk whose size changed while the agent was away is refused; with its old size it goes on',
+  'a disk that shrank while the agent was away is refused; with its old size it goes on',
   { timeout: 60_000 },
   async () => {
     const scope = testScope();
     const file = await sparseFile(scope, 16 * MiB);
     const { agent } = await startSystem(scope, `file:${file}`);
     expect((await agent.child.stop()).code).toBe(0);
-    await truncate(file, 32 * MiB);
-    await expect(agent.start()).rejects.toThrow(new RegExp(`${32 * MiB}.*${16 * MiB}|${16 * MiB}.*${32 * MiB}`, 's'));
+    await truncate(file, 8 * MiB);
+    await expect(agent.start()).rejects.toThrow(new RegExp(`${8 * MiB}.*${16 * MiB}`, 's'));
     await truncate(file, 16 * MiB);
     await agent.start();
     await agent.waitUntilProtected();

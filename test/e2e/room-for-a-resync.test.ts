@@ -79,6 +79,8 @@ test('room below the reserve: an open failover test ends first, protection goes 
     'true',
   ]);
   expect(test, test.stdout + test.stderr).toMatchObject({ code: 0 });
+  // The base image takes its room when the first sync is folded into it, not before.
+  await hub.waitFor('vm1', 'all to be folded', ({ seq, appliedSeq }) => seq === appliedSeq);
   await leaveFree(disk, 48 * MiB);
   await load(agent.uri(), { pattern: 'write', blockBytes: 65_536, depth: 4, sizeBytes: 4 * MiB });
   await hub.waitFor('vm1', 'the test to end', ({ tests }) =>
