@@ -2,7 +2,7 @@
  * `npm run bench`: our commands side by side with others', in one run, on one machine.
  *
  *   npm run bench -- --quick                 shorter runs, fewer rounds
- *   npm run bench -- --only repagent         only subjects whose name contains it (and QEMU's mirror, to compare with)
+ *   npm run bench -- --only 'repagent|nbdkit'  only subjects whose name matches it, a regular expression (and QEMU's mirror)
  *   npm run bench -- --profile randwrite     only loads whose name contains it
  *
  * Subjects take turns (A B A B), medians are compared, absolute figures move from run to run. A replicated run counts only if it
@@ -65,7 +65,7 @@ async function main(scope: Scope): Promise<number> {
 
   const { subjects: everybody, absent } = await startSubjects(scope, SIZE_BYTES);
   const subjects = everybody.filter(
-    ({ name }) => name.includes(values.only) || name === REFERENCE || ON_DISK.includes(name),
+    ({ name }) => new RegExp(values.only).test(name) || name === REFERENCE || ON_DISK.includes(name),
   );
   const busy = everybody.flatMap(({ pids }) => pids);
   for (const name of absent) console.log(`not measured: ${name}`);

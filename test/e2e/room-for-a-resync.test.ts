@@ -87,7 +87,7 @@ test('room below the reserve: an open failover test ends first, protection goes 
     tests.some((one) => JSON.stringify(one).includes('room runs low')),
   );
   await agent.waitUntilProtected();
-  expect(await hub.status('vm1')).toMatchObject({ state: 'protected' });
+  await hub.waitFor('vm1', 'protected, as the agent says', ({ state }) => state === 'protected');
   const more = await command('failover-test', ['vm1', '--http', hub.http, '--check', 'true']);
   expect(more.code).not.toBe(0);
   expect(more.stdout + more.stderr).toContain('no room for a test');
