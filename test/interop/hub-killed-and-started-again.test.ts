@@ -225,7 +225,7 @@ test('says that it is ready, with the real addresses, as one line of JSON for wh
     ...[COMMANDS.rephub, 'serve', '--data', data, '--listen', 'tcp://127.0.0.1:0', '--http', '127.0.0.1:0'],
     ...['--nbd', 'nbd://127.0.0.1:0', '--log-format', 'json'],
   ]);
-  await child.waitForOutput(/"event":"ready"/);
+  await child.waitForOutput(/"event":"ready".*\n/);
   const line = child.stdout.split('\n')[0] ?? '';
   const ready = JSON.parse(line) as Record<string, string>;
   expect(ready['listen']).toMatch(/^tcp:\/\/127\.0\.0\.1:[1-9][0-9]+$/);
