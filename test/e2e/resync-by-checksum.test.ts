@@ -44,7 +44,9 @@ test(
     // All that was sent, holes and hashes' frames included.
     expect(after.counters['streamedBytes']).toBeLessThan(data / 100);
     expect(await compareWithReplica(scope, disk, hub)).toEqual({ verdict: 'same', said: '' });
-    expect((await hub.status('vm1')).lastResync).toEqual(after.lastResync);
+    // The hub learns of it by the next heartbeat.
+    const told = await hub.waitFor('vm1', 'the last resync', ({ lastResync }) => lastResync !== null);
+    expect(told.lastResync).toEqual(after.lastResync);
   },
 );
 

@@ -204,8 +204,7 @@ const ACTS: Record<StepKind, Act> = {
     const life = world.agent.starts;
     void world.agent.end().then(() => {
       if (world.agent.starts !== life || world.agent.isWanted) return;
-      world.guests.forget(null);
-      world.history.closeOpen(() => true, world.nowMs);
+      world.agentIsGone('keep');
       later(world, waitMs, () => startAgent(world));
     });
     // An end that takes too long is helped along, as by systemd.

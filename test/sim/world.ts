@@ -306,22 +306,30 @@ export class World {
 
   /** `keep`: kill -9. Else the agent's host loses power, with the disks that are files there, and the guests. */
   crashAgent(fate: CrashFate): void {
-    const crash: Crash = { who: 'agent', fate, before: this.agent.up?.status() ?? null };
     this.agent.kill(fate);
-    this.guests.forget(null);
     if (fate !== 'keep') this.guests.epoch += 1;
-    for (const checker of this.checkers) checker.crashed?.(crash);
+    this.agentIsGone(fate);
+  }
+
+  /** Killed, or at the end of an orderly end: what only the process knew is lost. */
+  agentIsGone(fate: CrashFate): void {
+    this.guests.forget(null);
+    this.#crashed({ who: 'agent', fate });
   }
 
   crashHub(fate: CrashFate): void {
     this.hub.kill(fate);
-    for (const checker of this.checkers) checker.crashed?.({ who: 'hub', fate, before: null });
+    this.#crashed({ who: 'hub', fate });
   }
 
   crashUpstream(fate: CrashFate): void {
     this.upstream.kill('keep');
     for (const disk of this.disks.values()) disk.crash(fate);
-    for (const checker of this.checkers) checker.crashed?.({ who: 'upstream', fate, before: null });
+    this.#crashed({ who: 'upstream', fate });
+  }
+
+  #crashed(crash: Crash): void {
+    for (const checker of this.checkers) checker.crashed?.(crash);
   }
 
   #config(): AgentConfig {

@@ -1,5 +1,4 @@
 /** What a promise's checker may listen to. Each file in this folder checks one promise, and is named by it. */
-import { type GroupStatus } from '@rephub/agent';
 import { type LogFields } from '@rephub/platform';
 import { type CrashFate } from '@rephub/platform/sim';
 import { type Ack, type Hello, type Refuse, type Verdict, type Welcome } from '@rephub/protocol';
@@ -10,8 +9,6 @@ export interface Crash {
   readonly who: 'agent' | 'hub' | 'upstream';
   /** `keep`: the process was killed; else its host lost power. */
   readonly fate: CrashFate;
-  /** The agent's status right before. */
-  readonly before: GroupStatus | null;
 }
 
 /** One look at the replica, as the hub serves it. */
