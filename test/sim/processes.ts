@@ -96,7 +96,7 @@ abstract class SimProcess<T> {
     this.around.tell(`${this.#name} is killed, fate ${fate}`);
   }
 
-  /** The orderly end; resolves when the process has gone. */
+  /** The orderly end; resolves when the process has gone. What cannot be closed in order is told, and left to the next start. */
   async end(): Promise<void> {
     const { up } = this;
     const life = this.#life;
@@ -104,7 +104,11 @@ abstract class SimProcess<T> {
     this.#wanted = false;
     this.up = null;
     this.around.tell(`${this.#name} is asked to end`);
-    await this.close(up);
+    try {
+      await this.close(up);
+    } catch (thrown) {
+      this.around.tell(`${this.#name} cannot end in order: ${asError(thrown).message}`);
+    }
     if (this.#life !== life) return;
     this.kill('keep');
   }
