@@ -85,6 +85,11 @@ abstract class SimProcess<T> {
     }
   }
 
+  /** Asked to end, and not gone yet. */
+  get isEnding(): boolean {
+    return !this.#wanted && this.#process !== null;
+  }
+
   /** Killed (`keep`), or its host has lost power. It is wanted no more until `start`. */
   kill(fate: CrashFate): void {
     this.#wanted = false;

@@ -21,7 +21,9 @@ export class Flush implements Checker {
     const world = this.#world;
     const { setup, history } = world;
     if (who === 'hub') return;
-    if (who === 'upstream' && fate !== 'keep') this.#notPlayed = true;
+    // Only a process that was there then knows what to play again.
+    const isPlayedLater = who === 'upstream' && REPLAY_IS_BUILT && (world.agent.up !== null || world.agent.isEnding);
+    if (isPlayedLater && fate !== 'keep') this.#notPlayed = true;
     const upstream = upstreamContents(world);
     const lost = setup.volumes.map(({ upstream: kind }) =>
       // What upstream has lost, the agent would have played again: with it goes what only it knew.
@@ -31,7 +33,7 @@ export class Flush implements Checker {
     if (who === 'agent') this.#notPlayed = false;
     if (who === 'agent') history.closeOpen(() => true, world.nowMs);
     for (const [volume, isLost] of lost.entries()) {
-      if (!isLost || (who === 'upstream' && REPLAY_IS_BUILT)) continue;
+      if (!isLost || isPlayedLater) continue;
       for (const [block, content] of (upstream[volume] ?? []).entries()) {
         history.found(volume, block, content, world.nowMs);
       }
