@@ -12,7 +12,7 @@ export function upstreamContents(world: World, files: SimFiles = world.agent.fil
   return world.setup.volumes.map(({ name, blocks, upstream }, index) => {
     const disk = world.disks.get(name);
     if (upstream === 'file' || disk === undefined) return identifyAll(world, imageOf(files, name, blocks), index);
-    return identifyAll(world, stable ? disk.stableBytes : disk.bytes, index);
+    return disk.ids(stable, (bytes, at, block) => world.contents.identify(bytes, at, index, block));
   });
 }
 
@@ -34,15 +34,9 @@ export async function viewContents(world: World, view: Pick<View, 'device'>, vol
   const size = blocks * BLOCK_BYTES;
   for (let at = 0; at < size; at += READ_BYTES) {
     const length = Math.min(READ_BYTES, size - at);
-    const bytes = await readRange(device, at, length);
-    if (bytes === 'zeroes') continue;
-    if (bytes === 'unreadable') await readBlocks(world, device, at, length, volume, contents);
-    else {
-      for (let from = 0; from < length; from += BLOCK_BYTES) {
-        const block = (at + from) / BLOCK_BYTES;
-        contents[block] = world.contents.identify(bytes, from, volume, block);
-      }
-    }
+    const slices = await readRange(device, at, length);
+    if (slices === 'unreadable') await readBlocks(world, device, at, length, volume, contents);
+    else identifySlices(world, slices, at, volume, contents);
   }
   return contents;
 }
@@ -57,10 +51,28 @@ async function readBlocks(
   contents: Int32Array,
 ): Promise<void> {
   for (let at = offset; at < offset + length; at += BLOCK_BYTES) {
-    const bytes = await readRange(device, at, BLOCK_BYTES);
-    const block = at / BLOCK_BYTES;
-    if (bytes === 'unreadable') contents[block] = UNREADABLE;
-    else if (bytes !== 'zeroes') contents[block] = world.contents.identify(bytes, 0, volume, block);
+    const slices = await readRange(device, at, BLOCK_BYTES);
+    if (slices === 'unreadable') contents[at / BLOCK_BYTES] = UNREADABLE;
+    else identifySlices(world, slices, at, volume, contents);
+  }
+}
+
+/** Slices end where they like; most end with a block. */
+function identifySlices(
+  world: World,
+  slices: readonly Buffer[],
+  offset: number,
+  volume: number,
+  contents: Int32Array,
+): void {
+  const isWhole = slices.every((slice) => slice.length % BLOCK_BYTES === 0);
+  let block = offset / BLOCK_BYTES;
+  for (const slice of isWhole ? slices : [Buffer.concat(slices)]) {
+    const end = block + slice.length / BLOCK_BYTES;
+    if (isZeroes(slice)) block = end;
+    for (let at = 0; block < end; at += BLOCK_BYTES, block += 1) {
+      contents[block] = world.contents.identify(slice, at, volume, block);
+    }
   }
 }
 
@@ -76,10 +88,9 @@ async function readRange(
   device: BlockDevice,
   offset: number,
   length: number,
-): Promise<Buffer | 'zeroes' | 'unreadable'> {
+): Promise<readonly Buffer[] | 'unreadable'> {
   try {
-    const slices = await readSlices(device, offset, length);
-    return slices.every(isZeroes) ? 'zeroes' : Buffer.concat(slices);
+    return await readSlices(device, offset, length);
   } catch (fault) {
     if (fault instanceof DeviceError) return 'unreadable';
     throw fault;

@@ -143,7 +143,7 @@ export const SCRIPT_MS = 60_000;
 const WIDE_EVERY = 16;
 export const WIDE_BLOCKS = 18 * 1024;
 /** Guest requests of one burst, about. */
-export const BURST_REQUESTS = 60;
+export const BURST_REQUESTS = 46;
 
 export function scriptOf(seed: number): Script {
   const random = new SeededRandomness(Math.imul(seed, 0x9e37_79b1) ^ 0x5bd1_e995);

@@ -39,6 +39,8 @@ interface Change {
 }
 
 const HOLE = AllocationFlag.Hole | AllocationFlag.Zero;
+/** No operation has this id. */
+const UNKNOWN = 0x7fff_ffff;
 const ZERO_BLOCK = Buffer.alloc(BLOCK_BYTES);
 
 export class SimDisk implements BlockDevice {
@@ -54,6 +56,9 @@ export class SimDisk implements BlockDevice {
   readonly #random: SeededRandomness;
   #seen: Buffer;
   readonly #stable: Buffer;
+  /** What each block is known to hold, seen and stable (block-content.ts); UNKNOWN since it was changed. */
+  #seenIds: Int32Array;
+  readonly #stableIds: Int32Array;
   /** Per sector: the order of the change that is stable there; older ones must not come after it. */
   readonly #stableOrder: Uint32Array;
   #order = 0;
@@ -80,6 +85,8 @@ export class SimDisk implements BlockDevice {
     };
     this.#seen = Buffer.alloc(sizeBytes);
     this.#stable = Buffer.alloc(sizeBytes);
+    this.#seenIds = new Int32Array(sizeBytes / BLOCK_BYTES);
+    this.#stableIds = new Int32Array(sizeBytes / BLOCK_BYTES);
     this.#stableOrder = new Uint32Array(sizeBytes / SECTOR_BYTES);
   }
 
@@ -88,15 +95,22 @@ export class SimDisk implements BlockDevice {
     return this.#seen;
   }
 
-  /** What a power cut now would leave at least. */
-  get stableBytes(): Buffer {
-    return this.#stable;
+  /** The ids of all blocks as readers see them, or as a power cut now would leave them at least; `identify` is asked for changed ones. */
+  ids(stable: boolean, identify: (bytes: Buffer, at: number, block: number) => number): Int32Array {
+    const ids = stable ? this.#stableIds : this.#seenIds;
+    const bytes = stable ? this.#stable : this.#seen;
+    for (let block = ids.indexOf(UNKNOWN); block >= 0; block = ids.indexOf(UNKNOWN, block + 1)) {
+      ids[block] = identify(bytes, block * BLOCK_BYTES, block);
+    }
+    return ids.slice();
   }
 
   /** Content from before the run. */
   preset(offset: number, bytes: Buffer): void {
     bytes.copy(this.#seen, offset);
     bytes.copy(this.#stable, offset);
+    forget(this.#seenIds, offset, bytes.length);
+    forget(this.#stableIds, offset, bytes.length);
   }
 
   /** Requests that touch the range fail, so many of them. */
@@ -123,6 +137,7 @@ export class SimDisk implements BlockDevice {
     for (const change of this.#unflushed) this.#survive(change, fate);
     this.#unflushed = [];
     this.#seen = Buffer.from(this.#stable);
+    this.#seenIds = this.#stableIds.slice();
     return lost;
   }
 
@@ -220,6 +235,7 @@ export class SimDisk implements BlockDevice {
 
   #write(change: Change): void {
     apply(this.#seen, change);
+    forget(this.#seenIds, change.offset, change.length);
     this.#unflushed.push(change);
   }
 
@@ -231,6 +247,7 @@ export class SimDisk implements BlockDevice {
 
   /** Makes it stable, where nothing newer is. */
   #store({ order, offset, bytes, length }: Change): void {
+    forget(this.#stableIds, offset, length);
     for (let at = 0; at < length; at += SECTOR_BYTES) {
       const sector = (offset + at) / SECTOR_BYTES;
       if ((this.#stableOrder[sector] ?? 0) > order) continue;
@@ -252,18 +269,28 @@ export class SimDisk implements BlockDevice {
     }
   }
 
+  #isZero(at: number, length: number): boolean {
+    const id = length === BLOCK_BYTES ? (this.#seenIds[at / BLOCK_BYTES] ?? UNKNOWN) : UNKNOWN;
+    if (id >= 0 && id !== UNKNOWN) return id === 0;
+    return this.#seen.compare(ZERO_BLOCK, 0, length, at, at + length) === 0;
+  }
+
   #runs(offset: number, length: number): number[] {
     const runs: number[] = [];
     const end = offset + length;
     for (let at = offset; at < end;) {
       const step = Math.min(BLOCK_BYTES - (at % BLOCK_BYTES), end - at);
-      const flags = this.#seen.compare(ZERO_BLOCK, 0, step, at, at + step) === 0 ? HOLE : 0;
+      const flags = this.#isZero(at, step) ? HOLE : 0;
       if (runs.length > 0 && runs.at(-1) === flags) runs[runs.length - 2] = (runs.at(-2) ?? 0) + step;
       else runs.push(step, flags);
       at += step;
     }
     return runs;
   }
+}
+
+function forget(ids: Int32Array, offset: number, length: number): void {
+  if (length > 0) ids.fill(UNKNOWN, Math.floor(offset / BLOCK_BYTES), Math.ceil((offset + length) / BLOCK_BYTES));
 }
 
 function apply(target: Buffer, { offset, bytes, length }: Omit<Change, 'order'>): void {

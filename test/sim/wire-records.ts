@@ -88,23 +88,27 @@ export class WireRecords {
     if (record === null && number > 0) return null;
     while (record !== null && record.checksum !== until) {
       chain.push(record);
-      record = this.#byChecksum.get(record.previous) ?? null;
+      record = this.#before(record);
     }
     return chain;
   }
 
+  #before(record: WireRecord): WireRecord | null {
+    return this.#byChecksum.get(record.previous) ?? null;
+  }
+
   /** What a replica shows at `number` of the line that ends with (lastNumber, lastChecksum); null when it cannot be known. */
   foldAt(number: number, lastNumber: number, lastChecksum: number): Int32Array[] | null {
-    const tail = this.chain(lastNumber, lastChecksum);
-    if (tail === null) return null;
-    const record = number === 0 ? null : (tail.find((candidate) => candidate.number <= number) ?? null);
-    if (record === null) return number === 0 ? this.#empty() : null;
-    return this.#foldTo(record);
+    let record = this.find(lastNumber, lastChecksum);
+    if (record === null && lastNumber > 0) return null;
+    if (number === 0) return this.#empty();
+    while (record !== null && record.number > number) record = this.#before(record);
+    return record === null ? null : this.#foldTo(record);
   }
 
   /** Is a span open at that number of the chain? */
   spanOpenAt(number: number, lastNumber: number, lastChecksum: number): boolean {
-    for (const record of this.chain(lastNumber, lastChecksum) ?? []) {
+    for (let record = this.find(lastNumber, lastChecksum); record !== null; record = this.#before(record)) {
       if (record.number > number) continue;
       if (record.type === FrameType.SpanEnd) return false;
       if (record.type === FrameType.SpanBegin) return true;

@@ -92,9 +92,11 @@ export class SimClock implements Clock {
   /** One timer, or the end of those who wait for the time; false when nobody waits any more. */
   #turn(): boolean {
     const dueMs = this.#timers.nextDueMs;
-    const done = this.#drivers.filter((driver) => this.#isDone(driver, dueMs));
-    if (done.length > 0) {
-      this.#drivers = this.#drivers.filter((driver) => !done.includes(driver));
+    let done: Driver[] | null = null;
+    for (const driver of this.#drivers) if (this.#isDone(driver, dueMs)) (done ??= []).push(driver);
+    if (done !== null) {
+      const gone = done;
+      this.#drivers = this.#drivers.filter((driver) => !gone.includes(driver));
       // They settle before the next timer runs.
       return this.#drivers.length > 0;
     }

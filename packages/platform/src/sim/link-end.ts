@@ -170,10 +170,13 @@ export class End implements SimConnection {
     if (this.#sendDue || this.#gone) return;
     this.#sendDue = true;
     // After the turn, as the real one, so that a sender may go on with what it is doing.
-    queueMicrotask(() => {
-      this.#sendDue = false;
-      this.#fillWire();
-    });
+    void this.#sendSoon();
+  }
+
+  async #sendSoon(): Promise<void> {
+    await null;
+    this.#sendDue = false;
+    this.#fillWire();
   }
 
   #fillWire(): void {
