@@ -35,6 +35,8 @@ export interface AgentConfig {
   readonly verifyEveryMs: number | null;
   /** Bytes a second of a verification, at most; null: no limit. */
   readonly verifyBytesPerSecond: number | null;
+  /** Random regions of a volume that a start compares, where upstream cannot tell whether it was changed; 0: none. */
+  readonly startSample: number;
   /** Infinity: for ever. */
   readonly retries: number;
   readonly retryDelayMs: number;
@@ -68,6 +70,7 @@ export const AGENT_DEFAULTS = {
   maxBytesPerSecond: null,
   verifyEveryMs: null,
   verifyBytesPerSecond: 64 * 1024 * 1024,
+  startSample: 64,
   retries: 5,
   retryDelayMs: 2000,
   retryExponential: true,

@@ -4,7 +4,7 @@
  */
 import { Tracker } from '@rephub/bitmap';
 import { type BlockDevice, DEFAULT_LIMITS, fitLimits } from '@rephub/nbd';
-import { type Address, asError, ConfigFault, type Logger, type Platform, sleep, type Timer } from '@rephub/platform';
+import { type Address, asError, ConfigFault, type Logger, type Platform, type Timer } from '@rephub/platform';
 import { uuidBytes } from '@rephub/protocol';
 import { Acknowledgement, type AckMode } from './acknowledgement.js';
 import { CongestionGate } from './congestion-gate.js';
@@ -20,10 +20,12 @@ import { HashClient } from './hash-client.js';
 import { HubLink } from './hub-link.js';
 import { Marks } from './marks.js';
 import { Mirror } from './mirror.js';
+import { endInOrder } from './orderly-end.js';
 import { Pace } from './pace.js';
 import { type GroupStatus } from './report.js';
 import { Reporter } from './reporter.js';
 import { Standing } from './standing.js';
+import { StartSample } from './start-sample.js';
 import { doubtOf, lookAtFiles, UpstreamWatch } from './upstream-watch.js';
 import { openUpstreams } from './upstream/open-upstreams.js';
 import { readAhead } from './upstream/read-ahead.js';
@@ -31,12 +33,6 @@ import { type Upstream } from './upstream/upstream.js';
 import { Verifier } from './verifier.js';
 
 const IDLE_FLUSH_MS = 5_000;
-/** SIGTERM must be over within 10 s: what each step may take of it. */
-const STOP_REQUESTS_MS = 2_500;
-const STOP_COPIER_MS = 1_000;
-const STOP_FLUSH_MS = 2_500;
-const STOP_DURABLE_MS = 2_000;
-const STOP_POLL_MS = 10;
 
 export class AgentGroup {
   readonly config: AgentConfig;
@@ -50,6 +46,7 @@ export class AgentGroup {
   readonly #comparer: Comparer;
   readonly #copier: Copier;
   readonly #verifier: Verifier;
+  readonly #sample: StartSample;
   readonly #flusher: Flusher;
   readonly #link: HubLink | null;
   readonly #gate: CongestionGate | null;
@@ -92,7 +89,14 @@ export class AgentGroup {
           },
         },
       });
-      const group = new AgentGroup(platform, config, log, tracker, upstreams);
+      const group = new AgentGroup(
+        platform,
+        config,
+        log,
+        tracker,
+        upstreams,
+        new Set(seen.map(({ volume }) => volume)),
+      );
       volumesByIndex.current = group.#volumes;
       if (tracker.found === 'untrusted') log.warn('marks-not-believed', { reason: tracker.foundReason });
       await group.#watch.start();
@@ -115,6 +119,8 @@ export class AgentGroup {
     log: Logger,
     tracker: Tracker,
     upstreams: readonly Upstream[],
+    /** Volumes whose upstream tells by itself whether it was changed. */
+    telling: ReadonlySet<string>,
   ) {
     this.#platform = platform;
     this.config = config;
@@ -249,6 +255,23 @@ export class AgentGroup {
         this.#link?.noteSpanCause(cause);
       },
     });
+    this.#sample = new StartSample({
+      clock,
+      log,
+      randomness: platform.randomness,
+      volumes: this.#volumes.filter(({ name }) => !telling.has(name)),
+      tracker,
+      mirror: this.#mirror,
+      hashes,
+      regions: config.startSample,
+      tell: () => {
+        this.#link?.reportNow();
+      },
+      compareAll: async (cause) => {
+        await this.#copyAll(true, cause);
+        this.#mirror.wantSpan();
+      },
+    });
     this.#flusher = new Flusher({
       clock,
       log,
@@ -275,6 +298,9 @@ export class AgentGroup {
             verify: (id, cause) => {
               this.#verifier.start(id, cause);
             },
+            linkedUp: (comparesAll, canHash) => {
+              this.#sample.linkUp(comparesAll, canHash);
+            },
             copyAll: (compare, cause) => this.#copyAll(compare, cause),
           });
     this.#reporter = new Reporter({
@@ -288,6 +314,7 @@ export class AgentGroup {
       volumes: this.#volumes,
       copier: this.#copier,
       verifier: this.#verifier,
+      sample: this.#sample,
       link: this.#link,
       servers: this.#door.servers,
     });
@@ -374,56 +401,24 @@ export class AgentGroup {
     await this.#mirror.copyEverything(cause);
   }
 
-  /**
-   * The orderly end: no new clients, requests in flight answered, upstream flushed, the hub given time to
-   * acknowledge, state saved clean. Returns false when the state could only be saved unclean.
-   */
+  /** The orderly end (orderly-end.ts). Returns false when the state could only be saved unclean. */
   async stop(): Promise<boolean> {
-    const { clock } = this.#platform;
     this.#timer?.cancel();
-    this.#flusher.stop();
-    if (!this.#mirror.linked) this.#waitForHubNoLonger();
-    const closed = Promise.all(this.#door.servers.map((server) => server.close(STOP_REQUESTS_MS)));
-    await Promise.race([closed, sleep(clock, STOP_REQUESTS_MS)]);
-    this.#waitForHubNoLonger();
-    // An upstream that is away now will not answer what waits for it.
-    for (const upstream of this.#upstreams) if (!upstream.status.up) upstream.giveUp();
-    await Promise.race([closed, sleep(clock, STOP_COPIER_MS)]);
-    const copied = Promise.all([this.#copier.stop(), this.#verifier.stop()]);
-    await Promise.race([copied, sleep(clock, STOP_COPIER_MS)]);
-    let clean = true;
-    try {
-      await Promise.race([
-        this.#flusher.flushAll(),
-        sleep(clock, STOP_FLUSH_MS).then(() => {
-          throw new Error('upstream did not answer the last flush in time');
-        }),
-      ]);
-    } catch (fault) {
-      this.#log.error('last-flush-failed', { fault: asError(fault).message });
-      clean = false;
-    }
-    clean &&= this.#upstreams.every((upstream) => upstream.status.up);
-    const deadline = clock.monotonicMs() + STOP_DURABLE_MS;
-    while (this.#mirror.linked && this.#mirror.window.count > 0 && clock.monotonicMs() < deadline) {
-      await sleep(clock, STOP_POLL_MS);
-    }
-    await this.#link?.stop('repagent is stopping');
-    this.#mirror.setAside();
-    this.#watch.stop();
-    if (clean) await this.#watch.noteStopped();
-    if (clean && !this.#mirrorFailed) await this.#tracker.closeClean(this.#mirror.lastNumber);
-    else await this.#tracker.close();
-    await Promise.race([Promise.all(this.#upstreams.map((upstream) => upstream.close())), sleep(clock, 1000)]);
-    return clean;
-  }
-
-  #waitForHubNoLonger(): void {
-    this.#acknowledgement.giveUp();
-    this.#freeze?.giveUp();
-  }
-
-  get #mirrorFailed(): boolean {
-    return this.#mirror.state === 'stopped';
+    return await endInOrder({
+      clock: this.#platform.clock,
+      log: this.#log,
+      servers: this.#door.servers,
+      upstreams: this.#upstreams,
+      tracker: this.#tracker,
+      mirror: this.#mirror,
+      flusher: this.#flusher,
+      link: this.#link,
+      watch: this.#watch,
+      readers: [this.#copier, this.#verifier, this.#sample],
+      waitForHubNoLonger: () => {
+        this.#acknowledgement.giveUp();
+        this.#freeze?.giveUp();
+      },
+    });
   }
 }

@@ -56,6 +56,8 @@ export interface HubLinkParts {
   readonly volumes: readonly GuestVolume[];
   readonly report: () => AgentReport;
   readonly verify: (id: string, cause: string) => void;
+  /** Records flow. `comparesAll`: everything is compared or sent; `canHash`: the hub can tell what it holds. */
+  readonly linkedUp: (comparesAll: boolean, canHash: boolean) => void;
   /** Makes everything dirty, to be compared first or all sent. */
   readonly copyAll: (compare: boolean, cause: string) => Promise<void>;
 }
@@ -81,6 +83,7 @@ export class HubLink {
   #features: readonly string[] = [];
   #sessions = 0;
   #lastVerdict: string | null = null;
+  #comparesAll = false;
   #echoMs: number | null = null;
   #savedDurableAtMs = 0;
 
@@ -299,6 +302,7 @@ export class HubLink {
     this.#hub = { id: welcome.hubId, epoch: welcome.epoch };
     this.#features = commonFeatures(welcome.features);
     this.#lastVerdict = verdict.row;
+    this.#comparesAll = verdict.kind === 'first-sync' || verdict.kind === 'compare-everything';
     this.#everConsistent = welcome.group !== null && welcome.group.consistentNumber !== null;
     log.info('verdict', { verdict: verdict.kind, row: verdict.row, reason: verdict.reason });
     link.setHeartbeat(welcome.heartbeatMs, welcome.timeoutMs);
@@ -372,7 +376,8 @@ export class HubLink {
     this.#reason = null;
     this.#sessions++;
     log.info('link-up', { hub: this.#hub?.id ?? '', url: this.#connectedTo ?? '' });
-    if (this.#features.includes(HASHES_FEATURE)) {
+    const canHash = this.#features.includes(HASHES_FEATURE);
+    if (canHash) {
       this.#parts.hashes.linkUp((request) => {
         link.sendControl(FrameType.HashRegion, request);
       });
@@ -385,6 +390,7 @@ export class HubLink {
         return link.congested;
       },
     });
+    this.#parts.linkedUp(this.#comparesAll, canHash);
   }
 
   // While it is up ------------------------------------------------------------------------------------

@@ -17,6 +17,8 @@ export interface GroupStatus {
   readonly agentConnected: boolean;
   readonly lastResync: AgentReport['lastResync'];
   readonly verify: VerifyReport | null;
+  /** What the sample that this start took came to; null when none was taken (yet). */
+  readonly startSample: VerifyReport | null;
   readonly resync: AgentReport['resync'];
   readonly failover: null;
   readonly tests: readonly never[];
@@ -49,7 +51,16 @@ export interface GroupStatus {
 
 type Told = Pick<
   GroupStatus,
-  'state' | 'reason' | 'mode' | 'effectiveMode' | 'rpoSeconds' | 'lagBytes' | 'lastResync' | 'resync' | 'verify'
+  | 'state'
+  | 'reason'
+  | 'mode'
+  | 'effectiveMode'
+  | 'rpoSeconds'
+  | 'lagBytes'
+  | 'lastResync'
+  | 'resync'
+  | 'verify'
+  | 'startSample'
 >;
 
 /** The part of the status that is told to the hub too. Without a hub, or before its first point, there is no RPO. */
@@ -65,5 +76,6 @@ export function reportOf(report: AgentReport, hasHub: boolean): Told {
     lastResync: report.lastResync,
     resync: report.resync,
     verify: report.verify ?? null,
+    startSample: report.startSample ?? null,
   };
 }

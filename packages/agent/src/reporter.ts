@@ -16,6 +16,7 @@ import { type HubLink } from './hub-link.js';
 import { type Mirror } from './mirror.js';
 import { type GroupStatus, reportOf } from './report.js';
 import { describeState } from './status.js';
+import { type StartSample } from './start-sample.js';
 import { type Upstream } from './upstream/upstream.js';
 import { type Verifier } from './verifier.js';
 
@@ -30,6 +31,7 @@ export interface ReporterParts {
   readonly volumes: readonly GuestVolume[];
   readonly copier: Copier;
   readonly verifier: Verifier;
+  readonly sample: StartSample;
   /** Null without a hub. */
   readonly link: HubLink | null;
   /** Grows while the group starts. */
@@ -128,6 +130,7 @@ export class Reporter {
       resync: progress === null ? null : progressOf(progress, clock.monotonicMs()),
       lastResync: this.#lastResync,
       verify: verifier.report,
+      startSample: this.#parts.sample.report,
     };
   }
 

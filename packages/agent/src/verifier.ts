@@ -7,25 +7,20 @@
  * Must not know: who asked, what becomes of the result.
  */
 import { type Tracker } from '@rephub/bitmap';
-import { DeviceError, readSlices } from '@rephub/nbd';
 import { type Clock, type Logger, type Randomness, randomUuid, sleep, type Timer } from '@rephub/platform';
-import { BlockKind, MAX_HASHED_BYTES, type VerifyReport } from '@rephub/protocol';
-import { BLOCK_BYTES, type BlockRun, compareBlocks } from './compare.js';
+import { MAX_HASHED_BYTES, type VerifyReport } from '@rephub/protocol';
+import { BLOCK_BYTES } from './compare.js';
 import { type GuestVolume } from './guest-volume.js';
-import { type Answer, type HashClient } from './hash-client.js';
+import { type HashClient } from './hash-client.js';
 import { holeAt } from './hole-at.js';
 import { type Marks } from './marks.js';
 import { type Mirror } from './mirror.js';
 import { type Pace } from './pace.js';
-import { withRange } from './range-lock.js';
-import { isStreamed } from './stream-state.js';
+import { checkRegion, NO_HUB, type Region, REGION_BYTES } from './region-check.js';
 import { VerifyTally } from './verify-tally.js';
 
-const NO_HUB = 'there is no hub that could answer';
-const REGION_BYTES = 1024 * 1024;
 /** Regions that are looked at at once. */
 const LANES = 4;
-const ANSWER_TIMEOUT_MS = 30_000;
 /** What was marked or not in step is looked at again, so often, after waiting for that to change. */
 const ROUNDS = 3;
 const SETTLE_MS = 30_000;
@@ -52,12 +47,6 @@ export interface VerifierParts {
   readonly tell: () => void;
   /** A resync that follows is because of this. */
   readonly noteCause: (cause: string) => void;
-}
-
-interface Region {
-  readonly volume: GuestVolume;
-  readonly offset: number;
-  readonly length: number;
 }
 
 export class Verifier {
@@ -188,59 +177,22 @@ export class Verifier {
 
   /** Looks at a region, or its first part; resolves to the bytes of that. */
   async #verify(tally: VerifyTally, region: Region, later: Region[] | null): Promise<number> {
-    const { length } = region;
-    const putOff = (reason: string): number => {
-      if (later === null) tally.unknown(length, reason);
+    const checked = await checkRegion(this.#parts, region, (bytes) => this.#parts.pace.take(bytes));
+    if (typeof checked === 'string') {
+      if (later === null) tally.unknown(region.length, checked);
       else later.push(region);
-      return length;
-    };
-    const read = await this.#readAndAsk(region);
-    if (typeof read === 'string') return putOff(read);
-    const answer = await read.answer;
-    if (answer === null) return putOff(this.#parts.hashes.lastRefusal ?? 'the hub did not answer');
-    const runs = read.slices === null ? kindsAsRuns(answer) : compareBlocks(read.slices, answer);
-    const covered = Math.min(length, answer.region.coveredBytes);
-    this.counters.verifiedBytes += covered;
+      return region.length;
+    }
+    const { coveredBytes, runs } = checked;
+    this.counters.verifiedBytes += coveredBytes;
     for (const { from, to, verdict } of runs) {
-      const bytes = Math.min(to, covered) - from;
+      const bytes = Math.min(to, coveredBytes) - from;
       if (bytes <= 0) break;
       if (verdict === 'same') tally.same(bytes);
       else if (verdict === 'unknown') tally.unknown(bytes, 'the hub cannot read it');
       else await this.#differs(tally, region.volume, region.offset + from, bytes);
     }
-    return covered;
-  }
-
-  /** What upstream holds (null: zeroes), and the question for the number that it was read at; or why that cannot be had now. */
-  async #readAndAsk({
-    volume,
-    offset,
-    length,
-  }: Region): Promise<{ readonly slices: Buffer[] | null; readonly answer: Promise<Answer | null> } | string> {
-    const { hashes, mirror, pace, tracker } = this.#parts;
-    const isLong = length > REGION_BYTES;
-    if (!hashes.available) return NO_HUB;
-    if (!isLong) await pace.take(length);
-    return await withRange(volume.lock, offset, length, async () => {
-      let slices: Buffer[] | null = null;
-      if ((await holeAt(volume.reader, offset, length)) < length) {
-        if (isLong) return 'it was written to';
-        try {
-          slices = await readSlices(volume.reader, offset, length);
-        } catch (fault) {
-          if (!(fault instanceof DeviceError)) throw fault;
-          return volume.upstreamIsUp() ? `upstream cannot read: ${fault.message}` : 'upstream is away';
-        }
-      }
-      // From here to the question in one turn: nothing is numbered in between.
-      if (!hashes.available) return NO_HUB;
-      if (!isStreamed(mirror.state)) return 'the stream is not in step';
-      const dirty = tracker.nextDirty(volume.index, offset);
-      if (dirty !== null && dirty.offset < offset + length) return 'it is marked, so not known to be equal';
-      const { lastNumber: number } = mirror;
-      const question = { number, volume: volume.index, offset, length, blockBytes: BLOCK_BYTES };
-      return { slices, answer: hashes.ask(question, ANSWER_TIMEOUT_MS) };
-    });
+    return coveredBytes;
   }
 
   /** Marked durably, told here and at the hub, and only then dirty for a resync. */
@@ -259,19 +211,4 @@ export class Verifier {
   #time(): string {
     return new Date(this.#parts.clock.unixMs()).toISOString();
   }
-}
-
-/** A region that reads as zeroes here, against what the hub holds. */
-function kindsAsRuns({ region }: Answer): BlockRun[] {
-  const runs: BlockRun[] = [];
-  const { blockBytes, coveredBytes } = region;
-  for (let from = 0; from < coveredBytes;) {
-    const block = from / blockBytes;
-    const kind = region.kind(block);
-    const to = Math.min(coveredBytes, region.runEnd(block) * blockBytes);
-    const verdict = kind === BlockKind.Zero ? 'same' : kind === BlockKind.Data ? 'differs' : 'unknown';
-    runs.push({ from, to, verdict });
-    from = to;
-  }
-  return runs;
 }

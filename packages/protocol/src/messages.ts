@@ -197,6 +197,8 @@ export const agentReportSchema = z.object({
   resync: resyncProgressSchema.nullable(),
   lastResync: resyncResultSchema.nullable(),
   verify: verifyReportSchema.nullable().optional(),
+  /** What a sample taken at the agent's start came to, where upstream cannot tell whether it was changed meanwhile. */
+  startSample: verifyReportSchema.nullable().optional(),
 });
 export type AgentReport = z.infer<typeof agentReportSchema>;
 

@@ -96,6 +96,10 @@ export const RUN_OPTIONS = {
     placeholder: 'RATE',
     help: 'bytes a second of a verification, at most',
   }),
+  'start-sample': withDefault(count({ max: 65_536 }), '64', {
+    placeholder: 'N',
+    help: 'random 64 KiB regions of an NBD upstream that each start compares with the hub, to notice a disk changed meanwhile; 0: none',
+  }),
   retries: withDefault(orWord('forever', Infinity, count({ max: 1_000_000 })), '5', {
     placeholder: 'N',
     help: 'how often an operation that failed (EIO, ESHUTDOWN, connection lost) is repeated; forever; 0: errors pass',
@@ -196,6 +200,7 @@ export function agentConfig(values: RunValues, socketsPassed: boolean): AgentCon
     maxBytesPerSecond: values.maxRate,
     verifyEveryMs: values.verifyEvery,
     verifyBytesPerSecond: values.verifyRate,
+    startSample: values.startSample,
     retries: values.retries,
     retryDelayMs: values.retryDelay,
     retryExponential: values.retryExponential,

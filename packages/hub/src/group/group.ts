@@ -246,6 +246,7 @@ export class Group implements SessionGroup {
     if (session !== this.#session || beat.report === null) return;
     this.#report = beat.report;
     this.#verifications.seen(beat.report.verify);
+    this.#verifications.sampled(beat.report.startSample);
     const { platform, times } = this.#around;
     this.#reportedAtMs = toldAtMs(platform.clock.monotonicMs(), beat.echoMs, this.#metAtMs, times.heartbeatMs);
   }

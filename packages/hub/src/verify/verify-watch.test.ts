@@ -48,3 +48,16 @@ test('one that could not tell is a warning', () => {
   watch.seen({ ...running, bytesUnknown: 90, reason: 'left the hub', finishedAt: 'now' });
   expect(told).toEqual(['warn verify-ended']);
 });
+
+test('a sample that differs is an event, once; one that found all the same says nothing', () => {
+  const { watch, told } = watched();
+  const sample = { ...running, cause: 'sample at start' };
+  watch.sampled(null);
+  watch.sampled(sample);
+  watch.sampled({ ...sample, id: 'b', bytesSame: 100, finishedAt: 'now' });
+  expect(told).toEqual([]);
+  const differing = { ...sample, id: 'c', bytesDiffer: 5, finishedAt: 'now' };
+  watch.sampled(differing);
+  watch.sampled(differing);
+  expect(told).toEqual(['error changed-behind']);
+});

@@ -11,6 +11,7 @@ export class VerifyWatch {
   #id: string | null = null;
   #differBytes = 0;
   #isEnded = false;
+  #sampleId: string | null = null;
 
   constructor(group: string, tell: Tell) {
     this.#group = group;
@@ -44,5 +45,21 @@ export class VerifyWatch {
     const level = outcome === 'same' ? 'info' : outcome === 'differs' ? 'error' : 'warn';
     const said = describeVerify(report, (bytes) => `${bytes} bytes`);
     this.#tell(level, 'verify-ended', said.slice(0, 8).join('; ').slice(0, 4000), { outcome, cause: report.cause });
+  }
+  /** The sample that an agent took at its start, to notice a disk that was changed behind its back. */
+  sampled(report: VerifyReport | null | undefined): void {
+    if (report === null || report === undefined || report.finishedAt === null || report.id === this.#sampleId) return;
+    this.#sampleId = report.id;
+    if (report.bytesDiffer === 0) return;
+    const places = report.differs.map(({ volume, offset, length }) => `${volume} ${length} at ${offset}`);
+    this.#tell(
+      'error',
+      'changed-behind',
+      `${report.bytesDiffer} of ${report.bytesTotal} sampled bytes of ${this.#group} are not what the replica holds: a disk was changed without its agent; all is compared now: ${places.join(', ')}`.slice(
+        0,
+        4000,
+      ),
+      { bytes: report.bytesDiffer, sampledBytes: report.bytesTotal },
+    );
   }
 }
