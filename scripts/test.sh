@@ -19,7 +19,9 @@ needed=(
 )
 
 # Tests that start other makers' programs, or mount file systems.
-with_peers=('test/interop/**' 'test/e2e/**' 'test/torture/torture.test.ts' 'test/kit/guest-fs.test.ts' 'test/kit/peers.test.ts' 'test/kit/vm.test.ts')
+with_peers=('test/interop/**' 'test/e2e/**'
+  'test/scenarios/{busy-resync,checksum-resync,connect-differing-sizes,io-errors,pre-existing-data,resync-after-primary-crash,resync-multiple-interrupt,verify}.test.ts'
+  'test/torture/torture.test.ts' 'test/kit/guest-fs.test.ts' 'test/kit/peers.test.ts' 'test/kit/vm.test.ts')
 
 say() { printf '\n== %s\n' "$*"; }
 
