@@ -82,7 +82,13 @@ export function mortal(host: SimPlatform, tap: Tap = untapped): Mortal {
     },
   };
   return {
-    platform: { clock, network, files: new MortalFiles(host.files, life), randomness: host.randomness },
+    platform: {
+      clock,
+      network,
+      files: new MortalFiles(host.files, life),
+      randomness: host.randomness,
+      codecs: host.codecs,
+    },
     get isAlive() {
       return life.isAlive;
     },

@@ -1,3 +1,4 @@
+export { type BlockCodec, type CodecName } from './block-codec.js';
 export { type Clock, type Timer, sleep } from './clock.js';
 export { CountedSlab, holdBytes, holdSlice, releaseBytes, releaseSlice, SlabPool } from './counted-memory.js';
 export {

@@ -1,3 +1,4 @@
+import type { BlockCodec } from './block-codec.js';
 import type { Clock } from './clock.js';
 import type { FileSystem } from './files.js';
 import type { Network } from './network.js';
@@ -9,4 +10,6 @@ export interface Platform {
   readonly randomness: Randomness;
   readonly files: FileSystem;
   readonly network: Network;
+  /** What there is to compress with, the fastest first. */
+  readonly codecs: readonly BlockCodec[];
 }

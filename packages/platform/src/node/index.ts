@@ -1,16 +1,24 @@
 /** The real world: the Node implementations of the seams. Only commands and tests import this door. */
 import type { Platform } from '../platform.js';
 import { nodeClock } from './clock.js';
+import { nodeCodecs } from './codecs.js';
 import { nodeFiles } from './files.js';
 import { nodeNetwork } from './network.js';
 import { nodeRandomness } from './randomness.js';
 
 export { nodeClock } from './clock.js';
+export { nodeCodecs } from './codecs.js';
 export { nodeFiles } from './files.js';
 export { adoptListener, nodeNetwork } from './network.js';
 export { nodeRandomness } from './randomness.js';
 
 /** This machine's clock, randomness, files and sockets. */
 export function nodePlatform(): Platform {
-  return { clock: nodeClock(), randomness: nodeRandomness(), files: nodeFiles(), network: nodeNetwork() };
+  return {
+    clock: nodeClock(),
+    randomness: nodeRandomness(),
+    files: nodeFiles(),
+    network: nodeNetwork(),
+    codecs: nodeCodecs(),
+  };
 }

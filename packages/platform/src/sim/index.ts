@@ -4,6 +4,7 @@
  */
 import type { Platform } from '../platform.js';
 import { SimClock } from './clock.js';
+import { pureLz4 } from '../lz4-block.js';
 import { SimFiles } from './files.js';
 import { SimNetwork } from './network.js';
 import { SeededRandomness } from './randomness.js';
@@ -34,5 +35,6 @@ export function simPlatform(seed: number, shared: Partial<SimPlatform> = {}): Si
     randomness: shared.randomness ?? new SeededRandomness(seed),
     files: shared.files ?? new SimFiles({ clock }),
     network: shared.network ?? new SimNetwork({ clock }),
+    codecs: [pureLz4],
   };
 }

@@ -30,6 +30,7 @@ export class SimProcess {
       files: this.#files,
       network: this.#network,
       randomness: host.randomness,
+      codecs: host.codecs,
     };
   }
 
