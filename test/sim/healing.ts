@@ -74,7 +74,9 @@ async function operate(world: World): Promise<void> {
   if (!agent.isWanted) startAgent(world);
   if (!hub.isWanted) hub.start();
   const { store } = world;
-  if (store?.progress.stalled === 'journal-failed' || store?.state.applyFailed !== undefined) {
+  // A group that could not be opened stays closed until the hub is started again.
+  const isClosed = (world.group?.trouble ?? null) !== null;
+  if (isClosed || store?.progress.stalled === 'journal-failed' || store?.state.applyFailed !== undefined) {
     world.crashHub('keep');
     hub.start();
   }

@@ -123,6 +123,11 @@ export class SimDisk implements BlockDevice {
     this.slowness = 1;
   }
 
+  /** Some request may fail yet. */
+  get isFaulty(): boolean {
+    return this.#faults.some(({ times }) => times > 0);
+  }
+
   /** True while a read of the range would fail. */
   isUnreadable(from: number, to: number): boolean {
     return this.#faults.some((fault) => fault.kind === 'read-error' && fault.from < to && from < fault.to);

@@ -216,7 +216,8 @@ export class World {
   calm(): void {
     const { agent, upstream, disks } = this;
     const away = disks.size > 0 && (upstream.up === null || upstream.isStopped || upstream.presented !== TRUE_DISK);
-    if (agent.up === null || agent.isStopped || away) this.clock.after(1000, () => this.calm());
+    const fails = [...disks.values()].some(({ isFaulty }) => isFaulty);
+    if (agent.up === null || agent.isStopped || away || fails) this.clock.after(1000, () => this.calm());
     else this.excuses.requestsWait = false;
   }
 
@@ -279,7 +280,7 @@ export class World {
   /** The time goes on; stops early at a violation. Returns false then. */
   async advanceTo(untilMs: number): Promise<boolean> {
     while (this.violation === null && this.nowMs < untilMs) {
-      await this.clock.advance(Math.min(5, untilMs - this.nowMs));
+      await this.clock.advance(Math.min(50, untilMs - this.nowMs));
     }
     return this.violation === null;
   }

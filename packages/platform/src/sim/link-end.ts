@@ -11,6 +11,7 @@ import { type Fault, LinkFault } from '../errors.js';
 import { type Connection, type ReceiveOptions, type Receiver, SMALL_CHUNK_BYTES } from '../network.js';
 import { HIGH_WATER_BYTES, LOW_WATER_BYTES } from '../watermarks.js';
 import type { LinkConditions } from './link.js';
+import { takeBytes } from './page-memory.js';
 
 /** What the kernels at both ends buffer together. */
 const WINDOW_BYTES = 256 * 1024;
@@ -174,7 +175,7 @@ export class End implements SimConnection {
   }
 
   async #sendSoon(): Promise<void> {
-    await null;
+    await Promise.resolve();
     this.#sendDue = false;
     this.#fillWire();
   }
@@ -213,7 +214,7 @@ export class End implements SimConnection {
   #takeQueued(most: number): Buffer {
     const limit = Math.min(most, this.#queuedBytes);
     if (limit <= 0) return NOTHING;
-    const bytes = Buffer.allocUnsafe(limit);
+    const bytes = takeBytes(limit);
     let done = 0;
     let whole = 0;
     while (done < limit) {
@@ -338,10 +339,32 @@ const NOTHING = Buffer.alloc(0);
 
 /** Counted memory is spoiled as soon as nobody holds it: who should have held it is found out. */
 function handOverCounted(part: Buffer, receiver: Receiver): void {
-  const slab = new CountedSlab(part.length, ({ memory }) => memory.fill(SPOILED));
+  const slab = takeSlab(part.length);
   slab.memory.set(part);
-  receiver.received(slab.memory);
+  receiver.received(slab.memory.subarray(0, part.length));
   slab.release();
 }
 
 const SPOILED = 0xdb;
+const LEAST_SLAB_BYTES = 512;
+/** Of each size, so many lie spoiled before one is used again. */
+const SPOILED_SLABS = 32;
+const spoiledSlabs = new Map<number, CountedSlab[]>();
+
+/** Held once, with anything in it. */
+function takeSlab(lengthBytes: number): CountedSlab {
+  let sizeBytes = LEAST_SLAB_BYTES;
+  while (sizeBytes < lengthBytes) sizeBytes *= 2;
+  let spoiled = spoiledSlabs.get(sizeBytes);
+  if (spoiled === undefined) spoiledSlabs.set(sizeBytes, (spoiled = []));
+  const again = spoiled.length > SPOILED_SLABS ? spoiled.shift() : undefined;
+  again?.hold();
+  const lot = spoiled;
+  return (
+    again ??
+    new CountedSlab(sizeBytes, (slab) => {
+      slab.memory.fill(SPOILED);
+      lot.push(slab);
+    })
+  );
+}

@@ -3,11 +3,11 @@ const SLAB_BYTES = 256 * 1024;
 /** Larger ones get memory of their own. */
 const LARGEST_CUT_BYTES = 32 * 1024;
 
-let slab = new Uint8Array(0);
+let slab = Buffer.alloc(0);
 let used = 0;
 
 /** Memory with anything in it. */
-export function takeBytes(lengthBytes: number): Uint8Array {
+export function takeBytes(lengthBytes: number): Buffer {
   if (lengthBytes > LARGEST_CUT_BYTES) return Buffer.allocUnsafeSlow(lengthBytes);
   if (used + lengthBytes > slab.length) {
     slab = Buffer.allocUnsafeSlow(SLAB_BYTES);
