@@ -1,12 +1,12 @@
 /**
  * What this version can do beyond protocol 1. The agent names all of it in Hello, the hub answers in Welcome with what
- * of that it can do too; only that is used (promise UPGRADE).
+ * of that it can do too; only that is used (promise UPGRADE). Codecs are features as well (`codecFeatures`), of the machine.
  */
 import { HASHES_FEATURE } from './hashes.js';
 
 export const FEATURES: readonly string[] = [HASHES_FEATURE];
 
-/** What of the other side's features this side has too. */
-export function commonFeatures(theirs: readonly string[]): string[] {
-  return FEATURES.filter((feature) => theirs.includes(feature));
+/** What of the other side's features this side has too; `codecs`: those that come with its codecs. */
+export function commonFeatures(theirs: readonly string[], codecs: readonly string[] = []): string[] {
+  return [...FEATURES, ...codecs].filter((feature) => theirs.includes(feature));
 }

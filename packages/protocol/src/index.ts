@@ -1,5 +1,7 @@
 export * from './backoff.js';
+export * from './compression.js';
 export { bodyBytes, type ControlBodies, type ControlHandlers, type ControlType } from './control.js';
+export * from './divergence.js';
 export * from './features.js';
 export * from './frame.js';
 export * from './frame-link.js';

@@ -11,6 +11,7 @@
  */
 import { assert } from '@rephub/platform';
 import { crc32 } from 'node:zlib';
+import { type PackedPayload } from './compression.js';
 import { encodeHeader, encodeTrailer, FrameHeader, FrameType, HEADER_BYTES, TRAILER_BYTES } from './frame.js';
 
 const SLAB_BYTES = 64 * 1024;
@@ -60,7 +61,7 @@ export class RecordEncoder {
 
   /**
    * Makes the next record: sets `head` and `tail` and returns its number. The frame is head, payload, tail. `payload` is at
-   * most 32 MiB in all; for a Write `length` is the payload's.
+   * most 32 MiB in all; for a Write `length` is the payload's. With `packed` the frame is head, `packed.slices`, tail.
    */
   encode(
     type: FrameType,
@@ -71,6 +72,7 @@ export class RecordEncoder {
     agentTimeUs: number,
     tag: number,
     payload: readonly Uint8Array[],
+    packed: PackedPayload | null = null,
   ): number {
     let checksum = 0;
     let payloadBytes = 0;
@@ -85,6 +87,7 @@ export class RecordEncoder {
     header.type = type;
     header.flags = flags;
     header.volume = volume;
+    header.compression = 0;
     header.storedLength = payloadBytes;
     header.number = number;
     header.offset = offset;
@@ -92,6 +95,7 @@ export class RecordEncoder {
     header.agentTimeUs = this.#timeUs;
     header.storedChecksum = checksum;
     header.rawChecksum = checksum;
+    if (packed !== null) takePacked(header, packed);
     header.tag = tag;
     header.previousChecksum = this.#chain;
     if (this.#used + OVERHEAD_BYTES > SLAB_BYTES) {
@@ -112,4 +116,13 @@ export class RecordEncoder {
     }
     return number;
   }
+}
+
+/** The payload is carried in this shape; the raw one's checksum stays. */
+function takePacked(header: FrameHeader, packed: PackedPayload): void {
+  header.compression = packed.compression;
+  header.storedLength = packed.bytes;
+  let checksum = 0;
+  for (const slice of packed.slices) checksum = crc32(slice, checksum);
+  header.storedChecksum = checksum;
 }
