@@ -16,6 +16,7 @@ function setUp(options: Partial<AcknowledgementParts> = {}) {
   const stores: Store[] = [];
   const names = new Map<BlockRequest, string>();
   const numbers = { last: 0 };
+  const hurried = { count: 0 };
   const acknowledgement = new Acknowledgement({
     clock,
     log: silentLogger,
@@ -23,6 +24,9 @@ function setUp(options: Partial<AcknowledgementParts> = {}) {
     stored: 'async',
     onDisconnect: 'continue',
     lastNumber: () => numbers.last,
+    hurry: () => {
+      hurried.count += 1;
+    },
     store: (mode) =>
       new Promise<void>((resolve, reject) => {
         const settle = async (act: () => void): Promise<void> => {
@@ -48,6 +52,7 @@ function setUp(options: Partial<AcknowledgementParts> = {}) {
     clock,
     answers,
     stores,
+    hurried,
     acknowledgement,
     /** A write that upstream has taken; true when its answer waits. */
     write(name: string, fua = false, number = ++numbers.last): boolean {
@@ -71,12 +76,15 @@ describe('acknowledgement (promise ACK)', () => {
     expect(kit.write('a')).toBe(false);
     expect(kit.flush('f')).toBe(false);
     expect(kit.stores).toEqual([]);
+    expect(kit.hurried.count).toBe(0);
   });
 
   it('sync: a write is answered when it is durable at the hub, in order, and not when it is only received', async () => {
     const kit = setUp();
     await kit.inForce();
     for (const name of ['a', 'b', 'c']) expect(kit.write(name)).toBe(true);
+    // Each is to leave for the hub at once.
+    expect(kit.hurried.count).toBe(3);
     kit.acknowledgement.acknowledged(3, 0);
     expect(kit.answered()).toEqual([]);
     kit.acknowledgement.acknowledged(3, 2);

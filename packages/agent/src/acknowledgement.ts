@@ -30,6 +30,8 @@ export interface AcknowledgementParts {
   readonly store: (inForce: AckMode) => Promise<void>;
   /** The highest number given. */
   readonly lastNumber: () => number;
+  /** An answer waits for the hub: what was numbered is to leave now. */
+  readonly hurry: () => void;
 }
 
 const STORE_RETRY_MS = 1000;
@@ -94,7 +96,10 @@ export class Acknowledgement {
 
   #wait(queue: AnswerQueue, number: number, request: BlockRequest, answerer: Answerer): void {
     if (this.#givenUp) answerer.answer(request, NbdError.Eshutdown);
-    else queue.push(number, request, answerer);
+    else {
+      queue.push(number, request, answerer);
+      this.#parts.hurry();
+    }
   }
 
   /** A flush that upstream has done. True: it is answered later, when all that was numbered before it is durable at the hub. */

@@ -176,6 +176,7 @@ export class AgentGroup {
       stored: standing.inForce,
       onDisconnect: config.onDisconnect,
       lastNumber: () => this.#mirror.lastNumber,
+      hurry: () => this.#mirror.hurry(),
       store: async (inForce) => {
         try {
           await standing.noteInForce(inForce);

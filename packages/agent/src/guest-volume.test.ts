@@ -312,6 +312,7 @@ describe('a range that upstream cannot read', () => {
     kit.upstream.fail(Command.Read, NbdError.Eio, Infinity, 8 * KIB, 12 * KIB);
     kit.mirror.unknown(0, 0, 64 * KIB);
     await kit.platform.clock.runUntil(() => kit.ended.length > 0);
+    kit.mirror.hurry();
     expect(kit.unreadable).toEqual([[8 * KIB, 4 * KIB]]);
     const copied = kit.records.filter(({ flags, type }) => flags === FrameFlag.Copied && type === FrameType.Write);
     expect(copied.reduce((sum, { length }) => sum + length, 0)).toBe(60 * KIB);

@@ -379,6 +379,8 @@ export class HubLink {
     const canHash = this.#features.includes(HASHES_FEATURE);
     if (canHash) {
       this.#parts.hashes.linkUp((request) => {
+        // The hub answers for a number: what it rests on goes ahead of the question.
+        mirror.hurry();
         link.sendControl(FrameType.HashRegion, request);
       });
     }

@@ -10,7 +10,8 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type Clock, type Logger, ProtocolFault } from '@rephub/platform';
-import { encodeBody, FRAME_OVERHEAD_BYTES, FrameFlag, FrameType, RecordEncoder } from '@rephub/protocol';
+import { carriesRange, encodeBody, FRAME_OVERHEAD_BYTES, FrameFlag, FrameType, RecordEncoder } from '@rephub/protocol';
+import { Gathering } from './gathering.js';
 import { type FrameTarget, RecordWindow } from './record-window.js';
 import { isStreamed, stepStream, type StreamEvent, type StreamState } from './stream-state.js';
 
@@ -60,6 +61,7 @@ export class Mirror {
   readonly #events: MirrorEvents;
   readonly #log: Logger;
   readonly #encoder: RecordEncoder;
+  readonly #gathering: Gathering;
   #state: StreamState;
   #target: RecordTarget | null = null;
   /** Added to the monotonic clock gives the agent time, in ms; moved only forward. */
@@ -92,6 +94,7 @@ export class Mirror {
     this.#encoder = new RecordEncoder(parts.line, 1, 0);
     this.#exposureKnown = parts.exposureKnown;
     this.window = new RecordWindow(parts.windowBytes);
+    this.#gathering = new Gathering(parts.clock, () => this.pump());
     this.#state = parts.hasHub ? 'gap' : 'off';
     this.#unixOffsetMs = parts.clock.unixMs() - parts.clock.monotonicMs();
   }
@@ -306,6 +309,11 @@ export class Mirror {
     return this.#target !== null;
   }
 
+  /** Somebody waits for the hub to have what was written: nothing is gathered any longer. */
+  hurry(): void {
+    if (this.window.unsentCount > 0) this.#gathering.leave();
+  }
+
   /** Sends what is unsent, as far as the connection takes it. */
   pump(): void {
     const target = this.#target;
@@ -419,9 +427,7 @@ export class Mirror {
     );
     this.counters.records++;
     this.counters.streamedBytes += payloadBytes + FRAME_OVERHEAD_BYTES;
-    const target = this.#target;
-    // Only when nothing older waits: records leave in their order.
-    if (target !== null && this.window.unsentCount === 1 && !target.congested) this.window.sendNext(target);
+    if (this.#target !== null) this.#gathering.add(payloadBytes + FRAME_OVERHEAD_BYTES);
     return number;
   }
 
@@ -437,10 +443,4 @@ export class Mirror {
     this.#state = next;
     this.#events.stepChanged();
   }
-}
-
-function carriesRange(type: FrameType): boolean {
-  return (
-    type === FrameType.Write || type === FrameType.Zero || type === FrameType.Discard || type === FrameType.Unreadable
-  );
 }

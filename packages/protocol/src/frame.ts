@@ -109,6 +109,13 @@ export function isRecordType(type: number): boolean {
   return type < CONTROL_FROM;
 }
 
+/** The record says something of the bytes from `offset` on, `length` of them. */
+export function carriesRange(type: FrameType): boolean {
+  return (
+    type === FrameType.Write || type === FrameType.Zero || type === FrameType.Discard || type === FrameType.Unreadable
+  );
+}
+
 /** A header's fields; one object is filled again and again on the hot path. */
 export class FrameHeader {
   type: FrameType = FrameType.Write;

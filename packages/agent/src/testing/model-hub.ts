@@ -56,7 +56,7 @@ export class ModelHub {
   letGo(): void {
     const { clock, mirror } = this.#parts;
     this.#acksFlow = true;
-    mirror.acknowledged(mirror.lastNumber, mirror.lastNumber);
+    mirror.acknowledged(this.#received, this.#received);
     clock.after(2000, () => {
       this.holding = false;
       const held = this.#held;
@@ -76,12 +76,19 @@ export class ModelHub {
     this.#parts.hashes.linkDown();
   }
 
+  get #received(): number {
+    this.#parts.mirror.hurry();
+    return this.#parts.mirror.lastNumber;
+  }
+
   #connect(): void {
     const { clock, hashes, mirror, random } = this.#parts;
     hashes.linkUp((request) => {
       this.asked.push(request);
+      // As the link does: what the question rests on goes ahead of it.
+      mirror.hurry();
       const answer = (): void => {
-        if (request.number > mirror.durableNumber) mirror.acknowledged(mirror.lastNumber, request.number);
+        if (request.number > mirror.durableNumber) mirror.acknowledged(this.#received, request.number);
         hashes.answered({ tag: request.tag, hashes: this.#answer(request), refused: null }, mirror.durableNumber);
       };
       clock.after(random.fraction() ** 3 * 40, () => {
@@ -107,8 +114,7 @@ export class ModelHub {
     const { clock, mirror, random } = this.#parts;
     clock.after(1 + random.fraction() * 10, () => {
       if (!this.#acknowledging) return;
-      const number = mirror.lastNumber;
-      if (!this.holding || this.#acksFlow) mirror.acknowledged(number, number);
+      if (!this.holding || this.#acksFlow) mirror.acknowledged(this.#received, this.#received);
       this.#acknowledge();
     });
   }

@@ -190,6 +190,11 @@ export async function volumeKit(
   };
   return {
     ...{ platform, upstream, volume, tracker, mirror, comparer, hashes },
-    ...{ records, ended, unreadable, failures, run, lose },
+    ...{ records, ended, unreadable, failures, lose },
+    run: async (work) => {
+      const outcome = await run(work);
+      mirror.hurry();
+      return outcome;
+    },
   };
 }
