@@ -35,18 +35,31 @@ function lowest(word: number): number {
 }
 
 export class BlockBits {
-  readonly length: number;
-  readonly #words: Uint32Array;
-  readonly #groups: Uint32Array;
-  readonly #tops: Uint32Array;
+  #length: number;
+  #words: Uint32Array;
+  #groups: Uint32Array;
+  #tops: Uint32Array;
   #count = 0;
 
   constructor(length: number) {
-    this.length = length;
-    const groups = Math.ceil(length / 2 ** GROUP_SHIFT);
-    this.#words = new Uint32Array(Math.ceil(length / 32));
-    this.#groups = new Uint32Array(Math.ceil(groups / 32));
-    this.#tops = new Uint32Array(Math.ceil(Math.ceil(groups / 2 ** GROUP_SHIFT) / 32));
+    this.#length = length;
+    const { words, groups, tops } = sizesFor(length);
+    this.#words = new Uint32Array(words);
+    this.#groups = new Uint32Array(groups);
+    this.#tops = new Uint32Array(tops);
+  }
+
+  get length(): number {
+    return this.#length;
+  }
+
+  /** From now on there are so many bits, not fewer than before; those that are new are clear. */
+  grow(length: number): void {
+    const { words, groups, tops } = sizesFor(length);
+    this.#length = length;
+    this.#words = grown(this.#words, words);
+    this.#groups = grown(this.#groups, groups);
+    this.#tops = grown(this.#tops, tops);
   }
 
   /** How many bits are set. */
@@ -224,4 +237,20 @@ export class BlockBits {
     }
     return -1;
   }
+}
+
+/** How many words each level has. */
+function sizesFor(length: number): { readonly words: number; readonly groups: number; readonly tops: number } {
+  const groups = Math.ceil(length / 2 ** GROUP_SHIFT);
+  return {
+    words: Math.ceil(length / 32),
+    groups: Math.ceil(groups / 32),
+    tops: Math.ceil(Math.ceil(groups / 2 ** GROUP_SHIFT) / 32),
+  };
+}
+
+function grown(words: Uint32Array, count: number): Uint32Array {
+  const larger = new Uint32Array(count);
+  larger.set(words);
+  return larger;
 }

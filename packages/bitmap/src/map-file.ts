@@ -10,6 +10,8 @@ import { makeFile } from './make-file.js';
 import { choosePage, decodeMapHeader, encodeMapHeader, type MapHeader, pagePosition, sealPage, tagOf } from './page.js';
 
 const READ_PAGES = 64;
+/** What a page of a map that was just made has as its newest sequence. */
+const MADE_SEQUENCE = 3;
 
 export class MapFile {
   readonly geometry: Geometry;
@@ -50,6 +52,24 @@ export interface FoundPage {
   readonly words: Uint32Array;
   readonly restsOn: number;
   readonly torn: boolean;
+}
+
+/** Opens a map that `makeMap` has made just now. */
+export async function openMadeMap(
+  files: FileSystem,
+  path: string,
+  agentId: string,
+  geometry: Geometry,
+  syncs: boolean,
+): Promise<MapFile> {
+  const file = await files.open(path, 'write');
+  return new MapFile(
+    file,
+    syncs,
+    geometry,
+    tagOf(encodeMapHeader(agentId, geometry)),
+    new Float64Array(geometry.pages).fill(MADE_SEQUENCE),
+  );
 }
 
 /** Reads the header block; throws CorruptionFault `map-missing`, `map-corrupt`, `map-version`, `map-foreign`. */
@@ -127,7 +147,7 @@ export async function makeMap(
         for (const copy of [0, 1]) {
           const image = part.subarray((index * 2 + copy) * PAGE_BYTES, (index * 2 + copy + 1) * PAGE_BYTES);
           image.set(new Uint8Array(words.buffer), PAGE_HEADER_BYTES);
-          sealPage(image, first + index, 2 + copy, restsOn, tag);
+          sealPage(image, first + index, MADE_SEQUENCE - 1 + copy, restsOn, tag);
         }
       }
       await file.write([part], pagePosition(first, 0));

@@ -52,7 +52,7 @@ export interface OpenedState {
   readonly lock: FileLock;
   readonly identity: IdentityFile;
   readonly log: HotLog;
-  readonly maps: ReadonlyMap<number, MapFile>;
+  readonly maps: Map<number, MapFile>;
   readonly marks: Marks;
   readonly found: Found;
   readonly reason: string;

@@ -47,6 +47,7 @@ export class PageWriter {
   /** The newest transaction may still announce pages. */
   #isAnnounced = false;
   #waiters: Waiter[] = [];
+  readonly #alone: (() => Promise<void>)[] = [];
   #running: Promise<void> | null = null;
   #stopped: Error | null = null;
 
@@ -82,8 +83,29 @@ export class PageWriter {
     return this.#wait();
   }
 
+  /** Runs `work` while no page is being written. Rejects with its error, which is no error of the pages. */
+  async alone(work: () => Promise<void>): Promise<void> {
+    const outcome: { error: unknown } = { error: null };
+    const done = new Promise<void>((resolve) => {
+      this.#alone.push(async () => {
+        try {
+          if (this.#stopped !== null) throw this.#stopped;
+          await work();
+        } catch (thrown) {
+          outcome.error = thrown;
+        }
+        resolve();
+      });
+    });
+    this.#kick();
+    await done;
+    if (outcome.error !== null) throw asError(outcome.error);
+  }
+
   stop(error: Error): void {
     this.#stopped = error;
+    // With nobody at work they are turned away here; else by whoever is at work, when it is done.
+    if (this.#running === null) for (const work of this.#alone.splice(0)) void work();
     for (const waiter of this.#waiters.splice(0)) waiter.reject(error);
   }
 
@@ -107,7 +129,8 @@ export class PageWriter {
     let waiters: Waiter[] = [];
     try {
       await Promise.resolve();
-      while (this.#stopped === null && (this.#toPrepare > 0 || this.#waiters.length > 0)) {
+      while (this.#stopped === null && (this.#toPrepare > 0 || this.#waiters.length > 0 || this.#alone.length > 0)) {
+        for (let work = this.#alone.shift(); work !== undefined; work = this.#alone.shift()) await work();
         waiters = this.#waiters.splice(0);
         const { preparing, ready } = this.#prepareSlots();
         const runs = this.#pagesToWrite(preparing);
@@ -135,6 +158,7 @@ export class PageWriter {
       if (isFirst) this.#hooks.failed(error);
     } finally {
       this.#running = null;
+      if (this.#stopped !== null) for (const work of this.#alone.splice(0)) void work();
     }
   }
 

@@ -8,8 +8,17 @@
  *  - once the files have failed no write is let pass by a promise that they kept, until `distrust` is durable.
  * Must not know: network, records' content, NBD.
  */
-import { asError, type CorruptionFault, Fault, type Platform, StorageFault, type Timer } from '@rephub/platform';
-import { checkOptions } from './geometry.js';
+import {
+  asError,
+  assert,
+  type CorruptionFault,
+  Fault,
+  type Platform,
+  StorageFault,
+  type Timer,
+} from '@rephub/platform';
+import { checkOptions, geometryOf } from './geometry.js';
+import { growVolume } from './growth.js';
 import { HOT_LOG_NAME, makeHotLog } from './hot-log.js';
 import { LogLoop } from './log-loop.js';
 import type { Marks } from './marks.js';
@@ -30,6 +39,7 @@ export class Tracker {
   readonly #platform: Pick<Platform, 'clock' | 'files'>;
   readonly #directory: string;
   readonly #hooks: TrackerHooks;
+  readonly #syncs: boolean;
   readonly #state: OpenedState;
   readonly #marks: Marks;
   readonly #loop: LogLoop;
@@ -61,6 +71,7 @@ export class Tracker {
     this.#platform = platform;
     this.#directory = options.directory;
     this.#hooks = options.hooks;
+    this.#syncs = (options.durability ?? 'host') === 'host';
     this.#state = state;
     this.#marks = state.marks;
     this.found = state.found;
@@ -244,6 +255,33 @@ export class Tracker {
     if (this.#marks.isDistrusted) return;
     if (this.#failure !== null) throw this.#failure;
     await this.#pages.writeAdded();
+  }
+
+  /**
+   * The volume has so many bytes now, more than before: what is new is marked, durably, and counts from the turn in which
+   * `admitted` is called. Rejects when that cannot be (ConfigFault `wrong-size`, `granularity-too-fine`; StorageFault); then
+   * nothing has changed.
+   */
+  async grow(index: number, sizeBytes: number, admitted: () => void): Promise<void> {
+    const { geometry } = this.#marks.volume(index);
+    const larger = geometryOf({ ...geometry, sizeBytes }, geometry.granularityBytes);
+    assert(sizeBytes > geometry.sizeBytes, 'a volume that grows becomes larger');
+    if (this.#marks.isDistrusted) {
+      this.#marks.volume(index).grow(larger);
+      admitted();
+      return;
+    }
+    if (this.#failure !== null) throw this.#failure;
+    const parts = {
+      files: this.#platform.files,
+      directory: this.#directory,
+      agentId: this.#state.identity.stored.agentId,
+      syncs: this.#syncs,
+      marks: this.#marks,
+      maps: this.#state.maps,
+      failed: (error: Error) => this.#fail(error),
+    };
+    await this.#pages.alone(() => growVolume(parts, larger, admitted));
   }
 
   /**

@@ -20,14 +20,29 @@ const REMOVED = 4;
 const MAX_RUN_BYTES = 1024 * 1024 * 1024;
 
 export class VolumeMarks {
-  readonly geometry: Geometry;
   readonly bits: BlockBits;
-  readonly #flags: Uint8Array;
+  #geometry: Geometry;
+  #flags: Uint8Array;
 
   constructor(geometry: Geometry) {
-    this.geometry = geometry;
+    this.#geometry = geometry;
     this.bits = new BlockBits(geometry.blocks);
     this.#flags = new Uint8Array(geometry.pages);
+  }
+
+  get geometry(): Geometry {
+    return this.#geometry;
+  }
+
+  /** The volume has become larger. What is new is marked, and so is the block in which it begins: the disk holds that already. */
+  grow(geometry: Geometry): void {
+    const from = firstNewBlock(this.#geometry);
+    this.#geometry = geometry;
+    this.bits.grow(geometry.blocks);
+    this.bits.set(from, geometry.blocks);
+    const flags = new Uint8Array(geometry.pages);
+    flags.set(this.#flags);
+    this.#flags = flags;
   }
 
   get dirtyBytes(): number {
@@ -91,6 +106,11 @@ export class VolumeMarks {
     const last = pageOf(to - 1);
     for (let page = pageOf(from); page <= last; page += 1) this.#flags[page] = (this.#flags[page] ?? 0) | flag;
   }
+}
+
+/** The first block that holds a byte which a volume of this geometry does not have. */
+export function firstNewBlock({ sizeBytes, granularityBytes }: Geometry): number {
+  return Math.floor(sizeBytes / granularityBytes);
 }
 
 /** The page that holds the block. */
