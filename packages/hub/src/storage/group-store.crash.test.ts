@@ -3,6 +3,8 @@
  * unsynced changes kept, lost, torn or garbled, is opened, judged against the model, and the script goes on.
  */
 import { writeBytes } from '@rephub/nbd';
+import type { BlockCodec } from '@rephub/platform';
+import { nodeCodecs } from '@rephub/platform/node';
 import { type CrashFate, SeededRandomness, SimClock, SimFiles, type SimOperation } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { ScriptedAgent } from './testing/scripted-agent.js';
@@ -13,17 +15,18 @@ interface World {
   readonly clock: SimClock;
   readonly files: SimFiles;
   readonly randomness: SeededRandomness;
+  readonly codecs: readonly BlockCodec[];
 }
 
 function world(files?: SimFiles, clock = new SimClock()): World {
-  return { clock, files: files ?? new SimFiles({ clock }), randomness: new SeededRandomness(7) };
+  return { clock, files: files ?? new SimFiles({ clock }), randomness: new SeededRandomness(7), codecs: nodeCodecs() };
 }
 
 const SIZE = 48 * 1024;
 
 /** Everything that an agent sends in the script, made beforehand: [the records up to here, virtual time to pass]. */
-function makeAgent(): { agent: ScriptedAgent; steps: number[] } {
-  const agent = new ScriptedAgent();
+function makeAgent(codecs: readonly BlockCodec[]): { agent: ScriptedAgent; steps: number[] } {
+  const agent = new ScriptedAgent(undefined, codecs);
   const steps: number[] = [];
   const step = (): void => {
     steps.push(agent.lastNumber);
@@ -141,8 +144,9 @@ async function crashEverywhere(
   fate: CrashFate,
   stride: number,
   delays: (at: number) => (operation: SimOperation) => number,
+  codecs: readonly BlockCodec[] = [],
 ): Promise<number> {
-  const { agent, steps } = makeAgent();
+  const { agent, steps } = makeAgent(codecs);
   for (let at = 1 + (stride >> 1); ; at += stride) {
     const clock = new SimClock();
     const files = new SimFiles({ clock, delayMs: delays(at) });
@@ -191,5 +195,9 @@ describe('group store, crashed at every change of the disk', () => {
 
   it('DURABLE, TORN, LASTGOOD: with a disk that writes on while it syncs', async () => {
     expect(await crashEverywhere('mixed', 1, uneven)).toBeGreaterThan(100);
+  }, 60_000);
+
+  it('DURABLE, TORN, LASTGOOD: with records that are compressed', async () => {
+    expect(await crashEverywhere('mixed', 2, () => () => 0, nodeCodecs())).toBeGreaterThan(100);
   }, 60_000);
 });

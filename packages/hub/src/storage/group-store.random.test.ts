@@ -1,6 +1,7 @@
 /** Random histories against the model: whatever is open must stay what it was, whatever is opened must be right. */
 import { writeBytes, zeroRange } from '@rephub/nbd';
 import { Fault } from '@rephub/platform';
+import { nodeCodecs } from '@rephub/platform/node';
 import { SeededRandomness, SimClock, SimFiles } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import type { Branch, GroupStore, GroupStoreOptions, View } from './store-types.js';
@@ -27,7 +28,7 @@ class History {
   readonly #random: SeededRandomness;
   readonly #clock = new SimClock();
   #files = new SimFiles({ clock: this.#clock });
-  readonly #agent = new ScriptedAgent();
+  readonly #agent: ScriptedAgent;
   readonly #options: Partial<GroupStoreOptions>;
   #store: GroupStore | null = null;
   #views: { view: View; expired: boolean }[] = [];
@@ -39,6 +40,7 @@ class History {
 
   constructor(seed: number) {
     this.#random = new SeededRandomness(seed);
+    this.#agent = new ScriptedAgent(undefined, seed % 2 === 0 ? nodeCodecs() : []);
     const { below } = { below: (limit: number) => this.#random.below(limit) };
     this.#options = {
       retentionMs: [0, 0, 2000, 60_000, 3_600_000][below(5)] ?? 0,
@@ -271,7 +273,8 @@ class History {
   }
 
   async #open(): Promise<void> {
-    const on = { clock: this.#clock, files: this.#files, randomness: new SeededRandomness(this.#random.below(1e9)) };
+    const randomness = new SeededRandomness(this.#random.below(1e9));
+    const on = { clock: this.#clock, files: this.#files, randomness, codecs: nodeCodecs() };
     this.#store = await openStore(on, this.#options);
     await this.#store.setOwner(OWNER);
     await this.#store.beginLine(this.#agent.line);

@@ -48,7 +48,7 @@ import { PointView } from './views/view.js';
 const SEGMENT_BYTES = 64 * 1024 * 1024;
 const QUEUE_BYTES = 16 * 1024 * 1024;
 
-export type StorePlatform = Pick<Platform, 'clock' | 'randomness' | 'files'>;
+export type StorePlatform = Pick<Platform, 'clock' | 'randomness' | 'files'> & Partial<Pick<Platform, 'codecs'>>;
 
 /** Opens, and recovers, one group's storage; makes it when it is missing. */
 export async function openGroupStore(platform: StorePlatform, options: GroupStoreOptions): Promise<GroupStore> {
@@ -99,6 +99,7 @@ class OpenGroupStore implements GroupStore {
   readonly #paths: GroupPaths;
   readonly #decisions: DecisionLog;
   #owner: Owner | null;
+  #lineBegunUnixMs: number | null;
   #setAsideCount: number;
   #main: LineStore | null = null;
   #lastRecordUnixMs: number | null = null;
@@ -120,6 +121,7 @@ class OpenGroupStore implements GroupStore {
     this.#paths = paths;
     this.#decisions = decisions;
     this.#owner = decided.owner;
+    this.#lineBegunUnixMs = decided.lineBegunUnixMs;
     this.#setAsideCount = decided.setAsideCount;
     this.#hasHistory = decided.line !== null || decided.setAsideCount > 0;
     this.seeds = new Seeds(platform.files, options.directory, decided.seeds);
@@ -182,6 +184,7 @@ class OpenGroupStore implements GroupStore {
       consistentTimeUs: main.timeline.state.consistentTimeUs,
       failedOver: false,
       volumes: appended.volumes().map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
+      written: { journalBytes: main.writer.position, begunUnixMs: this.#lineBegunUnixMs },
     };
   }
 
@@ -314,6 +317,7 @@ class OpenGroupStore implements GroupStore {
     const { retentionMs, indexBytes, journalMaxBytes } = this.#options;
     return await LineStore.open({
       platform: this.#platform,
+      codecs: this.#platform.codecs ?? [],
       directory: `${this.#paths.lines}/${line.id}`,
       baseDirectory: this.#paths.base,
       group: this.#options.group,
@@ -348,7 +352,8 @@ class OpenGroupStore implements GroupStore {
     if (this.#main?.line.id === line.id) return;
     await this.#closeMain('another line of history begins', false);
     // The decision first: everything after it is finished by the next start, should this one be cut short.
-    await this.#decisions.append({ kind: 'line-begun', line }, this.#platform.clock.unixMs());
+    this.#lineBegunUnixMs = this.#platform.clock.unixMs();
+    await this.#decisions.append({ kind: 'line-begun', line }, this.#lineBegunUnixMs);
     if (this.#hasHistory) this.seeds.forget();
     this.#hasHistory = true;
     await keepOldBaseAside(this.#platform.files, this.#paths, line);

@@ -5,6 +5,7 @@
  */
 import { CorruptionFault, StorageFault } from '@rephub/platform';
 import {
+  Compression,
   decodeBody,
   encodeBody,
   frameBytes,
@@ -20,6 +21,7 @@ import { z } from 'zod';
 import { type Applied, AppliedFile } from './base/applied-file.js';
 import { BaseSet, type UnreadableRanges } from './base/base-set.js';
 import { IndexMemory } from './index/extent-index.js';
+import { PackedRecords } from './journal/packed-records.js';
 import { recoverJournal, type RecoveredJournal } from './journal/journal-recovery.js';
 import { segmentBase, type SegmentSet } from './journal/segments.js';
 import { PendingRecord } from './layers/pending-records.js';
@@ -41,6 +43,7 @@ export interface LineFiles {
   readonly hint: SlotFile;
   readonly base: BaseSet;
   readonly timeline: Timeline;
+  readonly packed: PackedRecords;
   readonly journal: RecoveredJournal;
 }
 
@@ -57,11 +60,13 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
   try {
     const knownDurable = Math.max(applied.point.number, hinted);
     const unreadable = await readUnreadable(base);
-    const timeline = new Timeline(options.line, applied.point, applied.position, new IndexMemory(), unreadable);
-    const journal = await readJournal(options, timeline, applied.position, knownDurable);
+    const memory = new IndexMemory();
+    const timeline = new Timeline(options.line, applied.point, applied.position, memory, unreadable);
+    const packed = new PackedRecords(memory);
+    const journal = await readJournal(options, timeline, packed, applied.position, knownDurable);
     ({ segments } = journal);
     await openImages(base, applied, timeline);
-    return { appliedFile, applied, hint, base, timeline, journal };
+    return { appliedFile, applied, hint, base, timeline, packed, journal };
   } catch (error) {
     await segments?.close();
     await base.close();
@@ -69,6 +74,12 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
     await appliedFile.close();
     throw error;
   }
+}
+
+/** Where an index finds the payload of a record whose frame is at `position`. Call it once for each record, in their order. */
+export function payloadPlace(header: FrameHeader, position: number, packed: PackedRecords): number {
+  if (header.compression === Compression.none) return position + HEADER_BYTES;
+  return packed.add(position, frameBytes(header), header.length);
 }
 
 /** How much a span may bring, by its SpanBegin; null when the agent does not say. */
@@ -140,6 +151,7 @@ async function readUnreadable(base: BaseSet): Promise<UnreadableRanges> {
 async function readJournal(
   options: LineStoreOptions,
   timeline: Timeline,
+  packed: PackedRecords,
   from: number,
   knownDurable: number,
 ): Promise<RecoveredJournal> {
@@ -166,7 +178,7 @@ async function readJournal(
         record.number = header.number;
         record.headerChecksum = header.headerChecksum;
         record.agentTimeUs = header.agentTimeUs;
-        record.payloadPosition = position + HEADER_BYTES;
+        record.payloadPlace = payloadPlace(header, position, packed);
         record.endPosition = position + frameBytes(header);
         timeline.take(record, name);
       },

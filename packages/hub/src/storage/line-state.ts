@@ -84,7 +84,7 @@ export class LineState {
 
   /**
    * Throws a ProtocolFault when this record cannot come next: `record-line`, `-number`, `-chain`,
-   * `-type`, `-span`, `-volume`, `-range`, `-compressed`.
+   * `-type`, `-span`, `-volume`, `-range`.
    */
   check(header: FrameHeader): void {
     if (!sameLine(header.line, this.#line))
@@ -104,9 +104,6 @@ export class LineState {
       case FrameType.Zero:
       case FrameType.Discard:
       case FrameType.Unreadable:
-        if (header.compression !== 0) {
-          throw new ProtocolFault('record-compressed', `record ${number} is compressed, which was not agreed`);
-        }
         this.#checkRange(header);
         return;
       case FrameType.Flush:

@@ -7,15 +7,24 @@
  *  - what the timeline holds was synced first; what the base images hold was in the timeline first.
  * Must not know: owners, other lines, views, branches.
  */
-import { asError, type Fault, type Logger, type Platform, ProtocolFault, StorageFault } from '@rephub/platform';
 import {
+  asError,
+  type BlockCodec,
+  type Fault,
+  type Logger,
+  type Platform,
+  ProtocolFault,
+  StorageFault,
+} from '@rephub/platform';
+import {
+  Compression,
   encodeBody,
   frameBytes,
   type FrameHeader,
   FrameType,
   type HashRegion,
-  HEADER_BYTES,
   type Line,
+  rawPayload,
   type RegionHashes,
 } from '@rephub/protocol';
 import { Applier } from './applier/applier.js';
@@ -26,10 +35,11 @@ import { NumberWaits } from './compare/number-waits.js';
 import { RegionHasher } from './compare/region-hasher.js';
 import { JournalReader } from './journal/journal-reader.js';
 import { JournalWriter } from './journal/journal-writer.js';
+import type { PackedRecords } from './journal/packed-records.js';
 import type { SegmentSet } from './journal/segments.js';
 import { PendingRecord, PendingRecords } from './layers/pending-records.js';
 import type { Timeline } from './layers/timeline.js';
-import { expectedBytes, type LineFiles, openLineFiles, volumeName } from './line-opening.js';
+import { expectedBytes, type LineFiles, openLineFiles, payloadPlace, volumeName } from './line-opening.js';
 import { LineState } from './line-state.js';
 import type { Room } from './room.js';
 import type { SlotFile } from './slot-file.js';
@@ -46,6 +56,8 @@ export interface LineStoreEvents {
 
 export interface LineStoreOptions {
   readonly platform: Pick<Platform, 'clock' | 'files'>;
+  /** For compressed records; those of another codec are refused. */
+  readonly codecs: readonly BlockCodec[];
   /** GROUP/lines/LINE and GROUP/base */
   readonly directory: string;
   readonly baseDirectory: string;
@@ -73,6 +85,7 @@ export class LineStore {
   readonly #options: LineStoreOptions;
   readonly #appliedFile: AppliedFile;
   readonly #hint: SlotFile;
+  readonly #packed: PackedRecords;
   readonly #pending = new PendingRecords();
   readonly #waits = new NumberWaits();
   readonly #hasher: RegionHasher;
@@ -92,7 +105,8 @@ export class LineStore {
     this.#appliedFile = found.appliedFile;
     this.#hint = found.hint;
     this.segments = journal.segments;
-    this.journal = new JournalReader(journal.segments);
+    this.journal = new JournalReader(journal.segments, found.packed, options.codecs);
+    this.#packed = found.packed;
     this.appended = new LineState(line, timeline.state.point());
     this.spanRoom = new SpanRoom(options.room, platform.clock, options.log);
     this.writer = new JournalWriter(
@@ -147,6 +161,7 @@ export class LineStore {
       failed: events.failed,
       freed: () => {
         options.room.wrote();
+        this.#packed.dropBelow(this.segments.list[0]?.base ?? 0);
         this.writer.retryNow();
       },
     });
@@ -188,10 +203,12 @@ export class LineStore {
       appended.checkName(header.number, name);
     }
     if (header.type === FrameType.SpanBegin) this.#admitSpan(header, raw);
+    // What is called durable can be read: nothing is taken that does not come out as the header says.
+    if (header.compression !== Compression.none) rawPayload(header, raw, this.#options.codecs);
     const bytes = frameBytes(header);
     const position = this.writer.append(raw, bytes, header.number);
     if (name !== null) this.#names.set(header.number, name);
-    this.#pending.push(header, position + HEADER_BYTES, position + bytes);
+    this.#pending.push(header, payloadPlace(header, position, this.#packed), position + bytes);
     appended.advance(header, name);
     if (header.type === FrameType.SpanEnd) this.spanRoom.ended();
   }

@@ -193,7 +193,7 @@ export interface GroupStore {
   /**
    * A checked frame. `header` and the array are not kept, the slices are. Throws a ProtocolFault and changes nothing when
    * the record does not fit: `record-line`, `record-number`, `record-chain`, `record-volume`, `record-range`, `record-type`,
-   * `record-compressed`, `record-span`, `record-body`; a StorageFault `journal-failed` when the journal is dead.
+   * `record-span`, `record-body`; for a compressed one `payload-codec`, `payload-compressed`, `payload-checksum`; a StorageFault `journal-failed` when the journal is dead.
    * A SpanBegin that has no room beside the last good point: a StorageFault `span-too-big`, retryable.
    * Obeying `congested` is the caller's part: what is appended in spite of it is taken, up to twice the queue, then `queue-full`.
    */

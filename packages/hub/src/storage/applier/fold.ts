@@ -12,6 +12,7 @@ import type { BaseSet } from '../base/base-set.js';
 import { Extent } from '../index/extent-index.js';
 import { Place } from '../index/extent-leaf.js';
 import type { JournalReader } from '../journal/journal-reader.js';
+import { PACKED_FROM } from '../journal/packed-records.js';
 import { inJournalOrder } from './journal-order.js';
 import type { Layer, Volume } from '../layers/layer.js';
 
@@ -91,7 +92,7 @@ export async function foldLayer(
         }
         more = index.next(extent);
       }
-      for (const window of windowsOf(inJournalOrder(pieces))) {
+      for (const window of windowsOf(ordered(pieces))) {
         if (stopped()) return null;
         await readPieces(window, journal, arena);
         window.sort((one, other) => one.offset - other.offset);
@@ -110,6 +111,13 @@ export async function foldLayer(
     }
   }
   return { bytesWritten, bytesZeroed, touched };
+}
+
+/** In the journal's order; those of compressed records, whose places are far from the others', by themselves. */
+function ordered(pieces: readonly Piece[]): Piece[] {
+  const packed = pieces.filter(({ position }) => position >= PACKED_FROM);
+  if (packed.length === 0) return inJournalOrder(pieces);
+  return [...inJournalOrder(pieces.filter(({ position }) => position < PACKED_FROM)), ...inJournalOrder(packed)];
 }
 
 function lastSize(layer: Layer, volume: Volume): number {

@@ -15,13 +15,13 @@ export class PendingRecord {
   number = 0;
   headerChecksum = 0;
   agentTimeUs = 0;
-  /** Journal position of the first payload byte. */
-  payloadPosition = 0;
+  /** Place of the first payload byte: its journal position, or what PackedRecords gave it. */
+  payloadPlace = 0;
   /** Journal position after the frame. */
   endPosition = 0;
 }
 
-/** Numbers of a record in the ring: offset, length, number, time, payload position, end position. */
+/** Numbers of a record in the ring: offset, length, number, time, payload place, end position. */
 const FIELDS = 6;
 
 export class PendingRecords {
@@ -38,8 +38,8 @@ export class PendingRecords {
   }
 
   push(
-    record: Readonly<Omit<PendingRecord, 'payloadPosition' | 'endPosition'>>,
-    payloadPosition: number,
+    record: Readonly<Omit<PendingRecord, 'payloadPlace' | 'endPosition'>>,
+    payloadPlace: number,
     endPosition: number,
   ): void {
     if (this.#count === this.#capacity) this.#grow();
@@ -50,7 +50,7 @@ export class PendingRecords {
     wide[base + 1] = record.length;
     wide[base + 2] = record.number;
     wide[base + 3] = record.agentTimeUs;
-    wide[base + 4] = payloadPosition;
+    wide[base + 4] = payloadPlace;
     wide[base + 5] = endPosition;
     this.#checksums[at] = record.headerChecksum;
     this.#types[at] = record.type;
@@ -70,7 +70,7 @@ export class PendingRecords {
     record.length = wide[base + 1] as number;
     record.number = found;
     record.agentTimeUs = wide[base + 3] as number;
-    record.payloadPosition = wide[base + 4] as number;
+    record.payloadPlace = wide[base + 4] as number;
     record.endPosition = wide[base + 5] as number;
     record.headerChecksum = this.#checksums[at] as number;
     record.type = this.#types[at] as FrameType;

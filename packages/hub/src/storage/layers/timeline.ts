@@ -110,7 +110,7 @@ export class Timeline {
     const end = record.offset + record.length;
     switch (type) {
       case FrameType.Write:
-        this.#insert(layer, volume, record.offset, end, record.payloadPosition);
+        this.#insert(layer, volume, record.offset, end, record.payloadPlace);
         break;
       case FrameType.Zero:
       case FrameType.Discard:

@@ -2,8 +2,17 @@
  * An agent for tests: makes the frames of a line, keeps them to send them again, and knows by a model of plain byte
  * arrays what every volume holds at every number.
  */
-import type { Line } from '@rephub/protocol';
-import { chainStart, encodeBody, FrameReader, FrameType, RecordEncoder, uuidBytes } from '@rephub/protocol';
+import type { BlockCodec } from '@rephub/platform';
+import type { Line, PackedPayload } from '@rephub/protocol';
+import {
+  chainStart,
+  Compression,
+  encodeBody,
+  FrameReader,
+  FrameType,
+  RecordEncoder,
+  uuidBytes,
+} from '@rephub/protocol';
 import type { GroupStore } from '../store-types.js';
 
 const SECOND_US = 1_000_000;
@@ -28,9 +37,12 @@ export class ScriptedAgent {
   readonly line: Line;
   readonly records: SentRecord[] = [];
   readonly #encoder: RecordEncoder;
+  readonly #codecs: readonly BlockCodec[];
   #timeUs = 1_700_000_000 * SECOND_US;
 
-  constructor(id = '11111111-2222-4333-8444-555555555555') {
+  /** With codecs two writes of three are compressed, where that makes them smaller. */
+  constructor(id = '11111111-2222-4333-8444-555555555555', codecs: readonly BlockCodec[] = []) {
+    this.#codecs = codecs;
     this.line = { id, parent: null };
     const bytes = uuidBytes(id);
     this.#encoder = new RecordEncoder(bytes, 1, chainStart(bytes));
@@ -162,8 +174,19 @@ export class ScriptedAgent {
   ): void {
     this.#timeUs += 1000;
     const encoder = this.#encoder;
-    const number = encoder.encode(type, 0, volume, offset, length, this.#timeUs, 0, payload);
-    const frame = Buffer.concat([encoder.head, ...payload, encoder.tail]);
+    const packed = type === FrameType.Write ? this.#pack(payload) : null;
+    const number = encoder.encode(type, 0, volume, offset, length, this.#timeUs, 0, payload, packed);
+    const frame = Buffer.concat([encoder.head, ...(packed?.slices ?? payload), encoder.tail]);
     this.records.push({ number, checksum: encoder.lastChecksum, frame, apply, type });
+  }
+
+  #pack(payload: readonly Buffer[]): PackedPayload | null {
+    const { nextNumber } = this.#encoder;
+    const codec = nextNumber % 3 === 0 ? undefined : this.#codecs[nextNumber % this.#codecs.length];
+    if (codec === undefined) return null;
+    const raw = Buffer.concat(payload);
+    const stored = codec.compress(raw);
+    if (stored.length >= raw.length) return null;
+    return { compression: Compression[codec.name], slices: [stored], bytes: stored.length };
   }
 }
