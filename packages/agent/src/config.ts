@@ -14,6 +14,8 @@ export interface VolumeConfig {
 
 export interface AgentConfig {
   readonly group: string;
+  /** This machine's name, for people. */
+  readonly host?: string;
   readonly volumes: readonly VolumeConfig[];
   /** NBD URIs that serve all volumes. */
   readonly listen: readonly string[];

@@ -6,6 +6,7 @@
  * Must not know: sockets, when to connect.
  */
 import { type Tracker } from '@rephub/bitmap';
+import { type Platform } from '@rephub/platform';
 import { type Hello, type Verdict, type VolumeDescription, type Welcome } from '@rephub/protocol';
 import { type Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
@@ -15,6 +16,7 @@ import { type Mirror } from './mirror.js';
 import { type Standing } from './standing.js';
 
 export interface HandshakeParts {
+  readonly platform: Pick<Platform, 'clock'>;
   readonly config: AgentConfig;
   readonly tracker: Tracker;
   readonly mirror: Mirror;
@@ -47,6 +49,7 @@ export class Handshake {
       lastNumberBefore: this.#standing.lastNumberBefore,
       everythingMarked: this.#everythingMarked,
       windowDoubted: this.#windowDoubted,
+      unixMs: this.#parts.platform.clock.unixMs(),
     });
   }
 
@@ -91,9 +94,13 @@ export class Handshake {
     mirror.notBefore(hub?.lastTimeUs ?? 0);
     const inStep = verdict.kind === 'resume' || verdict.kind === 'nothing-to-do';
     if (inStep && hub !== null) {
+      // After a resume it will know what the window tells it besides: that was noted when it was announced.
+      if (this.#numbersKnown) {
+        mirror.resume(hub.lastNumber);
+        return;
+      }
       this.#hubKnows(hub.volumes);
-      if (this.#numbersKnown) mirror.resume(hub.lastNumber);
-      else mirror.inStep(hub.lastNumber, hub.lastChecksum);
+      mirror.inStep(hub.lastNumber, hub.lastChecksum);
       this.#numbersKnown = true;
       return;
     }

@@ -20,6 +20,7 @@ export interface HelloFacts {
   readonly everythingMarked: boolean;
   /** The hub holds other records under our numbers than the window does. */
   readonly windowDoubted: boolean;
+  readonly unixMs: number;
 }
 
 export function helloOf(facts: HelloFacts): Hello {
@@ -52,7 +53,19 @@ export function helloOf(facts: HelloFacts): Hello {
     volumes: volumes.map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
     ...(config.allowShrink ? { mayShrink: true } : {}),
     mode: config.mode,
+    written: {
+      ...(config.host === undefined ? {} : { host: config.host }),
+      markedBytes: tracker.dirtyBytes,
+      windowBytes: window.bytes,
+      sinceUnixMs: sinceUnixMs(facts),
+    },
   };
+}
+
+/** When the oldest write was made that no hub has as durable; null when there is none, or nobody knows. */
+function sinceUnixMs({ mirror, unixMs }: HelloFacts): number | null {
+  const exposedMs = mirror.exposedMs();
+  return exposedMs === null || exposedMs === 0 ? null : unixMs - exposedMs;
 }
 
 function trackingOf({ tracker, everythingMarked, numbersKnown, windowDoubted }: HelloFacts): Hello['tracking'] {

@@ -16,6 +16,7 @@ import {
   commonFeatures,
   decideLineage,
   dialAddress,
+  type Divergence,
   firstNumberOf,
   FrameLink,
   FrameType,
@@ -84,6 +85,8 @@ export class HubLink {
   #sessions = 0;
   #lastVerdict: string | null = null;
   #comparesAll = false;
+  /** To the same hub, without waiting. */
+  #comesBack = false;
   #echoMs: number | null = null;
   #savedDurableAtMs = 0;
 
@@ -109,6 +112,7 @@ export class HubLink {
       stalled: this.#stalled,
       sessions: this.#sessions,
       lastVerdict: this.#lastVerdict,
+      divergence: this.#standing.divergence,
     };
   }
 
@@ -140,9 +144,9 @@ export class HubLink {
   }
 
   /** Stays away, across restarts too, until the operator says `resume`. */
-  #bar(why: string): void {
+  #bar(why: string, divergence: Divergence | null = null): void {
     this.#refused = true;
-    this.#standing.bar(why).catch((fault: unknown) => {
+    this.#standing.bar(why, divergence).catch((fault: unknown) => {
       this.#parts.log.error('identity-not-saved', { fault: String(fault) });
     });
   }
@@ -155,6 +159,16 @@ export class HubLink {
   /** Why the span that begins now is needed; the verdict's row where one asked for it. */
   takeSpanCause(): string {
     return this.#handshake.takeSpanCause();
+  }
+
+  /** Ends the session in this turn and begins another at once: what Hello said is true no longer. */
+  leave(why: string): void {
+    const link = this.#link;
+    if (link === null) return;
+    this.#comesBack = link.isOpen && this.#parts.mirror.linked;
+    this.#closed(link, null);
+    this.#reason = why;
+    link.end(why);
   }
 
   /** Tells the hub how things are now instead of with the next beat. */
@@ -195,6 +209,11 @@ export class HubLink {
       }
       this.#backoff.sessionEnded(this.#clock.monotonicMs() - begunMs);
       if (this.#isStopped()) return;
+      if (this.#comesBack) {
+        this.#comesBack = false;
+        at--;
+        continue;
+      }
       const delayMs = this.#backoff.nextDelayMs();
       this.#parts.log.info('hub-away', { url, reason: this.#reason, retryMs: Math.round(retryMs ?? delayMs) });
       await this.#sleep(retryMs ?? delayMs);
@@ -309,7 +328,7 @@ export class HubLink {
     if (verdict.kind === 'refuse' || verdict.kind === 'superseded' || verdict.kind === 'split-brain') {
       this.#refused = true;
       this.#reason = `${verdict.kind}: ${verdict.reason}`;
-      if (Standing.isBarring(verdict.row)) this.#bar(this.#reason);
+      if (Standing.isBarring(verdict.row)) this.#bar(this.#reason, verdict.divergence ?? null);
       mirror.leaveStep();
       link.refuse(new LinkFault('lineage', this.#reason), null);
       return;

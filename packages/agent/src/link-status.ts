@@ -1,4 +1,6 @@
 /** The link to the hub, as status shows it. */
+import { type Divergence } from '@rephub/protocol';
+
 export interface LinkStatus {
   readonly urls: readonly string[];
   readonly connectedTo: string | null;
@@ -14,4 +16,6 @@ export interface LinkStatus {
   readonly stalled: string | null;
   readonly sessions: number;
   readonly lastVerdict: string | null;
+  /** What parts this agent's line from the hub's; null while nothing does. */
+  readonly divergence: Divergence | null;
 }

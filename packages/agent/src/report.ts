@@ -1,5 +1,5 @@
 /** The shape of `repagent status --json`: the contract's group object, and what only the agent knows. */
-import { type AgentReport, type VerifyReport } from '@rephub/protocol';
+import { type AgentReport, type Divergence, type VerifyReport } from '@rephub/protocol';
 import { type LinkStatus } from './link-status.js';
 import { type GroupState } from './status.js';
 
@@ -21,6 +21,8 @@ export interface GroupStatus {
   readonly startSample: VerifyReport | null;
   readonly resync: AgentReport['resync'];
   readonly failover: null;
+  /** The hub has another line than this agent, and what each side has that the other has not; null while it has not. */
+  readonly divergence: Divergence | null;
   readonly tests: readonly never[];
   readonly volumes: readonly { readonly name: string; readonly sizeBytes: number }[];
   readonly upstream: readonly {

@@ -86,6 +86,7 @@ export class Reporter {
       generation: tracker.identity.line.id,
       agentConnected: mirror.linked,
       failover: null,
+      divergence: link?.status.divergence ?? null,
       tests: [],
       volumes: volumes.map(({ name, sizeBytes }) => ({ name, sizeBytes })),
       upstream: upstreams.map((upstream, index) => ({

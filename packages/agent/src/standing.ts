@@ -7,6 +7,7 @@
  * higher session number, which would hide what was wrong (promise LINEAGE).
  */
 import { type Tracker } from '@rephub/bitmap';
+import { type Divergence, divergenceSchema, divergenceSentence } from '@rephub/protocol';
 import { type AckMode } from './acknowledgement.js';
 
 /** Numbers are reserved so far ahead of their use. */
@@ -29,6 +30,7 @@ export class Standing {
   readonly #tracker: Tracker;
   #paused: boolean;
   #barred: string;
+  #divergence: Divergence | null;
   #reserved: number;
   #reserving: Promise<void> | null = null;
 
@@ -37,6 +39,7 @@ export class Standing {
     this.#tracker = tracker;
     this.#paused = notes['paused'] === 'yes';
     this.#barred = notes['barred'] ?? '';
+    this.#divergence = readDivergence(notes['divergence'] ?? '');
     this.#reserved = Number(notes['reserved'] ?? 0);
   }
 
@@ -47,6 +50,11 @@ export class Standing {
   /** Why this agent must not come back by itself; null: it may. */
   get barred(): string | null {
     return this.#barred === '' ? null : this.#barred;
+  }
+
+  /** What parts this agent's line from the hub's, while that is why it is barred. */
+  get divergence(): Divergence | null {
+    return this.#divergence;
   }
 
   /** The highest number that an earlier process may have used: exact after an orderly stop, else the reserve. */
@@ -73,19 +81,23 @@ export class Standing {
 
   /** The operator's word to go on, after a pause or after having been barred. */
   async goOn(): Promise<void> {
-    await this.#note({ paused: 'no', barred: '' });
+    await this.#note({ paused: 'no', barred: '', divergence: '' });
     this.#paused = false;
     this.#barred = '';
+    this.#divergence = null;
   }
 
   static isBarring(codeOrRow: string): boolean {
     return BARRING.has(codeOrRow);
   }
 
-  /** Takes effect at once; durable when it resolves. */
-  async bar(why: string): Promise<void> {
-    this.#barred = why.slice(0, MAX_NOTE_LENGTH);
-    await this.#note({ barred: this.#barred });
+  /** Takes effect at once; durable when it resolves, the explanation last, for which there may be no room. */
+  async bar(why: string, divergence: Divergence | null = null): Promise<void> {
+    const said = divergence === null ? why : why.replace(`; ${divergenceSentence(divergence)}`, '');
+    this.#barred = said.slice(0, MAX_NOTE_LENGTH);
+    this.#divergence = divergence;
+    await this.#note({ barred: this.#barred, divergence: '' });
+    if (divergence !== null) await this.#note({ divergence: JSON.stringify(divergence) });
   }
 
   /** Makes sure, durably, that the numbers after `lastNumber` are this process's. */
@@ -106,5 +118,15 @@ export class Standing {
 
   async #note(notes: Readonly<Record<string, string>>): Promise<void> {
     await this.#tracker.saveIdentity({ notes: { ...this.#tracker.identity.notes, ...notes } });
+  }
+}
+
+function readDivergence(note: string): Divergence | null {
+  if (note === '') return null;
+  try {
+    return divergenceSchema.parse(JSON.parse(note));
+  } catch {
+    // Another version's: the reason in words is there all the same.
+    return null;
   }
 }

@@ -11,6 +11,7 @@
  *
  * Must not know: sockets, files, how a verdict is carried out.
  */
+import { type Divergence, divergenceSentence, explainDivergence } from './divergence.js';
 import {
   chainStart,
   type Hello,
@@ -32,6 +33,8 @@ export interface Verdict {
   readonly nextNumber: number;
   /** The header checksum of the record that the hub holds last: what a SpanBegin numbered `nextNumber` names. */
   readonly previousChecksum: number;
+  /** Only for `split-brain` and `superseded`: what each side has that the other has not. */
+  readonly divergence?: Divergence;
 }
 
 export type LineageRow = (typeof LINEAGE_TABLE)[number]['id'];
@@ -245,6 +248,10 @@ export function decideLineage(hello: Hello, hubGroup: HubGroup | null): Verdict 
     nextNumber: Math.max(agentLastOf(hello), hubGroup?.lastNumber ?? 0, hubGroup?.line.parent?.number ?? 0) + 1,
     previousChecksum: hubChecksumOf(hello, hubGroup),
   };
+  if (hubGroup !== null && (found.kind === 'split-brain' || found.kind === 'superseded')) {
+    const divergence = explainDivergence(found.kind, hello, hubGroup, agentLastOf(hello));
+    return { ...verdict, reason: `${verdict.reason}; ${divergenceSentence(divergence)}`, divergence };
+  }
   if (found.kind !== 'resume' || hello.window === null || hubGroup === null) return verdict;
   return { ...verdict, resumeFrom: Math.max(hubGroup.lastNumber + 1, hello.window.first) };
 }

@@ -75,6 +75,17 @@ export const helloSchema = z.object({
   /** The operator's word that a volume which is smaller than the hub knows it is meant to be so. */
   mayShrink: z.boolean().optional(),
   mode: z.enum(['async', 'semi-sync', 'sync']),
+  /** What no hub has as durable, for an explanation should the two sides have parted. Left out by older agents. */
+  written: z
+    .object({
+      host: text.optional(),
+      /** Marks are of whole blocks: at most so many bytes differ. */
+      markedBytes: count,
+      windowBytes: count,
+      /** When the oldest of it was written; null when there is none, or after a crash. */
+      sinceUnixMs: z.number().nullable(),
+    })
+    .optional(),
 });
 export type Hello = z.infer<typeof helloSchema>;
 
@@ -97,6 +108,8 @@ export const hubGroupSchema = z.object({
   consistentTimeUs: count.optional(),
   failedOver: z.boolean(),
   volumes: volumesSchema,
+  /** All bytes that were ever written to the line's journal here, and when the line began. Left out by older hubs. */
+  written: z.object({ journalBytes: count, begunUnixMs: z.number().nullable() }).optional(),
 });
 export type HubGroup = z.infer<typeof hubGroupSchema>;
 

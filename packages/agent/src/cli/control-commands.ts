@@ -1,6 +1,7 @@
 /** `repagent status`, `pause`, `resume`, `resync`: asked of the running agent through its control socket. */
 import { askJson, command, EXIT, flag, formatDuration, formatSize, path, required } from '@rephub/command';
 import { ConfigFault } from '@rephub/platform';
+import { divergenceText } from '@rephub/protocol';
 import { join } from 'node:path';
 import { type GroupStatus } from '../report.js';
 import { CONTROL_SOCKET } from './control-server.js';
@@ -109,6 +110,10 @@ function describe(status: GroupStatus): string {
     ['marked', `${formatSize(status.dirtyBytes)} to copy, ${status.hotExtents} hot extents of 4 MiB`],
     ['numbers', `${status.seq} given, ${status.durableSeq} durable at the hub`],
   ];
+  if (status.divergence !== null) {
+    const { parted, agent, hub } = divergenceText(status.divergence);
+    lines.push([status.divergence.kind, `parted ${parted}`], ['  the agent', agent], ['  the hub', hub]);
+  }
   if (status.resync !== null) {
     lines.push(['resync', describeResync(status.resync)]);
   }

@@ -24,6 +24,7 @@ import {
 import { parseDeviceUri, parseListenUri } from '@rephub/nbd';
 import { ConfigFault, isLocalAddress } from '@rephub/platform';
 import { dialAddress, parseHubUrl } from '@rephub/protocol';
+import { hostname } from 'node:os';
 import { z } from 'zod';
 import { type AgentConfig, type VolumeConfig } from '../config.js';
 
@@ -185,6 +186,7 @@ export function agentConfig(values: RunValues, socketsPassed: boolean): AgentCon
   for (const url of values.hub) checked('--hub', () => dialAddress(parseHubUrl(url)));
   return {
     group: values.group,
+    host: hostname(),
     volumes,
     listen: values.listen,
     hubs: values.hub,

@@ -9,6 +9,7 @@ import {
   formatTable,
   type ValuesOf,
 } from '@rephub/command';
+import { divergenceText } from '@rephub/protocol';
 import type { GroupStatus } from '../group/group-status.js';
 import { askGroups, hubOption } from './api.js';
 
@@ -48,7 +49,7 @@ async function statusText(values: ValuesOf<typeof statusOptions>, context: Comma
     resyncText(group),
     group.reason,
   ]);
-  return formatTable(
+  const table = formatTable(
     [
       { title: 'GROUP' },
       { title: 'STATE' },
@@ -61,6 +62,14 @@ async function statusText(values: ValuesOf<typeof statusOptions>, context: Comma
     rows,
     { width: process.stdout.columns || 120, whenEmpty: 'no groups yet: start an agent with --hub' },
   );
+  return table + groups.map(partingText).join('');
+}
+
+/** Who has what since two lines parted; in full, since nothing of it can be left out. */
+function partingText({ name, divergence }: GroupStatus): string {
+  if (divergence === null) return '';
+  const { parted, agent, hub } = divergenceText(divergence);
+  return `\n${name}: ${divergence.kind}, parted ${parted}\n  the agent: ${agent}\n  the hub: ${hub}\n`;
 }
 
 function rpoText(group: GroupStatus): string {

@@ -40,6 +40,33 @@ const store: GroupState = {
   branches: [],
 };
 
+const line = { id: 'cccccccc-0000-4000-8000-000000000001', parent: null };
+const parted: GroupFacts['divergence'] = {
+  kind: 'split-brain',
+  common: null,
+  agent: {
+    line,
+    agentId: 'aaaaaaaa-0000-4000-8000-000000000001',
+    host: null,
+    lastNumber: 5,
+    isLastNumberExact: false,
+    records: null,
+    recordsOnceDurable: null,
+    unsentBytesAtMost: null,
+    unsentSinceUnixMs: null,
+  },
+  hub: {
+    line,
+    failedOver: false,
+    owner: 'aaaaaaaa-0000-4000-8000-000000000001',
+    ownerSession: 1,
+    lastNumber: 9,
+    records: null,
+    journalBytes: null,
+    sinceUnixMs: null,
+  },
+};
+
 function status(
   facts: Partial<GroupFacts> = {},
   ofStore: Partial<GroupState> = {},
@@ -57,6 +84,7 @@ function status(
     timeoutMs: 5000,
     paused: false,
     tests: [],
+    divergence: null,
     ...facts,
   });
 }
@@ -84,6 +112,13 @@ describe('the state of a group', () => {
       {},
     ],
     ['an agent that was never heard is unknown', 'unknown', { report: null }, {}, {}],
+    [
+      'two lines are degraded, however long the agent is silent',
+      'degraded',
+      { silentMs: 1e6, connected: false, divergence: parted },
+      {},
+      {},
+    ],
     ['a cut shorter than the timeout is catching up', 'catching-up', { connected: false }, {}, {}],
     ['a cut does not hide that the agent was degraded', 'degraded', { connected: false }, {}, { state: 'degraded' }],
     ['a full disk is degraded', 'degraded', {}, { stalled: 'disk-full' }, {}],

@@ -6,7 +6,7 @@
  * beyond one heartbeat interval; an agent that is silent past the timeout makes it unknown, with a lower
  * bound, and the group is never shown as protected.
  */
-import type { AgentReport, VerifyReport } from '@rephub/protocol';
+import { type AgentReport, type Divergence, divergenceText, type VerifyReport } from '@rephub/protocol';
 import type { GroupState } from '../storage/index.js';
 
 export type ProtectionState = AgentReport['state'];
@@ -28,6 +28,8 @@ export interface GroupFacts {
   /** The hub does not read from the agent: its beats wait in the socket. */
   readonly paused: boolean;
   readonly tests: readonly TestStatus[];
+  /** The last agent that came was on another line than the hub's. */
+  readonly divergence: Divergence | null;
 }
 
 export interface TestStatus {
@@ -73,6 +75,8 @@ export interface GroupStatus {
   /** The verification under way, or the last one, as the agent told. */
   readonly verify: VerifyReport | null;
   readonly failover: null;
+  /** The last agent that came was on another line, and what each side has that the other has not; null when it was not. */
+  readonly divergence: Divergence | null;
   readonly tests: readonly TestStatus[];
   readonly volumes: readonly VolumeStatus[];
   readonly journalBytes: number;
@@ -121,6 +125,7 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     resync: report?.resync ?? null,
     verify: report?.verify ?? null,
     failover: null,
+    divergence: facts.divergence,
     tests: facts.tests,
     volumes: (store?.volumes ?? []).map(({ name, sizeBytes, unreadableBytes }) => ({
       name,
@@ -174,6 +179,10 @@ function judge(facts: GroupFacts): Verdict {
     };
   }
   if (store.applyFailed !== undefined) return { state: 'degraded', reason: store.applyFailed };
+  if (facts.divergence !== null && !facts.connected) {
+    const { kind } = facts.divergence;
+    return { state: 'degraded', reason: `${kind}: parted ${divergenceText(facts.divergence).parted}` };
+  }
   if (isSilent(facts) && !(facts.connected && facts.paused)) {
     return { state: 'unknown', reason: report === null ? 'agent not heard since the hub started' : 'agent silent' };
   }

@@ -33,6 +33,7 @@ import { type GroupStore, type GroupStoreOptions, type Owner, probeSizes, type S
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
 import { openGroupExport } from './group-exports.js';
 import { type GroupStatus, groupStatus, type TestStatus, toldAtMs } from './group-status.js';
+import { Parting } from './parting.js';
 import { VerifyWatch } from '../verify/verify-watch.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
 import { readVolumeRegion, type RegionOrder } from './region-order.js';
@@ -68,6 +69,7 @@ export class Group implements SessionGroup {
   readonly #directory: string;
   readonly #tell: Tell;
   readonly #verifications: VerifyWatch;
+  readonly #parting: Parting;
   #store: GroupStore | null = null;
   /** Why there is no storage although there should be. */
   #trouble: string | null = null;
@@ -89,6 +91,7 @@ export class Group implements SessionGroup {
     this.#around = around;
     this.#tell = tell;
     this.#verifications = new VerifyWatch(name, tell);
+    this.#parting = new Parting(tell);
     this.#reportedAtMs = around.platform.clock.monotonicMs();
     this.tests = new OpenTests({
       group: name,
@@ -149,6 +152,7 @@ export class Group implements SessionGroup {
       timeoutMs: this.#around.times.timeoutMs,
       paused: this.#session?.isPaused ?? false,
       tests: this.tests.statuses(),
+      divergence: this.#parting.current,
     });
   }
 
@@ -242,6 +246,10 @@ export class Group implements SessionGroup {
     );
   }
 
+  concluded(verdict: Verdict): void {
+    this.#parting.concluded(verdict);
+  }
+
   beat(session: AgentSession, beat: Beat): void {
     if (session !== this.#session || beat.report === null) return;
     this.#report = beat.report;
@@ -303,15 +311,8 @@ export class Group implements SessionGroup {
     const store = this.#openedStore();
     await store.lookAtRoom();
     store.dropLastGood(whenShort);
-    const consistentSeq = store.state.consistentNumber;
-    this.#tell(
-      'warn',
-      'drop-last-good-allowed',
-      'an operator allowed a resync to give the last good point up for want of room',
-      {
-        consistentSeq,
-      },
-    );
+    const message = 'an operator allowed a resync to give the last good point up for want of room';
+    this.#tell('warn', 'drop-last-good-allowed', message, { consistentSeq: store.state.consistentNumber });
   }
 
   /**

@@ -64,6 +64,8 @@ export interface Meeting {
 export interface SessionGroup {
   /** Both sides agree: makes the agent the group's durable owner, and the line the group's line. */
   begin(session: AgentSession, hello: Hello, verdict: Verdict): Promise<GroupStore | Refusal>;
+  /** What the lineage table says of this agent's Hello. */
+  concluded(verdict: Verdict): void;
   beat(session: AgentSession, beat: Beat): void;
   record(bytes: number): void;
   acknowledged(): void;
@@ -200,6 +202,7 @@ export class AgentSession {
     this.#group = meeting.group;
     this.#volumes = new Map(hello.volumes.map(({ index, name, sizeBytes }) => [index, { name, sizeBytes }]));
     const verdict = decideLineage(hello, meeting.welcome.group);
+    meeting.group.concluded(verdict);
     this.#phase = { name: 'start' };
     this.#link.use({ start: (start) => this.#start(hello, verdict, start), closed: this.#closed });
     this.#startLimit = this.#clock.after(2 * this.#host.times.timeoutMs, () => {

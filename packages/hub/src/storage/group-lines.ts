@@ -33,6 +33,8 @@ export function groupPaths(directory: string): GroupPaths {
 export interface Decided {
   readonly owner: { readonly agentId: string; readonly session: number; readonly nonce: string } | null;
   readonly line: Line | null;
+  /** When it began here, by the hub's wall clock; null without a line. */
+  readonly lineBegunUnixMs: number | null;
   /** The last line was put aside, and why; null once another has begun. */
   readonly setAside: (Decision & { kind: 'set-aside' }) | null;
   /** How many were put aside so far. */
@@ -45,24 +47,27 @@ export interface Decided {
 export function readDecisions(decisions: readonly StoredDecision[]): Decided {
   let owner: Decided['owner'] = null;
   let line: Line | null = null;
+  let lineBegunUnixMs: number | null = null;
   let setAside: Decided['setAside'] = null;
   let setAsideCount = 0;
   const openBranches = new Set<string>();
   const seeds = new Map<string, number>();
   let lines = 0;
-  for (const { decision } of decisions) {
+  for (const { decision, unixMs } of decisions) {
     switch (decision.kind) {
       case 'owner':
         owner = { agentId: decision.agentId, session: decision.session, nonce: decision.nonce };
         break;
       case 'line-begun':
         ({ line } = decision);
+        lineBegunUnixMs = unixMs;
         setAside = null;
         lines += 1;
         if (lines > 1) seeds.clear();
         break;
       case 'set-aside':
         line = null;
+        lineBegunUnixMs = null;
         setAside = decision;
         setAsideCount += 1;
         seeds.clear();
@@ -83,7 +88,7 @@ export function readDecisions(decisions: readonly StoredDecision[]): Decided {
         break;
     }
   }
-  return { owner, line, setAside, setAsideCount, openBranches, seeds };
+  return { owner, line, lineBegunUnixMs, setAside, setAsideCount, openBranches, seeds };
 }
 
 /** After `line-begun`: the base images of the line before, if any, are moved to it. */
