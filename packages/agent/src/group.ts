@@ -103,6 +103,7 @@ export class AgentGroup {
       hooks.wantsFlush = () => {
         group.#flusher.want();
       };
+      if (tracker.found === 'marked' || tracker.found === 'untrusted') group.#proveWhatWasWritten();
       hooks.failed = (fault) => {
         log.error('tracking-failed', { fault: String(fault) });
       };
@@ -319,6 +320,15 @@ export class AgentGroup {
       link: this.#link,
       servers: this.#door.servers,
     });
+  }
+
+  /** What the process before has written and not flushed is not at hand: a flush of ours proves it, or the guest's fails. */
+  #proveWhatWasWritten(): void {
+    for (const [index, upstream] of this.#upstreams.entries()) {
+      upstream.unflushedBefore();
+      this.#proof.written(index, this.#tracker.takeTicket());
+    }
+    this.#flusher.want();
   }
 
   /**

@@ -22,7 +22,7 @@ export interface Told {
   flushesWanted: number;
   readonly unknown: [number, number][];
   readonly lostWrites: [number, number][];
-  readonly unflushedLost: boolean[];
+  unflushedLost: number;
   heldSlices: number;
 }
 
@@ -41,7 +41,7 @@ export async function upstreamKit(
   policy: RetryPolicy = POLICY,
   wantsFlush: () => void = () => undefined,
 ): Promise<UpstreamKit> {
-  const told: Told = { flushesWanted: 0, unknown: [], lostWrites: [], unflushedLost: [], heldSlices: 0 };
+  const told: Told = { flushesWanted: 0, unknown: [], lostWrites: [], unflushedLost: 0, heldSlices: 0 };
   const upstream = await Upstream.open({
     name: 'disk0',
     clock,
@@ -60,7 +60,9 @@ export async function upstreamKit(
       },
       contentUnknown: (offset, length) => told.unknown.push([offset, length]),
       writeLost: (offset, length) => told.lostWrites.push([offset, length]),
-      unflushedLost: (isTold) => told.unflushedLost.push(isTold),
+      unflushedLost: () => {
+        told.unflushedLost++;
+      },
     },
   });
   const outcome = async (work: Promise<unknown>): Promise<number> => {

@@ -135,7 +135,7 @@ export async function volumeKit(
       wantsFlush: () => volumes[0]?.flushForRoom(),
       contentUnknown: (offset, length) => volumes[0]?.contentUnknown(offset, length),
       writeLost: (offset, length) => volumes[0]?.writeLost(offset, length),
-      unflushedLost: (isTold) => volumes[0]?.unflushedLost(isTold),
+      unflushedLost: () => volumes[0]?.unflushedLost(),
     },
   });
   const volume = new GuestVolume({

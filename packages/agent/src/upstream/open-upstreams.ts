@@ -10,7 +10,7 @@ export interface UpstreamListener {
   flushForRoom(): void;
   contentUnknown(offset: number, length: number): void;
   writeLost(offset: number, length: number): void;
-  unflushedLost(isTold: boolean): void;
+  unflushedLost(): void;
 }
 
 /** `volumeAt` gives the volume once there is one. Throws the Fault of the first upstream that cannot be had. */
@@ -56,6 +56,6 @@ function hooksOf(volume: () => UpstreamListener | undefined): UpstreamHooks {
     wantsFlush: () => volume()?.flushForRoom(),
     contentUnknown: (offset, length) => volume()?.contentUnknown(offset, length),
     writeLost: (offset, length) => volume()?.writeLost(offset, length),
-    unflushedLost: (isTold) => volume()?.unflushedLost(isTold),
+    unflushedLost: () => volume()?.unflushedLost(),
   };
 }

@@ -26,8 +26,8 @@ export interface UpstreamHooks {
   contentUnknown(offset: number, length: number): void;
   /** An acknowledged write is gone for good: read again, and the guest's next flush must fail. */
   writeLost(offset: number, length: number): void;
-  /** Unflushed writes may be gone and are not at hand. `isTold`: the guest gets an error for it already. */
-  unflushedLost(isTold: boolean): void;
+  /** Unflushed writes may be gone and are not at hand. */
+  unflushedLost(): void;
 }
 
 export interface UpstreamParts {

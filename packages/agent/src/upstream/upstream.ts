@@ -132,7 +132,9 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
         return true;
       },
       ended: (error) => {
-        if (error !== 0) this.#flushes.failed(error);
+        if (error === 0) return;
+        this.#flushes.failed(error);
+        this.#noteMayHaveLost();
         this.#recovery.noteSettled();
       },
     });
@@ -149,6 +151,11 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       lanes.length,
       this.#log.bytes,
     );
+  }
+
+  /** A process before this one may have left writes unflushed; they are not at hand. */
+  unflushedBefore(): void {
+    this.#log.missed();
   }
 
   submit(request: BlockRequest): void {
@@ -230,12 +237,9 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     log.acknowledged(op.entry);
     op.lane?.written(log.stamp);
     this.#flushes.noteWritten();
-    if (op.fuaByFlush) {
-      op.flushing = true;
-      this.begin(op);
-    } else {
-      this.#finish(op, NbdError.Ok);
-    }
+    op.flushing = op.fuaByFlush;
+    if (op.fuaByFlush) this.begin(op);
+    else this.#finish(op, NbdError.Ok);
   }
 
   /** An error, or an answer that came while a connection is lost. */
@@ -248,7 +252,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
 
   /** Upstream has answered with an error. */
   #failed(op: UpstreamOp, error: number): void {
-    const { policy, hooks } = this.#parts;
+    const { policy } = this.#parts;
     const isSync = op.flushing || op.command === Command.Flush || op.wantsFua;
     if (isSync && op.command !== Command.Read) {
       this.#flushes.failed(error);
@@ -258,7 +262,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     }
     const canRepeat = !(op.syncFailed && !this.#log.complete) && isRetried(error) && !op.once;
     if (!canRepeat || op.failures >= policy.retries || this.#recovery.state.kind === 'closed') {
-      if (op.syncFailed && !this.#log.complete) hooks.unflushedLost(true);
+      if (op.syncFailed) this.#noteMayHaveLost();
       this.#fail(op, error);
       return;
     }
@@ -313,7 +317,6 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       this.#flushes.start(op);
       return;
     }
-    this.#noteMayHaveLost();
     this.#recovery.reopen('a flush had failed');
     this.#wait(op);
     this.#recovery.noteSettled();
@@ -338,7 +341,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     this.#flushes.forgetAsked();
     if (this.#flushes.blockedCount === 0) return;
     this.#log.abandon();
-    this.#parts.hooks.unflushedLost(false);
+    this.#parts.hooks.unflushedLost();
     this.#flushes.unblock();
   }
 
@@ -356,7 +359,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   }
 
   #noteMayHaveLost(): void {
-    if (!this.#log.complete) this.#parts.hooks.unflushedLost(false);
+    if (!this.#log.complete) this.#parts.hooks.unflushedLost();
   }
 
   /** It was in flight on a connection that is gone. */
