@@ -238,7 +238,7 @@ describe('a flush (promise FLUSH)', () => {
     const { volume, tracker, mirror, run } = await volumeKit();
     await run(writeBytes(volume, 0, data(1)));
     mirror.linkDown();
-    volume.unflushedLost(false);
+    volume.unflushedLost();
     expect(tracker.anyDirty()).toBe(true);
     expect(await run(errorOf(flushDevice(volume)))).toBe(NbdError.Eio);
     expect(await run(errorOf(flushDevice(volume)))).toBe(0);

@@ -345,12 +345,12 @@ export class GuestVolume implements BlockDevice, Answerer {
 
   /**
    * Writes that were acknowledged and not flushed may be gone upstream, and are not at hand to be written again. What
-   * a crash would resync is dirty now, and the guest's next flush fails, since no flush can cover them any more;
-   * `isTold`: the guest gets an error for it already.
+   * a crash would resync is dirty now, and the guest's next flush fails, or the one under way, since no flush can cover
+   * them any more.
    */
-  unflushedLost(isTold: boolean): void {
+  unflushedLost(): void {
     if (!this.#proof.hasUnflushed(this.index)) return;
-    if (!isTold) this.#flushMustFail = true;
+    this.#flushMustFail = true;
     for (const run of [...this.#tracker.runs(this.index)]) this.#mirror.unknown(this.index, run.offset, run.length);
   }
 

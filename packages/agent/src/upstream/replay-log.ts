@@ -167,6 +167,12 @@ export class ReplayLog {
     this.#drop(entry);
   }
 
+  /** Something was written that is not here: complete again when a flush has covered it. */
+  missed(): void {
+    this.#stamp++;
+    this.#holesThrough = this.#stamp;
+  }
+
   /** Everything acknowledged is let go unflushed. */
   abandon(): void {
     this.#holesThrough = this.#stamp;

@@ -158,7 +158,7 @@ describe('an upstream that loses its cache (promise REPLAY)', () => {
     await outcome(writeBytes(upstream, 0, data(1)));
     disk.die();
     await clock.settle();
-    expect(told.unflushedLost).toEqual([false]);
+    expect(told.unflushedLost).toBe(1);
   });
 });
 
@@ -194,7 +194,7 @@ describe('the replay buffer is bounded', () => {
     flushing.run = () => queueMicrotask(() => void outcomeOf(flushDevice(upstream)));
     disk.verdict = ({ command }) => (command === Command.Flush ? NbdError.Eio : 0);
     for (let at = 0; at < 20; at++) expect(await outcome(writeBytes(upstream, at * 4 * KIB, data(1)))).toBe(0);
-    expect(told.unflushedLost).toContain(false);
+    expect(told.unflushedLost).toBeGreaterThan(0);
     expect(upstream.status.unflushedBytes).toBeLessThanOrEqual(16 * KIB);
   });
 });
