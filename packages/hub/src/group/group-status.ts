@@ -7,6 +7,7 @@
  * bound, and the group is never shown as protected.
  */
 import { type AgentReport, type Divergence, divergenceText, type VerifyReport } from '@rephub/protocol';
+import type { Received } from '../hub/counters.js';
 import type { GroupState } from '../storage/index.js';
 
 export type ProtectionState = AgentReport['state'];
@@ -28,6 +29,7 @@ export interface GroupFacts {
   /** The hub does not read from the agent: its beats wait in the socket. */
   readonly paused: boolean;
   readonly tests: readonly TestStatus[];
+  readonly received: Received;
   /** The last agent that came was on another line than the hub's. */
   readonly divergence: Divergence | null;
 }
@@ -79,6 +81,8 @@ export interface GroupStatus {
   readonly divergence: Divergence | null;
   readonly tests: readonly TestStatus[];
   readonly volumes: readonly VolumeStatus[];
+  /** Payload since the hub's start, as it came and decompressed, and how the last write came. */
+  readonly received: Received;
   readonly journalBytes: number;
   readonly indexBytes: number;
   /** Of the disk that holds the group; null when nothing is known. */
@@ -132,6 +136,7 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
       sizeBytes,
       unreadableBytes,
     })),
+    received: facts.received,
     journalBytes: store?.journalBytes ?? 0,
     indexBytes: store?.indexBytes ?? 0,
     room: store?.room ?? null,

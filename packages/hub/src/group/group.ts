@@ -19,7 +19,7 @@ import {
   StorageFault,
 } from '@rephub/platform';
 import type { OpenExport, OpenRefusal } from '@rephub/nbd';
-import type { AgentReport, Beat, Hello, Verdict } from '@rephub/protocol';
+import type { AgentReport, Beat, FrameHeader, Hello, Verdict } from '@rephub/protocol';
 import { surveySegments } from '../catalogue/survey.js';
 import type { Catalogue } from '../catalogue/catalogue.js';
 import type { ExportName } from '../exports/export-names.js';
@@ -42,7 +42,7 @@ import { SharedViews } from './shared-views.js';
 import { presentedGroup, seedConflict, welcomeFor } from './welcome.js';
 
 export type OpenStore = (
-  platform: Pick<Platform, 'clock' | 'randomness' | 'files'>,
+  platform: Pick<Platform, 'clock' | 'randomness' | 'files' | 'codecs'>,
   options: GroupStoreOptions,
 ) => Promise<GroupStore>;
 
@@ -152,6 +152,7 @@ export class Group implements SessionGroup {
       timeoutMs: this.#around.times.timeoutMs,
       paused: this.#session?.isPaused ?? false,
       tests: this.tests.statuses(),
+      received: this.counters.received,
       divergence: this.#parting.current,
     });
   }
@@ -259,9 +260,8 @@ export class Group implements SessionGroup {
     this.#reportedAtMs = toldAtMs(platform.clock.monotonicMs(), beat.echoMs, this.#metAtMs, times.heartbeatMs);
   }
 
-  record(bytes: number): void {
-    this.counters.records += 1;
-    this.counters.recordBytes += bytes;
+  record(header: FrameHeader): void {
+    this.counters.took(header);
   }
 
   acknowledged(): void {

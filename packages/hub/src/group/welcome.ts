@@ -1,10 +1,12 @@
 /** What the hub tells an agent in Welcome: who it is, and what it holds of the group. Pure. */
-import { commonFeatures, type Hello, type HubGroup, PROTOCOL_VERSION, type Welcome } from '@rephub/protocol';
+import type { BlockCodec } from '@rephub/platform';
+import { codecFeatures, commonFeatures, type Hello, type HubGroup, PROTOCOL_VERSION, type Welcome } from '@rephub/protocol';
 import type { HubIdentity } from '../hub/identity.js';
 import type { Seed } from '../storage/index.js';
 import type { Admission } from '../session/admission.js';
 
 export interface Welcoming {
+  readonly platform: { readonly codecs: readonly BlockCodec[] };
   readonly identity: HubIdentity;
   readonly software: string;
   readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
@@ -12,14 +14,14 @@ export interface Welcoming {
 
 /** `seeded`: base images were put in place, and the first sync that they are for has not ended. */
 export function welcomeFor(
-  { identity, software, times }: Welcoming,
+  { platform, identity, software, times }: Welcoming,
   hello: Hello,
   group: HubGroup | null,
   seeded: boolean,
 ): Welcome {
   return {
     protocol: PROTOCOL_VERSION,
-    features: commonFeatures(hello.features),
+    features: commonFeatures(hello.features, codecFeatures(platform.codecs)),
     software,
     hubId: identity.hubId,
     epoch: identity.epoch,

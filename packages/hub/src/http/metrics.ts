@@ -105,6 +105,12 @@ const GROUP_FIGURES: readonly GroupFigure[] = [
   ],
   ['rephub_group_records_total', 'Records received', 'counter', (_, counters) => counters.records],
   ['rephub_group_record_bytes_total', 'Payload bytes received', 'counter', (_, counters) => counters.recordBytes],
+  [
+    'rephub_group_record_raw_bytes_total',
+    'Payload bytes received, decompressed',
+    'counter',
+    (_, counters) => counters.rawBytes,
+  ],
   ['rephub_group_acks_total', 'Acknowledgements sent', 'counter', (_, counters) => counters.acks],
   ['rephub_group_remote_reads_total', 'Regions asked from the agent', 'counter', (_, counters) => counters.remoteReads],
   ['rephub_group_tests_opened_total', 'Failover tests opened', 'counter', (_, counters) => counters.testsOpened],

@@ -1,4 +1,5 @@
 /** What the hub counts, as plain numbers: cheap to raise on any path, read when somebody looks. */
+import { Compression, type FrameHeader, FrameType } from '@rephub/protocol';
 
 /** Counts by a short, bounded label. */
 export class LabelledCounter {
@@ -32,8 +33,38 @@ export class HubCounters {
 export class GroupCounters {
   sessions = 0;
   records = 0;
+  /** Payload of records as they came. */
   recordBytes = 0;
+  /** The same, decompressed. */
+  rawBytes = 0;
+  /** How the last write came: `none`, or the codec that is in force. */
+  compression: keyof typeof Compression = 'none';
   acks = 0;
   remoteReads = 0;
   testsOpened = 0;
+
+  took(header: FrameHeader): void {
+    const isWrite = header.type === FrameType.Write;
+    this.records += 1;
+    this.recordBytes += header.storedLength;
+    this.rawBytes += isWrite ? header.length : header.storedLength;
+    if (isWrite) this.compression = header.compression === 0 ? 'none' : nameOf(header.compression);
+  }
+
+  /** For the status. */
+  get received(): Received {
+    const { rawBytes, recordBytes, compression } = this;
+    return { rawBytes, carriedBytes: recordBytes, compression };
+  }
+}
+
+/** What came over the link since the hub's start, payload only. */
+export interface Received {
+  readonly rawBytes: number;
+  readonly carriedBytes: number;
+  readonly compression: keyof typeof Compression;
+}
+
+function nameOf(compression: number): keyof typeof Compression {
+  return compression === Compression.lz4 ? 'lz4' : 'zstd';
 }

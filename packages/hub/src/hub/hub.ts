@@ -52,6 +52,7 @@ export class Hub implements SessionHost {
   readonly events: EventLog;
   readonly counters = new HubCounters();
   readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
+  readonly codecs: Platform['codecs'];
   readonly startedUnixMs: number;
   readonly #platform: Platform;
   readonly #directory: string;
@@ -116,6 +117,7 @@ export class Hub implements SessionHost {
     this.identity = own.identity;
     this.events = own.events;
     this.startedUnixMs = platform.clock.unixMs();
+    this.codecs = platform.codecs;
     this.times = {
       heartbeatMs: options.heartbeatMs ?? DEFAULT_HEARTBEAT_MS,
       timeoutMs: options.timeoutMs ?? DEFAULT_TIMEOUT_MS,

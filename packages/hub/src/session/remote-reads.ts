@@ -6,8 +6,8 @@
  * Always holds: each request settles exactly once: with all its bytes, refused by the agent, out of time, or
  * with the session's end. What the agent answers wrongly spoils that request only.
  */
-import { type Clock, type Fault, LinkFault, StorageFault, type Timer } from '@rephub/platform';
-import { FrameFlag, type FrameHeader, FrameType, type ReadRegion, payloadOf } from '@rephub/protocol';
+import { type BlockCodec, type Clock, type Fault, LinkFault, StorageFault, type Timer } from '@rephub/platform';
+import { FrameFlag, type FrameHeader, FrameType, rawPayload, type ReadRegion } from '@rephub/protocol';
 
 export interface RegionRequest {
   readonly volume: number;
@@ -36,12 +36,14 @@ const MAX_PENDING = 16;
 
 export class RemoteReads {
   readonly #clock: Clock;
+  readonly #codecs: readonly BlockCodec[];
   readonly #send: (region: ReadRegion) => void;
   readonly #pending = new Map<number, Pending>();
   #lastTag = 0;
 
-  constructor(clock: Clock, send: (region: ReadRegion) => void) {
+  constructor(clock: Clock, codecs: readonly BlockCodec[], send: (region: ReadRegion) => void) {
     this.#clock = clock;
+    this.#codecs = codecs;
     this.#send = send;
   }
 
@@ -85,8 +87,7 @@ export class RemoteReads {
       return;
     }
     if (header.type === FrameType.Write) {
-      let to = at;
-      for (const slice of payloadOf(header, raw)) to += slice.copy(pending.bytes, to);
+      rawPayload(header, raw, this.#codecs).copy(pending.bytes, at);
     } else if (header.type !== FrameType.Zero && header.type !== FrameType.Discard) {
       this.#fail(header.tag, new LinkFault('read-answer', 'the agent answered with a record that is no content'));
       return;

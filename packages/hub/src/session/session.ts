@@ -10,6 +10,7 @@
  * Must not know: other groups, other sessions, files.
  */
 import {
+  type BlockCodec,
   type Clock,
   type Connection,
   Fault,
@@ -20,6 +21,9 @@ import {
 } from '@rephub/platform';
 import {
   type Beat,
+  codecFeature,
+  codecOf,
+  Compression,
   decideLineage,
   firstNumberOf,
   FrameLink,
@@ -49,6 +53,7 @@ export function isRefusal(answer: object): answer is Refusal {
 /** The hub, as a session sees it. */
 export interface SessionHost {
   readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
+  readonly codecs: readonly BlockCodec[];
   /** Finds the agent's group and lets the session in, ending an older one of the same agent; not one that is over meanwhile. */
   meet(session: AgentSession, hello: Hello): Promise<Meeting | Refusal>;
   /** The session is over, in whatever phase. Called once. */
@@ -67,7 +72,7 @@ export interface SessionGroup {
   /** What the lineage table says of this agent's Hello. */
   concluded(verdict: Verdict): void;
   beat(session: AgentSession, beat: Beat): void;
-  record(bytes: number): void;
+  record(header: FrameHeader): void;
   acknowledged(): void;
   over(session: AgentSession, fault: Fault | null): void;
 }
@@ -101,6 +106,8 @@ export class AgentSession {
   #peerSentMs: number | null = null;
   #groupName: string | null = null;
   #features: readonly string[] = [];
+  /** Compressions that a record may come with, by the number in its header. */
+  #agreed: readonly number[] = [];
   #hasBegun = false;
   #volumes = new Map<number, { readonly name: string; readonly sizeBytes: number }>();
 
@@ -108,7 +115,7 @@ export class AgentSession {
   constructor(host: SessionHost, clock: Clock, connection: Connection) {
     this.#host = host;
     this.#clock = clock;
-    this.#reads = new RemoteReads(clock, (region) => this.#link.sendControl(FrameType.ReadRegion, region));
+    this.#reads = new RemoteReads(clock, host.codecs, (region) => this.#link.sendControl(FrameType.ReadRegion, region));
     this.#link = new FrameLink({
       connection,
       clock,
@@ -200,6 +207,9 @@ export class AgentSession {
     }
     if (!this.#link.isOpen) return;
     this.#group = meeting.group;
+    const { features } = meeting.welcome;
+    const agreed = this.#host.codecs.filter(({ name }) => features.includes(codecFeature(name)));
+    this.#agreed = agreed.map(({ name }) => Compression[name]);
     this.#volumes = new Map(hello.volumes.map(({ index, name, sizeBytes }) => [index, { name, sizeBytes }]));
     const verdict = decideLineage(hello, meeting.welcome.group);
     meeting.group.concluded(verdict);
@@ -271,6 +281,13 @@ export class AgentSession {
     if (header.type === FrameType.VolumeRemoved && this.#volumes.has(header.volume)) {
       throw new ProtocolFault('wrong-volume', `record ${header.number} removes a volume that Hello named`);
     }
+    if (header.compression !== Compression.none && !this.#agreed.includes(header.compression)) {
+      const what = codecOf(header.compression, this.#host.codecs)?.name ?? `codec ${header.compression}`;
+      throw new ProtocolFault(
+        'record-compressed',
+        `record ${header.number} comes with ${what}, which was not agreed upon`,
+      );
+    }
     try {
       store.append(header, raw);
     } catch (thrown) {
@@ -279,7 +296,7 @@ export class AgentSession {
       this.#link.refuse(thrown, NO_ROOM_RETRY_MS);
       return;
     }
-    group.record(header.storedLength);
+    group.record(header);
     this.#reads.record(header, raw);
   }
 

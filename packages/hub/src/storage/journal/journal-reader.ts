@@ -30,7 +30,7 @@ export class JournalReader {
   read(buffer: Uint8Array, place: number): Promise<void> {
     if (place >= PACKED_FROM) return this.#readPacked(buffer, place);
     const segment = this.#segments.find(place);
-    if (segment === null) return missing(place);
+    if (segment === null) return Promise.reject(missing(place));
     return this.#read(segment, buffer, place);
   }
 
@@ -59,10 +59,10 @@ export class JournalReader {
 
   async #readPacked(buffer: Uint8Array, place: number): Promise<void> {
     const record = this.#record;
-    if (this.#packed?.find(place, record) !== true) return missing(place);
+    if (this.#packed?.find(place, record) !== true) throw missing(place);
     const { position, frameBytes, rawBytes, from } = record;
     const segment = this.#segments.find(position);
-    if (segment === null) return missing(position);
+    if (segment === null) throw missing(position);
     // Held here: the frame may be read only after others have been.
     const held = this.#segments.acquire(segment);
     held.catch(() => undefined);
@@ -75,6 +75,6 @@ export class JournalReader {
   }
 }
 
-function missing(place: number): Promise<void> {
-  return Promise.reject(new CorruptionFault('journal-missing', `no journal segment holds position ${place}`));
+function missing(place: number): CorruptionFault {
+  return new CorruptionFault('journal-missing', `no journal segment holds position ${place}`);
 }
