@@ -181,6 +181,33 @@ describe('a zeroing', () => {
   });
 });
 
+describe('a fast zeroing', () => {
+  const FAST = CommandFlag.FastZero;
+
+  it('is offered where upstream has it, and is recorded like any other', async () => {
+    const { volume, upstream, records, run } = await volumeKit();
+    expect(volume.abilities.fastZero).toBe(true);
+    await run(zeroRange(volume, 0, 64 * KIB, FAST));
+    expect(upstream.seen).toEqual([Command.WriteZeroes]);
+    expect(records.map(({ type }) => type)).toEqual([FrameType.Discard]);
+    expect((await volumeKit({ abilities: { fastZero: false } })).volume.abilities.fastZero).toBe(false);
+  });
+
+  it('that upstream refuses is refused, its range is read again (FAILWR), and upstream is not asked a second time', async () => {
+    const { volume, upstream, tracker, mirror, run } = await volumeKit();
+    mirror.linkDown();
+    upstream.fail(Command.WriteZeroes, NbdError.Enotsup);
+    expect(await run(errorOf(zeroRange(volume, 0, 64 * KIB, FAST)))).toBe(NbdError.Enotsup);
+    expect(tracker.nextDirty(0, 0)).toMatchObject({ offset: 0, length: 64 * KIB });
+    expect(await run(errorOf(zeroRange(volume, 128 * KIB, 64 * KIB, FAST)))).toBe(NbdError.Enotsup);
+    expect(tracker.nextDirty(0, 64 * KIB)).toBeNull();
+    expect(upstream.seen).toEqual([Command.WriteZeroes]);
+    upstream.heal();
+    await run(zeroRange(volume, 128 * KIB, 64 * KIB));
+    expect(upstream.seen).toHaveLength(2);
+  });
+});
+
 describe('a fault in mirroring (promise FAIL-OPEN)', () => {
   it('stops mirroring and leaves guest writes running and marked', async () => {
     const { volume, mirror, tracker, failures, run } = await volumeKit();

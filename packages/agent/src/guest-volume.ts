@@ -14,14 +14,11 @@ import {
   type BlockDevice,
   BlockRequest,
   type Abilities,
-  AllocationFlag,
   blockStatus,
   Command,
   CommandFlag,
-  flushDevice,
   type Limits,
   NbdError,
-  trimRange,
 } from '@rephub/nbd';
 import { type Logger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
@@ -35,14 +32,10 @@ import { type Marks } from './marks.js';
 import { type Mirror } from './mirror.js';
 import { RangeLock } from './range-lock.js';
 import { FlushOperation, WriteOperation } from './operations.js';
+import { Trims } from './trims.js';
 
 /** The metadata context that tells what a resync would send. */
 export const DIRTY_CONTEXT = 'rephub:dirty';
-
-const ALLOCATION = 'base:allocation';
-
-/** Block status is asked for at most this much at once: NBD's plain requests have 32-bit lengths. */
-const STATUS_BYTES = 1024 * 1024 * 1024;
 
 /** Requests kept for another use, at most. */
 const POOL_LIMIT = 512;
@@ -87,9 +80,12 @@ export class GuestVolume implements BlockDevice, Answerer {
   readonly #gate: CongestionGate | null;
   readonly #freeze: FreezeGate | null;
   readonly #acknowledgement: Acknowledgement | null;
+  readonly #trims: Trims;
   readonly #writePool: WriteOperation[] = [];
   readonly #flushPool: FlushOperation[] = [];
   #inFlight = 0;
+  /** False once upstream has refused a fast zeroing of the guest's: the next ones are refused here. */
+  #zeroesFast: boolean;
   #flushMustFail = false;
   #idle: (() => void) | null = null;
 
@@ -107,10 +103,18 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.#freeze = parts.freeze;
     this.#acknowledgement = parts.acknowledgement;
     this.upstreamIsUp = parts.upstreamIsUp;
+    this.#trims = new Trims(parts.upstream, {
+      discarded: (operation) => this.#taken(operation, FrameType.Discard, []),
+      uncertain: (operation) => this.#uncertain(operation),
+      failed: (operation, fault) => {
+        this.#log.warn('trim-failed', { volume: this.name, fault: String(fault) });
+        this.#failed(operation, NbdError.Eio);
+      },
+    });
+    this.#zeroesFast = parts.upstream.abilities.fastZero;
     const abilities = parts.upstream.abilities;
     this.abilities = {
       ...abilities,
-      fastZero: false,
       contexts: [...abilities.contexts, DIRTY_CONTEXT],
     };
   }
@@ -137,8 +141,12 @@ export class GuestVolume implements BlockDevice, Answerer {
       case Command.Flush:
         this.#submitFlush(request);
         return;
-      case Command.Write:
       case Command.WriteZeroes:
+        // Nothing is touched: what upstream has refused once need not become dirty again and again.
+        if ((request.flags & CommandFlag.FastZero) !== 0 && !this.#zeroesFast) request.complete(NbdError.Enotsup);
+        else this.#submitWrite(request);
+        return;
+      case Command.Write:
       case Command.Trim:
         this.#submitWrite(request);
         return;
@@ -190,7 +198,7 @@ export class GuestVolume implements BlockDevice, Answerer {
     const outer = operation.outer;
     if (outer === null) return;
     if (outer.command === Command.Trim) {
-      this.#trim(operation, outer);
+      this.#trims.begin(operation, outer);
       return;
     }
     const inner = operation.inner;
@@ -206,11 +214,8 @@ export class GuestVolume implements BlockDevice, Answerer {
   upstreamAnswered(operation: WriteOperation): void {
     const inner = operation.inner;
     if (inner.error !== 0) {
-      if (operation.trimAsZero && inner.error !== NbdError.Eio && inner.error !== NbdError.Eshutdown) {
-        operation.trimAsZero = false;
-        void this.#trimSlowly(operation);
-        return;
-      }
+      if (operation.trimAsZero && this.#trims.refused(operation)) return;
+      if (inner.error === NbdError.Enotsup && (inner.flags & CommandFlag.FastZero) !== 0) this.#zeroesFast = false;
       this.#failed(operation, inner.error);
       return;
     }
@@ -245,13 +250,17 @@ export class GuestVolume implements BlockDevice, Answerer {
 
   /** Failed, or its fate is unknown: what upstream holds there must be read again. */
   #failed(operation: WriteOperation, error: number): void {
+    this.#unnumbered(operation);
+    this.#done(operation, error, 0);
+  }
+
+  #unnumbered(operation: WriteOperation): void {
     const offset = operation.rangeStart;
     const length = operation.rangeEnd - offset;
     const ticket = this.#tracker.takeTicket();
     this.#proof.written(this.index, ticket);
     this.#mirror.unknown(this.index, offset, length);
     this.#marks.end(this.index, offset, length, ticket, 0);
-    this.#done(operation, error, 0);
   }
 
   /** The operation is over here; its request is answered when the mode allows it. */
@@ -286,59 +295,10 @@ export class GuestVolume implements BlockDevice, Answerer {
     }
   }
 
-  // Trim (promise TRIM) ---------------------------------------------------------------------------
-
-  #trim(operation: WriteOperation, outer: BlockRequest): void {
-    if (!this.upstream.abilities.fastZero) {
-      void this.#trimSlowly(operation);
-      return;
-    }
-    operation.trimAsZero = true;
-    const inner = operation.inner;
-    inner.command = Command.WriteZeroes;
-    inner.flags = CommandFlag.FastZero | (outer.flags & CommandFlag.Fua);
-    inner.offset = outer.offset;
-    inner.length = outer.length;
-    this.upstream.submit(inner);
-  }
-
-  /** A real trim, after which upstream is asked what it reads there; what is not zero is copied by a span. */
-  async #trimSlowly(operation: WriteOperation): Promise<void> {
-    const offset = operation.rangeStart;
-    const length = operation.rangeEnd - offset;
-    try {
-      await trimRange(this.upstream, offset, length);
-      if (operation.outer !== null && (operation.outer.flags & CommandFlag.Fua) !== 0) await flushDevice(this.upstream);
-      const zeroes = await this.#readsAsZero(offset, length);
-      if (zeroes) {
-        this.#taken(operation, FrameType.Discard, []);
-        return;
-      }
-    } catch (fault) {
-      this.#log.warn('trim-failed', { volume: this.name, fault: String(fault) });
-      this.#failed(operation, NbdError.Eio);
-      return;
-    }
-    const ticket = this.#tracker.takeTicket();
-    this.#proof.written(this.index, ticket);
-    this.#mirror.unknown(this.index, offset, length);
-    this.#marks.end(this.index, offset, length, ticket, 0);
+  /** Trimmed, and nobody can say what upstream holds there: read again. */
+  #uncertain(operation: WriteOperation): void {
+    this.#unnumbered(operation);
     this.#done(operation, NbdError.Ok, 0);
-  }
-
-  /** True when upstream says that all of the range reads as zeroes. */
-  async #readsAsZero(offset: number, length: number): Promise<boolean> {
-    if (!this.upstream.abilities.contexts.includes(ALLOCATION)) return false;
-    const end = offset + length;
-    let at = offset;
-    while (at < end) {
-      const { runs } = await blockStatus(this.upstream, at, Math.min(end - at, STATUS_BYTES), ALLOCATION);
-      for (let pair = 0; pair + 1 < runs.length && at < end; pair += 2) {
-        if (((runs[pair + 1] ?? 0) & AllocationFlag.Zero) === 0) return false;
-        at += runs[pair] ?? 0;
-      }
-    }
-    return true;
   }
 
   // Flush (promise FLUSH) --------------------------------------------------------------------------

@@ -1,0 +1,98 @@
+/**
+ * A guest's trim on its way upstream (promise TRIM): as a zeroing where upstream does that fast, else as a trim, after
+ * which upstream is asked what it reads there.
+ *
+ * Always holds: a discard is recorded only where upstream reads as zeroes.
+ * Must not know: marks, numbers, the guest's answer; the volume does those.
+ */
+import {
+  AllocationFlag,
+  type BlockDevice,
+  type BlockRequest,
+  blockStatus,
+  Command,
+  CommandFlag,
+  flushDevice,
+  NbdError,
+  trimRange,
+} from '@rephub/nbd';
+import { type WriteOperation } from './operations.js';
+
+export interface TrimSteps {
+  /** Upstream reads as zeroes there. */
+  discarded(operation: WriteOperation): void;
+  /** Trimmed, and nobody knows what upstream holds there. */
+  uncertain(operation: WriteOperation): void;
+  failed(operation: WriteOperation, fault: unknown): void;
+}
+
+const ALLOCATION = 'base:allocation';
+
+/** Block status is asked for at most this much at once: NBD's plain requests have 32-bit lengths. */
+const STATUS_BYTES = 1024 * 1024 * 1024;
+
+export class Trims {
+  readonly #upstream: BlockDevice;
+  readonly #steps: TrimSteps;
+
+  constructor(upstream: BlockDevice, steps: TrimSteps) {
+    this.#upstream = upstream;
+    this.#steps = steps;
+  }
+
+  /** Sends it; where that is a fast zeroing, its answer comes to the operation itself. */
+  begin(operation: WriteOperation, outer: BlockRequest): void {
+    if (!this.#upstream.abilities.fastZero) {
+      void this.#slowly(operation);
+      return;
+    }
+    operation.trimAsZero = true;
+    const inner = operation.inner;
+    inner.command = Command.WriteZeroes;
+    inner.flags = CommandFlag.FastZero | (outer.flags & CommandFlag.Fua);
+    inner.offset = outer.offset;
+    inner.length = outer.length;
+    this.#upstream.submit(inner);
+  }
+
+  /** The fast zeroing was refused. True: it goes on as a trim; false: the disk has failed. */
+  refused(operation: WriteOperation): boolean {
+    const { error } = operation.inner;
+    if (error === NbdError.Eio || error === NbdError.Eshutdown) return false;
+    operation.trimAsZero = false;
+    void this.#slowly(operation);
+    return true;
+  }
+
+  async #slowly(operation: WriteOperation): Promise<void> {
+    const offset = operation.rangeStart;
+    const length = operation.rangeEnd - offset;
+    let zeroes: boolean;
+    try {
+      await trimRange(this.#upstream, offset, length);
+      const isFua = operation.outer !== null && (operation.outer.flags & CommandFlag.Fua) !== 0;
+      if (isFua) await flushDevice(this.#upstream);
+      zeroes = await this.#readsAsZero(offset, length);
+    } catch (fault) {
+      this.#steps.failed(operation, fault);
+      return;
+    }
+    if (zeroes) this.#steps.discarded(operation);
+    else this.#steps.uncertain(operation);
+  }
+
+  /** True when upstream says that all of the range reads as zeroes. */
+  async #readsAsZero(offset: number, length: number): Promise<boolean> {
+    if (!this.#upstream.abilities.contexts.includes(ALLOCATION)) return false;
+    const end = offset + length;
+    let at = offset;
+    while (at < end) {
+      const { runs } = await blockStatus(this.#upstream, at, Math.min(end - at, STATUS_BYTES), ALLOCATION);
+      for (let pair = 0; pair + 1 < runs.length && at < end; pair += 2) {
+        if (((runs[pair + 1] ?? 0) & AllocationFlag.Zero) === 0) return false;
+        at += runs[pair] ?? 0;
+      }
+    }
+    return true;
+  }
+}
