@@ -56,6 +56,7 @@ const wrongForAgent: readonly Case[] = [
   [{ '--wait-upstream': 'long' }, '--wait-upstream', 'long'],
   [{ '--read-cache': 'all' }, '--read-cache', 'all'],
   [{ '--max-rate': '0' }, '--max-rate'],
+  [{ '--max-rate': '08:00-25:00=10MiB,none' }, '--max-rate', 'from 00:00 to 24:00', '08:00-25:00=10MiB'],
   [{ '--frobnicate': '1' }, '--frobnicate'],
 ];
 

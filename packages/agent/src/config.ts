@@ -1,6 +1,7 @@
 /** What an agent is told at start, checked and with every default filled in. Shapes only; cli/ makes it from options. */
 
 import { type AckMode } from './acknowledgement.js';
+import { type RateLimit } from './rate-cap.js';
 import { type MultiConnMode, type TrackDirty } from './upstream/multi-conn.js';
 import { type RetryReadonly } from './upstream/upstream-parts.js';
 
@@ -31,8 +32,8 @@ export interface AgentConfig {
   readonly hotExtents: number;
   readonly granularityBytes: number;
   readonly windowBytes: number;
-  /** Bytes a second of a resync, at most; null: no limit. */
-  readonly maxBytesPerSecond: number | null;
+  /** Bytes a second that a resync reads, at most; null: no limit; or by the time of day. */
+  readonly maxBytesPerSecond: RateLimit;
   /** Everything is verified so often; null: only when asked. */
   readonly verifyEveryMs: number | null;
   /** Bytes a second of a verification, at most; null: no limit. */

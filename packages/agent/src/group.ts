@@ -315,6 +315,7 @@ export class AgentGroup {
       upstreams,
       volumes: this.#volumes,
       copier: this.#copier,
+      cap: pace.cap,
       verifier: this.#verifier,
       sample: this.#sample,
       link: this.#link,

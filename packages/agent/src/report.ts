@@ -37,6 +37,9 @@ export interface GroupStatus {
     /** Written and not flushed, as far as it is kept for a replay. */
     readonly unflushedBytes: number;
   }[];
+  /** What a resync may read a second just now, and by which schedule; null: no limit, no schedule. */
+  readonly maxBytesPerSecond: number | null;
+  readonly maxRateSchedule: string | null;
   readonly hub: LinkStatus | null;
   readonly clients: readonly {
     readonly peer: string;

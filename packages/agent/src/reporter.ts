@@ -14,6 +14,7 @@ import { type Copier, type CopyProgress } from './copier.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HubLink } from './hub-link.js';
 import { type Mirror } from './mirror.js';
+import { type RateCap } from './rate-cap.js';
 import { type GroupStatus, reportOf } from './report.js';
 import { describeState } from './status.js';
 import { type StartSample } from './start-sample.js';
@@ -30,6 +31,8 @@ export interface ReporterParts {
   readonly upstreams: readonly Upstream[];
   readonly volumes: readonly GuestVolume[];
   readonly copier: Copier;
+  /** Of a resync. */
+  readonly cap: RateCap;
   readonly verifier: Verifier;
   readonly sample: StartSample;
   /** Null without a hub. */
@@ -77,7 +80,7 @@ export class Reporter {
   }
 
   status(): GroupStatus {
-    const { config, tracker, mirror, upstreams, volumes, servers, link } = this.#parts;
+    const { cap, config, tracker, mirror, upstreams, volumes, servers, link } = this.#parts;
     return {
       name: config.group,
       ...reportOf(this.report(), config.hubs.length > 0),
@@ -94,6 +97,8 @@ export class Reporter {
         uri: config.volumes[index]?.upstream ?? '',
         ...upstream.status,
       })),
+      maxBytesPerSecond: cap.bytesPerSecond,
+      maxRateSchedule: cap.schedule,
       hub: link?.status ?? null,
       clients: servers.flatMap((server) =>
         server.clients().map(({ peer, exportName, requestsInFlight, requestsDone }) => ({

@@ -110,6 +110,9 @@ function describe(status: GroupStatus): string {
     ['marked', `${formatSize(status.dirtyBytes)} to copy, ${status.hotExtents} hot extents of 4 MiB`],
     ['numbers', `${status.seq} given, ${status.durableSeq} durable at the hub`],
   ];
+  if (status.maxBytesPerSecond !== null || status.maxRateSchedule !== null) {
+    lines.push(['max rate', rateText(status.maxBytesPerSecond, status.maxRateSchedule)]);
+  }
   if (status.divergence !== null) {
     const { parted, agent, hub } = divergenceText(status.divergence);
     lines.push([status.divergence.kind, `parted ${parted}`], ['  the agent', agent], ['  the hub', hub]);
@@ -125,6 +128,11 @@ function describe(status: GroupStatus): string {
     ]);
   }
   return lines.map(([what, text]) => `${what.padEnd(12)}${text}\n`).join('');
+}
+
+function rateText(bytesPerSecond: number | null, schedule: string | null): string {
+  const rate = bytesPerSecond === null ? 'none' : `${formatSize(bytesPerSecond)}/s`;
+  return schedule === null ? rate : `${rate} now, by ${schedule}`;
 }
 
 function describeResync(resync: NonNullable<GroupStatus['resync']>): string {

@@ -9,6 +9,7 @@ import {
   name,
   optional,
   orWord,
+  type Parsed,
   path,
   rate,
   repeated,
@@ -17,6 +18,7 @@ import {
   size,
   structure,
   text,
+  textType,
   type ValuesOf,
   withDefault,
   yesNo,
@@ -27,9 +29,21 @@ import { dialAddress, parseHubUrl } from '@rephub/protocol';
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { type AgentConfig, type VolumeConfig } from '../config.js';
+import { type RateLimit } from '../rate-cap.js';
+import { parseSchedule } from '../rate-schedule.js';
 
 const MIB = 1024 * 1024;
 const TIB = MIB * MIB;
+
+const plainRate = orWord('none', null, rate({ min: 64 * 1024, max: TIB }));
+/** A rate, or one for each time of day. */
+const rateLimit = textType<RateLimit>((given) => {
+  const read = (part: string): Parsed<number | null> => {
+    const parsed = plainRate.safeParse(part);
+    return parsed.success ? { value: parsed.data } : { expected: parsed.error.issues[0]?.message ?? 'a rate' };
+  };
+  return /[=,]/.test(given) ? parseSchedule(given, read) : read(given);
+});
 
 const uris = z.union([scalar(text()), z.array(scalar(text()))]);
 const volumesSchema = z
@@ -85,9 +99,9 @@ export const RUN_OPTIONS = {
     placeholder: 'SIZE',
     help: 'records that the hub has not durably, at most; held in memory',
   }),
-  'max-rate': withDefault(orWord('none', null, rate({ min: 64 * 1024, max: TIB })), 'none', {
+  'max-rate': withDefault(rateLimit, 'none', {
     placeholder: 'RATE',
-    help: 'bytes a second that a resync reads, at most',
+    help: "bytes a second that a resync reads, at most; or by local time, the first that holds: 'Mon-Fri 08:00-18:00=10MiB,none'",
   }),
   'verify-every': withDefault(orWord('none', null, duration({ min: 60_000, max: 366 * 86_400_000 })), 'none', {
     placeholder: 'TIME',
