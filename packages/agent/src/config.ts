@@ -1,6 +1,7 @@
 /** What an agent is told at start, checked and with every default filled in. Shapes only; cli/ makes it from options. */
 
 import { type AckMode } from './acknowledgement.js';
+import { type CompressOption } from './compression/packer.js';
 import { type RateLimit } from './rate-cap.js';
 import { type MultiConnMode, type TrackDirty } from './upstream/multi-conn.js';
 import { type RetryReadonly } from './upstream/upstream-parts.js';
@@ -32,6 +33,8 @@ export interface AgentConfig {
   readonly hotExtents: number;
   readonly granularityBytes: number;
   readonly windowBytes: number;
+  /** Payload on the link: where it pays, never, or with this codec wherever data shrinks. */
+  readonly compress: CompressOption;
   /** Bytes a second that a resync reads, at most; null: no limit; or by the time of day. */
   readonly maxBytesPerSecond: RateLimit;
   /** Everything is verified so often; null: only when asked. */
@@ -70,6 +73,7 @@ export const AGENT_DEFAULTS = {
   hotExtents: 1237,
   granularityBytes: 64 * 1024,
   windowBytes: 64 * 1024 * 1024,
+  compress: 'auto',
   maxBytesPerSecond: null,
   verifyEveryMs: null,
   verifyBytesPerSecond: 64 * 1024 * 1024,

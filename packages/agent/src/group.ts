@@ -10,6 +10,7 @@ import { Acknowledgement, type AckMode } from './acknowledgement.js';
 import { CongestionGate } from './congestion-gate.js';
 import { type AgentConfig } from './config.js';
 import { Comparer } from './comparer.js';
+import { Packer } from './compression/packer.js';
 import { Copier } from './copier.js';
 import { FlushProof } from './flush-proof.js';
 import { Flusher } from './flusher.js';
@@ -138,6 +139,7 @@ export class AgentGroup {
       clock,
       tracker,
       log,
+      packer: new Packer(config.compress, clock, platform.codecs),
       windowBytes: config.windowBytes,
       hasHub: config.hubs.length > 0,
       line: uuidBytes(tracker.identity.line.id),

@@ -31,7 +31,7 @@ export function helloOf(facts: HelloFacts): Hello {
   const isEmpty = window.count === 0;
   return {
     protocol: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
-    features: [...FEATURES],
+    features: [...FEATURES, ...mirror.packer.features],
     software: SOFTWARE,
     group: config.group,
     agentId: identity.agentId,

@@ -29,6 +29,8 @@ import {
   type Welcome,
 } from '@rephub/protocol';
 import { type Comparer } from './comparer.js';
+import { WAITING_BYTES } from './compression/packer.js';
+import { giveUpForeign, isLocalHub, pressureOf } from './compression/pressure.js';
 import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HashClient } from './hash-client.js';
@@ -287,6 +289,7 @@ export class HubLink {
     this.#connectedTo = null;
     this.#stalled = null;
     this.#parts.hashes.linkDown();
+    this.#parts.mirror.packer.linkDown();
     this.#parts.mirror.linkDown();
     if (!this.#refused) this.#reason = fault === null ? 'the hub ended the session' : fault.message;
     if (this.#standing.paused) this.#reason = 'paused';
@@ -319,7 +322,7 @@ export class HubLink {
     const { log, mirror } = this.#parts;
     const verdict = decideLineage(hello, welcome.group);
     this.#hub = { id: welcome.hubId, epoch: welcome.epoch };
-    this.#features = commonFeatures(welcome.features);
+    this.#features = commonFeatures(welcome.features, mirror.packer.features);
     this.#lastVerdict = verdict.row;
     this.#comparesAll = verdict.kind === 'first-sync' || verdict.kind === 'compare-everything';
     this.#everConsistent = welcome.group !== null && welcome.group.consistentNumber !== null;
@@ -334,6 +337,11 @@ export class HubLink {
       return;
     }
     this.#refused = false;
+    const misfit = giveUpForeign(mirror, verdict, welcome);
+    if (misfit !== null) {
+      link.end(misfit);
+      return;
+    }
     try {
       await this.#handshake.carryOut(verdict, welcome);
       await this.#standing.reserve(mirror.lastNumber);
@@ -403,9 +411,11 @@ export class HubLink {
         link.sendControl(FrameType.HashRegion, request);
       });
     }
+    mirror.packer.linkUp(this.#features, isLocalHub(this.#connectedTo ?? ''), pressureOf(link, mirror));
     mirror.linkUp({
       send: (buffers) => {
         link.send(buffers);
+        if (link.queuedBytes > WAITING_BYTES) mirror.packer.waits();
       },
       get congested() {
         return link.congested;

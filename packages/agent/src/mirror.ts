@@ -11,36 +11,15 @@
 import { type Tracker } from '@rephub/bitmap';
 import { type Clock, type Logger, ProtocolFault } from '@rephub/platform';
 import { carriesRange, encodeBody, FRAME_OVERHEAD_BYTES, FrameFlag, FrameType, RecordEncoder } from '@rephub/protocol';
+import { type Packer } from './compression/packer.js';
 import { Gathering } from './gathering.js';
+import { mirrorCounters, type MirrorEvents } from './mirror-events.js';
 import { type FrameTarget, RecordWindow } from './record-window.js';
 import { isStreamed, stepStream, type StreamEvent, type StreamState } from './stream-state.js';
 
 /** Where records go while the link is up. */
 export interface RecordTarget extends FrameTarget {
   readonly congested: boolean;
-}
-
-export interface MirrorEvents {
-  /** A span may begin now: the link is up, there is room, and something is dirty or was lost. */
-  spanWanted(): void;
-  /** Room was made in the window. */
-  roomMade(): void;
-  /** The span's end is durable at the hub. */
-  spanDurable(): void;
-  /** The stream's state, or whether records flow to a hub, has changed. */
-  stepChanged(): void;
-  /** The hub has received or made durable more. */
-  acknowledged(received: number, durable: number): void;
-  /** Mirroring has stopped for good (promise FAIL-OPEN). */
-  failed(fault: unknown): void;
-}
-
-export interface Counters {
-  records: number;
-  streamedBytes: number;
-  /** Bytes of writes that were only marked because the window was full. */
-  pulledAheadBytes: number;
-  copiedBytes: number;
 }
 
 const NO_DATA: readonly Buffer[] = [];
@@ -55,7 +34,8 @@ export class Mirror {
    * fate is not known, or the hub's numbers began anew.
    */
   disruptions = 0;
-  readonly counters: Counters = { records: 0, streamedBytes: 0, pulledAheadBytes: 0, copiedBytes: 0 };
+  readonly counters = mirrorCounters();
+  readonly packer: Packer;
   readonly #clock: Clock;
   readonly #tracker: Tracker;
   readonly #events: MirrorEvents;
@@ -80,6 +60,7 @@ export class Mirror {
     tracker: Tracker;
     events: MirrorEvents;
     log: Logger;
+    packer: Packer;
     windowBytes: number;
     hasHub: boolean;
     /** 16 bytes: the line that records belong to. */
@@ -91,6 +72,7 @@ export class Mirror {
     this.#tracker = parts.tracker;
     this.#events = parts.events;
     this.#log = parts.log;
+    this.packer = parts.packer;
     this.#encoder = new RecordEncoder(parts.line, 1, 0);
     this.#exposureKnown = parts.exposureKnown;
     this.window = new RecordWindow(parts.windowBytes);
@@ -255,6 +237,12 @@ export class Mirror {
    * number above all that was ever given, chained to the hub's last record.
    */
   restartAfter(hubLastChecksum: number, nextNumber: number): void {
+    this.giveUpWindow();
+    this.#continueAfter(nextNumber - 1, hubLastChecksum);
+  }
+
+  /** What the window holds will not reach the hub as it is: all of it is dirty. */
+  giveUpWindow(): void {
     if (this.window.count > 0) this.#gapSinceMs ??= this.window.oldestBornMs;
     this.window.abandon((volume, offset, length) => {
       this.#tracker.setDirty(volume, offset, length);
@@ -262,7 +250,6 @@ export class Mirror {
     this.#tracker.putBackAbove(0);
     this.#spanEndNumber = 0;
     this.#move('window-abandoned');
-    this.#continueAfter(nextNumber - 1, hubLastChecksum);
   }
 
   #continueAfter(number: number, checksum: number): void {
@@ -318,7 +305,7 @@ export class Mirror {
   pump(): void {
     const target = this.#target;
     if (target === null) return;
-    while (this.window.unsentCount > 0 && !target.congested) this.window.sendNext(target);
+    while (this.window.unsentCount > 0 && !target.congested) this.counters.sentBytes += this.window.sendNext(target);
   }
 
   /**
@@ -409,9 +396,12 @@ export class Mirror {
     const nowMs = this.#clock.monotonicMs();
     const encoder = this.#encoder;
     const previousChecksum = encoder.lastChecksum;
-    const payload = payloadBytes > 0 ? data : NO_DATA;
+    const raw = payloadBytes > 0 ? data : NO_DATA;
+    const isPacked = this.packer.on && type === FrameType.Write;
+    const packed = isPacked ? this.packer.pack(raw, payloadBytes, encoder.nextNumber) : null;
+    const bytes = packed?.bytes ?? payloadBytes;
     const timeUs = Math.floor((nowMs + this.#unixOffsetMs) * 1000);
-    const number = encoder.encode(type, flags, volume, offset, length, timeUs, tag, payload);
+    const number = encoder.encode(type, flags, volume, offset, length, timeUs, tag, raw, packed);
     const ranged = carriesRange(type) ? length : 0;
     this.window.push(
       number,
@@ -421,13 +411,13 @@ export class Mirror {
       previousChecksum,
       nowMs,
       encoder.head,
-      payload,
+      packed?.slices ?? raw,
       encoder.tail,
-      payloadBytes,
+      bytes,
     );
     this.counters.records++;
-    this.counters.streamedBytes += payloadBytes + FRAME_OVERHEAD_BYTES;
-    if (this.#target !== null) this.#gathering.add(payloadBytes + FRAME_OVERHEAD_BYTES);
+    this.counters.streamedBytes += bytes + FRAME_OVERHEAD_BYTES;
+    if (this.#target !== null) this.#gathering.add(bytes + FRAME_OVERHEAD_BYTES);
     return number;
   }
 

@@ -1,5 +1,6 @@
 /** The shape of `repagent status --json`: the contract's group object, and what only the agent knows. */
 import { type AgentReport, type Divergence, type VerifyReport } from '@rephub/protocol';
+import { type CompressionStatus } from './compression/packer.js';
 import { type LinkStatus } from './link-status.js';
 import { type GroupState } from './status.js';
 
@@ -50,6 +51,7 @@ export interface GroupStatus {
   readonly dirtyBytes: number;
   readonly hotExtents: number;
   readonly windowBytes: number;
+  readonly compression: CompressionStatus;
   readonly counters: Readonly<Record<string, number>>;
   readonly tracking: { readonly found: string; readonly reason: string; readonly session: number };
 }

@@ -111,7 +111,13 @@ export class Reporter {
       dirtyBytes: tracker.dirtyBytes,
       hotExtents: tracker.hotExtents,
       windowBytes: mirror.window.bytes,
-      counters: { ...mirror.counters, ...this.#parts.verifier.counters, clientFaults: this.clientFaults },
+      compression: mirror.packer.status,
+      counters: {
+        ...mirror.counters,
+        ...mirror.packer.counters,
+        ...this.#parts.verifier.counters,
+        clientFaults: this.clientFaults,
+      },
       tracking: {
         found: tracker.found,
         reason: tracker.foundReason,

@@ -35,6 +35,13 @@ export async function metricsText(status: GroupStatus): Promise<string> {
   gauge('upstream_up', '1 while every upstream is connected', status.upstream.every(({ up }) => up) ? 1 : 0);
   counter('records_total', 'Records numbered', status.counters['records'] ?? 0);
   counter('streamed_bytes_total', 'Bytes of frames made for the hub', status.counters['streamedBytes'] ?? 0);
+  counter(
+    'compressed_raw_bytes_total',
+    'Bytes of payload that were carried compressed, before',
+    status.counters['compressedRawBytes'] ?? 0,
+  );
+  counter('compressed_bytes_total', 'The same bytes as they were carried', status.counters['compressedBytes'] ?? 0);
+  gauge('compressing', '1 while records are compressed', status.compression.active ? 1 : 0);
   gauge(
     'upstream_unflushed_bytes',
     'Bytes written upstream since the last flush, kept to be written again',

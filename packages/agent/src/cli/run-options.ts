@@ -99,6 +99,10 @@ export const RUN_OPTIONS = {
     placeholder: 'SIZE',
     help: 'records that the hub has not durably, at most; held in memory',
   }),
+  compress: withDefault(choice('auto', 'off', 'lz4', 'zstd'), 'auto', {
+    placeholder: 'HOW',
+    help: 'what goes to the hub: auto (where the link is slower than compressing), off, or with lz4 or zstd wherever data shrinks',
+  }),
   'max-rate': withDefault(rateLimit, 'none', {
     placeholder: 'RATE',
     help: "bytes a second that a resync reads, at most; or by local time, the first that holds: 'Mon-Fri 08:00-18:00=10MiB,none'",
@@ -213,6 +217,7 @@ export function agentConfig(values: RunValues, socketsPassed: boolean): AgentCon
     hotExtents: values.hotExtents,
     granularityBytes: granularity,
     windowBytes: values.window,
+    compress: values.compress,
     maxBytesPerSecond: values.maxRate,
     verifyEveryMs: values.verifyEvery,
     verifyBytesPerSecond: values.verifyRate,

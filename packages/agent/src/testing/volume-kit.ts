@@ -5,6 +5,7 @@ import { type Fault, LinkFault, silentLogger } from '@rephub/platform';
 import { simPlatform, type SimPlatform } from '@rephub/platform/sim';
 import { chainStart, FrameReader, type FrameType, payloadOf, uuidBytes } from '@rephub/protocol';
 import { Comparer } from '../comparer.js';
+import { Packer } from '../compression/packer.js';
 import { Copier, type CopyProgress } from '../copier.js';
 import { FlushProof } from '../flush-proof.js';
 import { Flusher } from '../flusher.js';
@@ -92,6 +93,7 @@ export async function volumeKit(
     clock,
     tracker,
     log: silentLogger,
+    packer: new Packer('off', clock, []),
     windowBytes: options.windowBytes ?? 8 * 1024 * 1024,
     hasHub: true,
     line,

@@ -1,6 +1,13 @@
 /** What the hub tells an agent in Welcome: who it is, and what it holds of the group. Pure. */
 import type { BlockCodec } from '@rephub/platform';
-import { codecFeatures, commonFeatures, type Hello, type HubGroup, PROTOCOL_VERSION, type Welcome } from '@rephub/protocol';
+import {
+  codecFeatures,
+  commonFeatures,
+  type Hello,
+  type HubGroup,
+  PROTOCOL_VERSION,
+  type Welcome,
+} from '@rephub/protocol';
 import type { HubIdentity } from '../hub/identity.js';
 import type { Seed } from '../storage/index.js';
 import type { Admission } from '../session/admission.js';

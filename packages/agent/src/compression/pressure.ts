@@ -1,0 +1,37 @@
+/** Between the packer and the link: how hard records press against it, and whether the hub at its end can read them. */
+import { isLocalAddress } from '@rephub/platform';
+import { dialAddress, type FrameLink, parseHubUrl, type Verdict, type Welcome } from '@rephub/protocol';
+import { type Mirror } from '../mirror.js';
+import { type Pressure } from './packer.js';
+
+export function pressureOf(link: FrameLink, { counters, packer }: Mirror): Pressure {
+  return {
+    get queuedBytes() {
+      return link.queuedBytes;
+    },
+    get sentBytes() {
+      return counters.sentBytes;
+    },
+    get madeBytes() {
+      const { compressedRawBytes, compressedBytes } = packer.counters;
+      return counters.streamedBytes + compressedRawBytes - compressedBytes;
+    },
+  };
+}
+
+/** The hub is on this host, as far as its address tells. */
+export function isLocalHub(url: string): boolean {
+  return isLocalAddress(dialAddress(parseHubUrl(url)));
+}
+
+/**
+ * The window cannot be sent again as it is, for this hub lacks a codec that the last one had: all of it is marked, and the
+ * next handshake finds no window. Returns why; null where it can.
+ */
+export function giveUpForeign(mirror: Mirror, verdict: Verdict, welcome: Welcome): string | null {
+  if (verdict.kind !== 'resume') return null;
+  const codec = mirror.packer.lacks(welcome.features, welcome.group?.lastNumber ?? 0);
+  if (codec === null) return null;
+  mirror.giveUpWindow();
+  return `the window holds records in ${codec}, which this hub does not take`;
+}
