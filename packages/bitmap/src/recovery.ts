@@ -97,7 +97,9 @@ export async function openMap(
     }
     if (header.sizeBytes !== geometry.sizeBytes) {
       const message = `volume ${geometry.name} has ${geometry.sizeBytes} bytes, its marks are of one with ${header.sizeBytes}`;
-      if (geometry.sizeBytes < header.sizeBytes && !mayShrink) throw new ConfigFault('wrong-size', message);
+      if (geometry.sizeBytes < header.sizeBytes && !mayShrink) {
+        throw new ConfigFault('wrong-size', `${message}; a volume shrinks only with --allow-shrink`);
+      }
       throw new CorruptionFault('map-resized', message);
     }
     return { file, path, tag, stored: geometryOf(geometry, header.granularityBytes) };
