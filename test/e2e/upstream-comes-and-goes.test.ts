@@ -193,16 +193,16 @@ test('--wait-upstream: a signal while waiting is an orderly end', async () => {
   expect((await child.stop()).code).toBe(0);
 });
 
-test('an upstream that comes back with another size is refused, and status says so', async () => {
+test('an upstream that comes back smaller is refused, and status says so', async () => {
   const scope = testScope();
   const upstream = await nbdkit(scope, ['memory', '16M']);
   const agent = await AgentPlace.prepare(scope, { volumes: [{ name: 'disk0', upstream: upstream.uri }], args: RETRY });
   await agent.start();
   const guest = await ourClient(scope, agent.uri());
   await upstream.child.killHard();
-  const other = await nbdkit(scope, ['memory', '32M'], { at: upstream.address });
+  const other = await nbdkit(scope, ['memory', '8M'], { at: upstream.address });
   const { upstream: told } = await agent.waitFor('the refusal', (status) => status.upstream[0]?.state === 'refused');
-  expect(told[0]?.reason).toMatch(/33554432.*16777216/);
+  expect(told[0]?.reason).toMatch(/8388608.*16777216/);
   const reading = readBytes(guest, 0, 4096);
   await other.child.killHard();
   await nbdkit(scope, ['memory', '16M'], { at: upstream.address });

@@ -1,4 +1,5 @@
-import { connectNbd } from '@rephub/nbd';
+import { connectNbd, writeBytes } from '@rephub/nbd';
+import { SeededRandomness } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { Cluster } from './cluster.js';
 
@@ -11,8 +12,8 @@ interface Change {
   readonly allowShrink?: boolean;
 }
 
-async function protectedCluster(volumes: readonly string[]): Promise<Cluster> {
-  const cluster = new Cluster({ seed: 11, diskBytes: 8 * MIB, volumes });
+async function protectedCluster(volumes: readonly string[], seed = 11): Promise<Cluster> {
+  const cluster = new Cluster({ seed, diskBytes: 8 * MIB, volumes });
   await cluster.makeDisks();
   await cluster.startHub();
   await cluster.startAgent();
@@ -100,4 +101,143 @@ describe('volumes that change (promise SIZE)', () => {
     await settled(cluster);
     expect(cluster.agent?.status().hub?.lastVerdict).toBe('L15-equal');
   });
+});
+
+/** The file becomes so large, as by `truncate`, with something in what is new. */
+async function growFile(cluster: Cluster, name: string, sizeBytes: number, fill = 0x77): Promise<void> {
+  const grow = async (): Promise<void> => {
+    const file = await cluster.agentHost.files.open(`/${name}.raw`, 'write');
+    const { sizeBytes: before } = await file.status();
+    await file.truncate(sizeBytes);
+    await file.write([Buffer.alloc(8192, fill)], before + 4096);
+    await file.sync();
+    await file.close();
+  };
+  await cluster.run(grow());
+}
+
+const sizeOf = (cluster: Cluster, name: string): number =>
+  cluster.agent?.status().volumes.find((volume) => volume.name === name)?.sizeBytes ?? 0;
+
+async function waitGrown(cluster: Cluster, name: string, sizeBytes: number): Promise<void> {
+  await cluster.clock.runUntil(() => sizeOf(cluster, name) === sizeBytes, 60_000);
+}
+
+describe('a volume that grows under a running agent (promise SIZE)', () => {
+  it('is replicated with its new size and what it holds there; guests that come see it, those that are there go on', async () => {
+    const cluster = await protectedCluster(['root', 'data']);
+    const old = await cluster.guest('data');
+    await growFile(cluster, 'data', 12 * MIB + 4096);
+    await waitGrown(cluster, 'data', 12 * MIB + 4096);
+    const uri = 'nbd+unix:///data?socket=/run/vm.sock';
+    const fresh = await cluster.run(connectNbd(cluster.agentHost, uri));
+    expect([old.sizeBytes, fresh.sizeBytes]).toEqual([8 * MIB, 12 * MIB + 4096]);
+    await cluster.run(writeBytes(fresh, 12 * MIB, Buffer.alloc(4096, 1)));
+    await cluster.run(writeBytes(old, 8 * MIB - 4096, Buffer.alloc(4096, 2)));
+    await settled(cluster);
+    await cluster.work(100);
+    await settled(cluster);
+    await expectEqual(cluster);
+    expect(cluster.agent?.status().lastResync?.cause).toContain('has grown from 8388608 to 12587008');
+    expect(cluster.agent?.status().lastResync?.bytesSent).toBeLessThan(256 * 1024);
+    await cluster.stopAgent();
+    await cluster.startAgent();
+    await settled(cluster);
+    expect(cluster.agent?.status().hub?.lastVerdict).toBe('L15-equal');
+    await cluster.stopAgent();
+    await cluster.stopHub(true);
+    expect(Buffer.compare(await cluster.base('data'), await cluster.upstream('data'))).toBe(0);
+  });
+
+  it('leaves the last good point, with the size it had then, openable while what is new is sent', async () => {
+    const cluster = await protectedCluster(['root']);
+    await cluster.stopHub(false);
+    await growFile(cluster, 'root', 12 * MIB);
+    await waitGrown(cluster, 'root', 12 * MIB);
+    await cluster.startHub();
+    expect((await cluster.replica('root')).length).toBe(8 * MIB);
+    await settled(cluster);
+    await expectEqual(cluster);
+  });
+
+  it('is no sign of a disk changed behind the agent, also when the agent is killed an hour later', async () => {
+    const cluster = await protectedCluster(['root']);
+    await cluster.clock.advance(3_600_000);
+    await growFile(cluster, 'root', 12 * MIB);
+    await waitGrown(cluster, 'root', 12 * MIB);
+    await settled(cluster);
+    await cluster.clock.advance(3_600_000);
+    cluster.killAgent('keep');
+    await cluster.startAgent();
+    expect(cluster.agent?.status().tracking.found).toBe('marked');
+    await settled(cluster);
+    await expectEqual(cluster);
+  });
+
+  it('is not taken while its size is no whole number of sectors; one that shrinks stays as it was', async () => {
+    const cluster = await protectedCluster(['root']);
+    await growFile(cluster, 'root', 12 * MIB + 100);
+    await cluster.clock.advance(60_000);
+    expect(sizeOf(cluster, 'root')).toBe(8 * MIB);
+    await growFile(cluster, 'root', 13 * MIB);
+    await waitGrown(cluster, 'root', 13 * MIB);
+    await settled(cluster);
+    const shrink = async (): Promise<void> => {
+      const file = await cluster.agentHost.files.open('/root.raw', 'write');
+      await file.truncate(9 * MIB);
+      await file.close();
+    };
+    await cluster.run(shrink());
+    await cluster.clock.advance(60_000);
+    expect(sizeOf(cluster, 'root')).toBe(13 * MIB);
+    expect((await cluster.replica('root')).length).toBe(13 * MIB);
+  });
+
+  it(
+    'again and again at random times, whoever is killed or cut off meanwhile (random, seeded)',
+    { timeout: 120_000 },
+    async () => {
+      for (let seed = 1; seed <= 12; seed++) {
+        const random = new SeededRandomness(seed);
+        const below = (limit: number): number => Math.floor(random.fraction() * limit);
+        const cluster = await protectedCluster(['root', 'data'], seed);
+        const sizes = new Map(cluster.volumes.map((name) => [name, 8 * MIB]));
+        for (let step = 0; step < 6; step++) {
+          const name = below(2) === 0 ? 'root' : 'data';
+          const larger = (sizes.get(name) ?? 0) + (1 + below(8000)) * 512;
+          sizes.set(name, larger);
+          await growFile(cluster, name, larger, 1 + below(200));
+          await cluster.clock.advance(below(14_000));
+          await cluster.work(below(40), 8 * MIB).catch(() => undefined);
+          const blow = below(5);
+          // So long after it may have been noticed that any step of it may be under way.
+          if (below(2) === 0) {
+            await cluster.clock.runUntil(() => sizeOf(cluster, name) === larger, 60_000).catch(() => undefined);
+            await cluster.clock.advance(below(40) / 10);
+          }
+          if (blow === 0) cluster.killAgent('keep');
+          else if (blow === 1) cluster.killAgent('mixed');
+          else if (blow === 2) cluster.killHub('keep');
+          else if (blow === 3) cluster.killHub('lose');
+          else await cluster.stopAgent();
+          await cluster.clock.advance(below(3000));
+          if (cluster.hub === null) await cluster.startHub();
+          if (cluster.agent === null) await cluster.startAgent();
+          await cluster.work(below(30), 8 * MIB);
+        }
+        for (const [name, size] of sizes) await waitGrown(cluster, name, size);
+        await settled(cluster);
+        const seen = async (): Promise<void> => {
+          for (const volume of cluster.volumes) {
+            const upstream = await cluster.upstream(volume);
+            expect(upstream.length, `seed ${seed}`).toBe(sizes.get(volume));
+            expect(Buffer.compare(await cluster.replica(volume), upstream), `seed ${seed}, ${volume}`).toBe(0);
+          }
+        };
+        await seen();
+        await cluster.stopAgent();
+        await cluster.stopHub(true);
+      }
+    },
+  );
 });

@@ -227,6 +227,8 @@ export class Copier {
       return;
     }
     if (!this.#isActive()) return;
+    // It ended with the volume, which has grown meanwhile: the marks stay for the next pass.
+    if ((offset + length) % this.#parts.granularityBytes !== 0 && offset + length !== volume.sizeBytes) return;
     const { differing } = read;
     const isTold = differing !== null && expected !== null && expected !== 'hole' && comparer.isValid(expected);
     const pieces = isTold ? differing : read.pieces();

@@ -15,6 +15,7 @@ import { Copier } from './copier.js';
 import { FlushProof } from './flush-proof.js';
 import { Flusher } from './flusher.js';
 import { FreezeGate } from './freeze-gate.js';
+import { Growth } from './growth.js';
 import { GuestDoor, type PassedSocket } from './guest-door.js';
 import { GuestVolume } from './guest-volume.js';
 import { HashClient } from './hash-client.js';
@@ -28,7 +29,7 @@ import { Reporter } from './reporter.js';
 import { Standing } from './standing.js';
 import { StartSample } from './start-sample.js';
 import { doubtOf, lookAtFiles, UpstreamWatch } from './upstream-watch.js';
-import { openUpstreams } from './upstream/open-upstreams.js';
+import { openUpstreams, type UpstreamOwner } from './upstream/open-upstreams.js';
 import { readAhead } from './upstream/read-ahead.js';
 import { type Upstream } from './upstream/upstream.js';
 import { Verifier } from './verifier.js';
@@ -57,11 +58,12 @@ export class AgentGroup {
   #timer: Timer | null = null;
   readonly #reporter: Reporter;
   readonly #watch: UpstreamWatch;
+  readonly #growth: Growth;
 
   /** Opens everything but the listeners. Throws the ConfigFault of what is wrong. */
   static async open(platform: Platform, config: AgentConfig, log: Logger): Promise<AgentGroup> {
-    const volumesByIndex: { current: readonly GuestVolume[] } = { current: [] };
-    const upstreams = await openUpstreams(platform, config, log, (index) => volumesByIndex.current[index]);
+    const owner: UpstreamOwner = { volumes: [], growth: null };
+    const upstreams = await openUpstreams(platform, config, log, owner);
     try {
       const seen = await lookAtFiles(platform.files, config.volumes);
       const hooks: { wantsFlush: () => void; failed: (fault: unknown) => void } = {
@@ -98,7 +100,8 @@ export class AgentGroup {
         upstreams,
         new Set(seen.map(({ volume }) => volume)),
       );
-      volumesByIndex.current = group.#volumes;
+      owner.volumes = group.#volumes;
+      owner.growth = group.#growth;
       if (tracker.found === 'untrusted') log.warn('marks-not-believed', { reason: tracker.foundReason });
       await group.#watch.start();
       hooks.wantsFlush = () => {
@@ -307,6 +310,15 @@ export class AgentGroup {
             },
             copyAll: (compare, cause) => this.#copyAll(compare, cause),
           });
+    this.#growth = new Growth({
+      log,
+      tracker,
+      upstreams,
+      mirror: this.#mirror,
+      volumes: this.#volumes,
+      watch: this.#watch,
+      link: this.#link,
+    });
     this.#reporter = new Reporter({
       clock,
       log,
@@ -428,7 +440,7 @@ export class AgentGroup {
       flusher: this.#flusher,
       link: this.#link,
       watch: this.#watch,
-      readers: [this.#copier, this.#verifier, this.#sample],
+      readers: [this.#growth, this.#copier, this.#verifier, this.#sample],
       waitForHubNoLonger: () => {
         this.#acknowledgement.giveUp();
         this.#freeze?.giveUp();

@@ -8,7 +8,7 @@
  * Must not know: NBD clients, how content is copied.
  */
 import { type Tracker } from '@rephub/bitmap';
-import { type Clock, type Fault, type Logger, LinkFault, type Platform, randomUuid, asError } from '@rephub/platform';
+import { type Clock, type Fault, LinkFault, type Platform, randomUuid, asError } from '@rephub/platform';
 import {
   type AgentReport,
   Backoff,
@@ -25,7 +25,6 @@ import {
   parseHubUrl,
   type ReadRegion,
   type Refuse,
-  type Request,
   type Welcome,
 } from '@rephub/protocol';
 import { type Comparer } from './comparer.js';
@@ -35,8 +34,8 @@ import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HashClient } from './hash-client.js';
 import { Handshake } from './handshake.js';
+import { carryOutRequest, type RequestParts } from './hub-requests.js';
 import { type LinkStatus } from './link-status.js';
-import { type Mirror } from './mirror.js';
 import { readRegion } from './region-reader.js';
 import { Standing } from './standing.js';
 
@@ -47,22 +46,17 @@ const SAVE_DURABLE_MS = 10_000;
 /** Refusals that say: the hub holds other records under our numbers. */
 const CHAIN_CODES = new Set(['record-chain', 'record-number', 'record-line']);
 
-export interface HubLinkParts {
+export interface HubLinkParts extends RequestParts {
   readonly platform: Platform;
-  readonly log: Logger;
   readonly config: AgentConfig;
   readonly tracker: Tracker;
-  readonly mirror: Mirror;
   readonly standing: Standing;
   readonly comparer: Comparer;
   readonly hashes: HashClient;
   readonly volumes: readonly GuestVolume[];
   readonly report: () => AgentReport;
-  readonly verify: (id: string, cause: string) => void;
   /** Records flow. `comparesAll`: everything is compared or sent; `canHash`: the hub can tell what it holds. */
   readonly linkedUp: (comparesAll: boolean, canHash: boolean) => void;
-  /** Makes everything dirty, to be compared first or all sent. */
-  readonly copyAll: (compare: boolean, cause: string) => Promise<void>;
 }
 
 export class HubLink {
@@ -365,7 +359,7 @@ export class HubLink {
         this.#parts.hashes.answered(hashes, mirror.durableNumber);
       },
       request: (request) => {
-        this.#requested(request).catch((fault: unknown) => {
+        carryOutRequest(this.#parts, request).catch((fault: unknown) => {
           this.#failed(link, fault);
         });
       },
@@ -451,14 +445,5 @@ export class HubLink {
   async #readRegion(link: FrameLink, request: ReadRegion): Promise<void> {
     const refusal = await readRegion(this.#parts.volumes, this.#parts.mirror, request);
     if (refusal !== null) link.sendControl(FrameType.RegionRefused, { tag: request.tag, ...refusal });
-  }
-
-  async #requested(request: Request): Promise<void> {
-    const { log, mirror } = this.#parts;
-    log.info('request-from-hub', { kind: request.kind });
-    if (request.kind === 'resync-full') await this.#parts.copyAll(false, 'asked for at the hub');
-    if (request.kind === 'verify') this.#parts.verify(request.id ?? '', 'asked for at the hub');
-    if (request.kind === 'resync-compare') await this.#parts.copyAll(true, 'asked for at the hub');
-    mirror.wantSpan();
   }
 }

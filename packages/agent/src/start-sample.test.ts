@@ -51,12 +51,13 @@ async function prepared(held: Buffer, regions = 64): Promise<Sampled> {
   return { kit, hub, sample, logged, causes };
 }
 
+const isOver = ({ report }: StartSample): boolean => report !== null && report.finishedAt !== null;
 const same = (): Buffer => Buffer.alloc(DISK_BYTES, 7);
 
 test('equal disks: nothing is compared in full, and it took a moment', async () => {
   const { kit, sample, causes, logged } = await prepared(same());
   sample.linkUp(false, true);
-  await kit.platform.clock.runUntil(() => sample.report?.finishedAt != null, 5_000);
+  await kit.platform.clock.runUntil(() => isOver(sample), 5_000);
   expect(sample.report).toMatchObject({ bytesDiffer: 0, bytesUnknown: 0, cause: 'sample at start' });
   expect(sample.report?.bytesSame).toBeGreaterThan(2 * MIB);
   expect(causes).toEqual([]);
@@ -103,7 +104,7 @@ test('an older hub, which cannot tell what it holds, is said once; a newer one i
   sample.linkUp(false, false);
   expect(logged).toEqual(['start-sample-not-taken']);
   sample.linkUp(false, true);
-  await kit.platform.clock.runUntil(() => sample.report?.finishedAt != null, 5_000);
+  await kit.platform.clock.runUntil(() => isOver(sample), 5_000);
 });
 
 test('what is marked meanwhile could not be told, and is no difference', async () => {
@@ -113,7 +114,7 @@ test('what is marked meanwhile could not be told, and is no difference', async (
   await kit.run(failing);
   kit.upstream.heal();
   sample.linkUp(false, true);
-  await kit.platform.clock.runUntil(() => sample.report?.finishedAt != null, 60_000);
+  await kit.platform.clock.runUntil(() => isOver(sample), 60_000);
   expect(sample.report).toMatchObject({ bytesDiffer: 0 });
   expect(causes).toEqual([]);
   await kit.run(sample.stop());

@@ -126,6 +126,14 @@ export class UpstreamWatch {
     this.#timer = null;
   }
 
+  /** A file was made larger, and is used so: a sign of life that is younger than that. Never rejects. */
+  async noteGrown(): Promise<void> {
+    if (!this.#hasFiles) return;
+    await this.#noteAlive().catch((fault: unknown) => {
+      this.#parts.log.warn('identity-not-saved', { fault: String(fault) });
+    });
+  }
+
   /** Nothing will be written any more: notes how the files are left. For the orderly end; never rejects. */
   async noteStopped(): Promise<void> {
     if (!this.#hasFiles) return;

@@ -125,6 +125,21 @@ describe('file device', () => {
     await device.close();
   });
 
+  it('a file that has grown is larger once it is looked at, by whole sectors only; one that has been cut keeps its size', async () => {
+    await sparse(MIB);
+    const device = await openFileDevice(nodeFiles(), path);
+    await truncate(path, 2 * MIB + 100);
+    expect(device.sizeBytes).toBe(MIB);
+    expect([await device.grow(), device.sizeBytes]).toEqual([2 * MIB + 100, MIB]);
+    await truncate(path, 2 * MIB + 512);
+    expect([await device.grow(), device.sizeBytes]).toEqual([2 * MIB + 512, 2 * MIB + 512]);
+    await writeBytes(device, 2 * MIB, Buffer.alloc(512, 1));
+    expect(await blockStatus(device, 2 * MIB, 512, 'base:allocation')).toMatchObject({ runs: [512, 0] });
+    await truncate(path, MIB);
+    expect([await device.grow(), device.sizeBytes]).toEqual([MIB, 2 * MIB + 512]);
+    await device.close();
+  });
+
   it('a full disk is ENOSPC, any other failure EIO', async () => {
     const codes = ['disk-full', 'quota', 'io-error'];
     const files = faulty({ write: () => Promise.reject(new StorageFault(codes.shift() ?? '', 'no')) });

@@ -4,7 +4,7 @@
  * Always holds:
  *  - flush and FUA are answered after a sync that began after the request came; requests that wait share one;
  *  - once a sync has failed, every later flush and FUA is answered EIO: nothing proves any more what is stored;
- *  - the size never changes: a file that has become shorter is an error, not zeroes.
+ *  - the size changes only by `grow`: a file that has become shorter is an error, not zeroes.
  * Must not know: how the file system is reached.
  */
 import { asError, ConfigFault, Fault, type FileSystem, type OpenFile } from '@rephub/platform';
@@ -36,6 +36,15 @@ const MAX_RUNS = 1024;
 const ZEROES_STEP_BYTES = 16 * 1024 * 1024;
 const HOLE = AllocationFlag.Hole | AllocationFlag.Zero;
 
+/** A device over something that may become larger meanwhile. */
+export interface GrowingDevice extends BlockDevice {
+  /**
+   * Looks how large it is now and, when that is more and a whole number of sectors, is so large from now on. Returns what
+   * was seen.
+   */
+  grow(): Promise<number>;
+}
+
 /**
  * Opens a plain or block file as a device. Throws a ConfigFault: `upstream-missing`, `upstream-not-a-file`,
  * `upstream-empty`, `upstream-odd-size`, `upstream-read-only`; or the StorageFault of the file system.
@@ -44,7 +53,7 @@ export async function openFileDevice(
   files: FileSystem,
   path: string,
   options: FileDeviceOptions = {},
-): Promise<BlockDevice> {
+): Promise<GrowingDevice> {
   const status = await files.status(path);
   if (status === null) throw new ConfigFault('upstream-missing', `there is no file ${path}`);
   if (status.kind !== 'file' && status.kind !== 'block') {
@@ -78,8 +87,8 @@ const READ_ONLY_CODES: ReadonlySet<string> = new Set(['no-permission', 'read-onl
 
 const FULL_CODES: ReadonlySet<string> = new Set(['disk-full', 'quota', 'file-too-big']);
 
-class FileDevice implements BlockDevice {
-  readonly sizeBytes: number;
+class FileDevice implements GrowingDevice {
+  #sizeBytes: number;
   readonly abilities: Abilities;
   readonly limits: Limits = DEFAULT_LIMITS;
   readonly #file: OpenFile;
@@ -100,7 +109,7 @@ class FileDevice implements BlockDevice {
     onError: (error: Error) => void,
   ) {
     this.#file = file;
-    this.sizeBytes = sizeBytes;
+    this.#sizeBytes = sizeBytes;
     this.#onError = onError;
     this.abilities = {
       readOnly,
@@ -113,6 +122,16 @@ class FileDevice implements BlockDevice {
       multiConn: true,
       contexts: ['base:allocation'],
     };
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  async grow(): Promise<number> {
+    const { sizeBytes } = await this.#file.status();
+    if (sizeBytes > this.#sizeBytes && sizeBytes % SECTOR_BYTES === 0) this.#sizeBytes = sizeBytes;
+    return sizeBytes;
   }
 
   submit(request: BlockRequest): void {

@@ -30,7 +30,6 @@ export function fitLimits(device: BlockDevice, wanted: Limits): BlockDevice {
 const PIECES = 8;
 
 class FittedDevice implements BlockDevice, Completion {
-  readonly sizeBytes: number;
   readonly abilities: Abilities;
   readonly limits: Limits;
   readonly #device: BlockDevice;
@@ -46,7 +45,6 @@ class FittedDevice implements BlockDevice, Completion {
 
   constructor(device: BlockDevice, wanted: Limits) {
     this.#device = device;
-    this.sizeBytes = device.sizeBytes;
     this.abilities = device.abilities;
     this.limits = {
       minimumBytes: Math.min(wanted.minimumBytes, device.limits.minimumBytes),
@@ -55,6 +53,10 @@ class FittedDevice implements BlockDevice, Completion {
     };
     this.#block = device.limits.minimumBytes;
     this.#most = device.limits.maximumBytes;
+  }
+
+  get sizeBytes(): number {
+    return this.#device.sizeBytes;
   }
 
   submit(request: BlockRequest): void {

@@ -13,8 +13,8 @@ export {
   type StatusExtents,
 } from './block-device.js';
 export { NbdClient, type NbdClientOptions } from './client/client.js';
-export { type ClientPlatform, connectNbd, type ConnectNbdOptions, listExports } from './client/connect.js';
-export { type FileDeviceOptions, openFileDevice } from './file-device.js';
+export { type ClientPlatform, connectNbd, type ConnectNbdOptions, exportSize, listExports } from './client/connect.js';
+export { type FileDeviceOptions, type GrowingDevice, openFileDevice } from './file-device.js';
 export { fitLimits } from './fit-limits.js';
 export { memoryDevice, type MemoryDeviceOptions } from './memory-device.js';
 export {

@@ -23,6 +23,7 @@ export interface Told {
   readonly unknown: [number, number][];
   readonly lostWrites: [number, number][];
   unflushedLost: number;
+  readonly grown: number[];
   heldSlices: number;
 }
 
@@ -40,8 +41,9 @@ export async function upstreamKit(
   options: Partial<UpstreamOptions> = {},
   policy: RetryPolicy = POLICY,
   wantsFlush: () => void = () => undefined,
+  askSize: (() => Promise<number>) | null = null,
 ): Promise<UpstreamKit> {
-  const told: Told = { flushesWanted: 0, unknown: [], lostWrites: [], unflushedLost: 0, heldSlices: 0 };
+  const told: Told = { flushesWanted: 0, unknown: [], lostWrites: [], unflushedLost: 0, grown: [], heldSlices: 0 };
   const upstream = await Upstream.open({
     name: 'disk0',
     clock,
@@ -53,6 +55,7 @@ export async function upstreamKit(
       release: (slices) => (told.heldSlices -= slices.length),
     },
     open,
+    askSize,
     hooks: {
       wantsFlush: () => {
         told.flushesWanted++;
@@ -63,6 +66,7 @@ export async function upstreamKit(
       unflushedLost: () => {
         told.unflushedLost++;
       },
+      grown: (sizeBytes) => told.grown.push(sizeBytes),
     },
   });
   const outcome = async (work: Promise<unknown>): Promise<number> => {

@@ -133,11 +133,13 @@ export async function volumeKit(
       lost.tell = tell;
       return Promise.resolve(upstream);
     },
+    askSize: null,
     hooks: {
       wantsFlush: () => volumes[0]?.flushForRoom(),
       contentUnknown: (offset, length) => volumes[0]?.contentUnknown(offset, length),
       writeLost: (offset, length) => volumes[0]?.writeLost(offset, length),
       unflushedLost: () => volumes[0]?.unflushedLost(),
+      grown: () => undefined,
     },
   });
   const volume = new GuestVolume({

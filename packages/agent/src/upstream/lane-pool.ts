@@ -55,6 +55,30 @@ export class LanePool {
     return this.lanes.length < this.plan.needed;
   }
 
+  /** What all of them can do; 0 when there is none. */
+  get smallestBytes(): number {
+    return this.lanes.length === 0 ? 0 : Math.min(...this.lanes.map(({ connection }) => connection.sizeBytes));
+  }
+
+  /** One more connection would be no burden to upstream. */
+  get isShared(): boolean {
+    return this.lanes.length > 0 && this.lanes.every(({ connection }) => connection.abilities.multiConn);
+  }
+
+  /** What they are connected to can become larger under them. */
+  get canGrow(): boolean {
+    return this.lanes.length > 0 && this.lanes.every(({ connection }) => connection.grow !== undefined);
+  }
+
+  /** Has all look how large they are now; the smallest. */
+  async grow(): Promise<number> {
+    let smallest = Infinity;
+    for (const { connection } of [...this.lanes]) {
+      smallest = Math.min(smallest, (await connection.grow?.()) ?? connection.sizeBytes);
+    }
+    return smallest;
+  }
+
   /** Takes in a connection that was opened before there was a pool. */
   adopt(opened: WatchedConnection): Lane {
     return this.#add(opened);

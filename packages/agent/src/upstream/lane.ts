@@ -7,6 +7,8 @@ import { type NamedDevice } from './same-export.js';
 export interface UpstreamConnection extends NamedDevice {
   /** Requests in flight in their order, given back uncompleted; for use within `lost`. */
   takeUnfinished?(): BlockRequest[];
+  /** Looks how large it is now; what is more is there for use from then on. Where it needs no new connection for that. */
+  grow?(): Promise<number>;
 }
 
 /** Opens one connection; `lost` is called once when it dies unasked. Throws when there is none to be had in time. */

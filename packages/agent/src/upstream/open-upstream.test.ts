@@ -19,6 +19,7 @@ function setUp(faults: Fault[], retries = 5) {
     policy: { ...POLICY, retries },
     options: OPTIONS,
     memory: { hold: () => undefined, release: () => undefined },
+    askSize: null,
     open: () => {
       triedAt.push(clock.monotonicMs());
       const fault = faults.shift();
@@ -29,6 +30,7 @@ function setUp(faults: Fault[], retries = 5) {
       contentUnknown: () => undefined,
       writeLost: () => undefined,
       unflushedLost: () => undefined,
+      grown: () => undefined,
     },
   };
   return { clock, parts, triedAt };

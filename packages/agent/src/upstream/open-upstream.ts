@@ -1,5 +1,5 @@
 /** Opens what `--upstream` names: an NBD server or a plain file. */
-import { type BlockDevice, connectNbd, openFileDevice, parseDeviceUri } from '@rephub/nbd';
+import { type BlockDevice, connectNbd, exportSize, openFileDevice, parseDeviceUri } from '@rephub/nbd';
 import { asError, ConfigFault, Fault, type Platform, sleep } from '@rephub/platform';
 import { type OpenUpstream } from './lane.js';
 import { connectTimeoutMs, delayBefore, probeDelayMs, type RetryPolicy } from './retry-policy.js';
@@ -8,12 +8,19 @@ import { type UpstreamParts } from './upstream-parts.js';
 
 /** A device smaller than a sector, or not a whole number of them, cannot be a disk. */
 const SECTOR_BYTES = 512;
+const ASK_TIMEOUT_MS = 5_000;
 
 /** Throws a ConfigFault for a URI that is wrong; the function returned throws when upstream cannot be had. */
 export function upstreamOpener(platform: Platform, uri: string, requestTimeoutMs: number): OpenUpstream {
   const parsed = parseDeviceUri(uri);
   if (parsed.kind === 'file') return () => openFileDevice(platform.files, parsed.path);
   return (lost, timeoutMs) => connectNbd(platform, parsed, { timeoutMs, requestTimeoutMs, lost });
+}
+
+/** How large an NBD server's export is for somebody who connects now; null for a file, which is looked at where it is open. */
+export function sizeAsker(platform: Platform, uri: string): (() => Promise<number>) | null {
+  const parsed = parseDeviceUri(uri);
+  return parsed.kind === 'file' ? null : () => exportSize(platform, parsed, ASK_TIMEOUT_MS);
 }
 
 /**

@@ -1,7 +1,7 @@
 /** Opens the upstreams of all volumes of a group, as its configuration says. */
 import { holdBytes, type Logger, type Platform, releaseBytes } from '@rephub/platform';
 import { type AgentConfig } from '../config.js';
-import { checkUpstream, openPatiently, upstreamOpener } from './open-upstream.js';
+import { checkUpstream, openPatiently, sizeAsker, upstreamOpener } from './open-upstream.js';
 import { type Upstream } from './upstream.js';
 import { type UpstreamHooks } from './upstream-parts.js';
 
@@ -13,12 +13,19 @@ export interface UpstreamListener {
   unflushedLost(): void;
 }
 
-/** `volumeAt` gives the volume once there is one. Throws the Fault of the first upstream that cannot be had. */
+/** Who opens them; its volumes come later. */
+export interface UpstreamOwner {
+  volumes: readonly UpstreamListener[];
+  /** An upstream has become larger than it was. */
+  growth: { offered(index: number, sizeBytes: number): void } | null;
+}
+
+/** Throws the Fault of the first upstream that cannot be had. */
 export async function openUpstreams(
   platform: Platform,
   config: AgentConfig,
   log: Logger,
-  volumeAt: (index: number) => UpstreamListener | undefined,
+  owner: UpstreamOwner,
 ): Promise<Upstream[]> {
   const upstreams: Upstream[] = [];
   try {
@@ -38,7 +45,8 @@ export async function openUpstreams(
         },
         memory: { hold: holdBytes, release: releaseBytes },
         open: upstreamOpener(platform, uri, config.requestTimeoutMs),
-        hooks: hooksOf(() => volumeAt(index)),
+        askSize: sizeAsker(platform, uri),
+        hooks: hooksOf(owner, index),
       };
       const upstream = await openPatiently(parts, config.waitUpstream);
       upstreams.push(upstream);
@@ -51,8 +59,10 @@ export async function openUpstreams(
   }
 }
 
-function hooksOf(volume: () => UpstreamListener | undefined): UpstreamHooks {
+function hooksOf(owner: UpstreamOwner, index: number): UpstreamHooks {
+  const volume = (): UpstreamListener | undefined => owner.volumes[index];
   return {
+    grown: (sizeBytes) => owner.growth?.offered(index, sizeBytes),
     wantsFlush: () => volume()?.flushForRoom(),
     contentUnknown: (offset, length) => volume()?.contentUnknown(offset, length),
     writeLost: (offset, length) => volume()?.writeLost(offset, length),

@@ -8,6 +8,9 @@ import { BlockRequest, Command, CommandFlag, NbdError } from '@rephub/nbd';
 import { RangeLock, type RangeHolder } from '../range-lock.js';
 import { type Lane, type LaneUser } from './lane.js';
 import { type LanePool } from './lane-pool.js';
+import { type UpstreamOp } from './upstream-op.js';
+import { type UpstreamParts } from './upstream-parts.js';
+import { type WaitingRoom } from './waiting-room.js';
 import { EntryState, type ReplayLog } from './replay-log.js';
 import { isRetried } from './retry-policy.js';
 
@@ -199,4 +202,30 @@ class PlayRequest implements LaneUser, RangeHolder {
     this.lane = null;
     this.request.data = NO_SLICES;
   }
+}
+
+/** The replay of an upstream whose waiting operations are in `room`; `answered` has one that was played, out of it again. */
+export function replayFor(
+  { hooks, log: told, name }: UpstreamParts,
+  { pool, log, room }: { readonly pool: LanePool; readonly log: ReplayLog; readonly room: WaitingRoom },
+  mayTryAgain: boolean,
+  answered: (op: UpstreamOp, error: number) => void,
+): Replay {
+  return new Replay({
+    pool,
+    log,
+    readOnly: pool.lanes.some(({ connection }) => connection.abilities.readOnly),
+    mayTryAgain,
+    isAwaited: (entry) => room.byEntry(entry) !== undefined,
+    openAnswered: (entry, error) => {
+      const op = room.byEntry(entry);
+      if (op === undefined) return;
+      room.remove(op);
+      answered(op, error);
+    },
+    refused: (offset, length, error) => {
+      told.error('replay-refused', { volume: name, offset, length, error });
+      hooks.writeLost(offset, length);
+    },
+  });
 }

@@ -33,7 +33,8 @@ const NEEDED = ['flush', 'trim', 'writeZeroes', 'fastZero', 'cache', 'fua'] as c
 /** What is wrong with it, in words; null when it is as it was. */
 export function differenceOf(known: KnownExport, device: NamedDevice, mayBeReadOnly: boolean): string | null {
   const { sizeBytes, abilities, limits, exportName } = device;
-  if (sizeBytes !== known.sizeBytes) return `came back with ${sizeBytes} bytes instead of ${known.sizeBytes}`;
+  // One that is larger has grown, which is told when every connection can do it.
+  if (sizeBytes < known.sizeBytes) return `came back with ${sizeBytes} bytes instead of ${known.sizeBytes}`;
   if (exportName !== known.exportName) {
     return `came back as export "${exportName ?? ''}" instead of "${known.exportName ?? ''}"`;
   }

@@ -104,6 +104,11 @@ export class UpstreamOp implements LaneUser {
 
 /** The same device, entered by another door. */
 export function faceOf(device: BlockDevice, submit: (request: BlockRequest) => void): BlockDevice {
-  const { sizeBytes, abilities, limits } = device;
-  return { sizeBytes, abilities, limits, submit, close: () => Promise.resolve() };
+  const { abilities, limits } = device;
+  return {
+    get sizeBytes() {
+      return device.sizeBytes;
+    },
+    ...{ abilities, limits, submit, close: () => Promise.resolve() },
+  };
 }

@@ -94,7 +94,7 @@ describe('an upstream that is lost (promise OUTAGE)', () => {
   });
 
   it.each([
-    ['size changes', new ScriptedDevice(2 * SIZE), 'instead of'],
+    ['smaller', new ScriptedDevice(SIZE / 2), 'instead of'],
     ['read-only after failure', new ScriptedDevice(SIZE, { readOnly: true }), 'read-only'],
     ['no flush any more', new ScriptedDevice(SIZE, { flush: false }), 'without flush'],
     ['block status gone', new ScriptedDevice(SIZE, { contexts: [] }), 'base:allocation'],

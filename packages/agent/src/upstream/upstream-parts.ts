@@ -28,6 +28,8 @@ export interface UpstreamHooks {
   writeLost(offset: number, length: number): void;
   /** Unflushed writes may be gone and are not at hand. */
   unflushedLost(): void;
+  /** Upstream can do so many bytes now, more than before; they are used from `Upstream.admit` on. */
+  grown(sizeBytes: number): void;
 }
 
 export interface UpstreamParts {
@@ -38,5 +40,7 @@ export interface UpstreamParts {
   readonly options: UpstreamOptions;
   readonly memory: PayloadMemory;
   readonly open: OpenUpstream;
+  /** How large upstream is for somebody who connects now; null: it cannot be asked without being disturbed. */
+  readonly askSize: (() => Promise<number>) | null;
   readonly hooks: UpstreamHooks;
 }

@@ -28,10 +28,11 @@ import { planPool } from './multi-conn.js';
 import { crossesPlaces, CutRequest } from './placement.js';
 import { ReadOnlyGuard } from './read-only-guard.js';
 import { Recovery } from './recovery.js';
-import { Replay } from './replay.js';
+import { type Replay, replayFor } from './replay.js';
 import { ReplayLog } from './replay-log.js';
 import { connectTimeoutMs, delayBefore, isRetried, patienceMs } from './retry-policy.js';
 import { type KnownExport, knownExport, refuseChanged, refuseReadOnly } from './same-export.js';
+import { SizeWatch } from './size-watch.js';
 import { faceOf, type OpSteps, UpstreamOp } from './upstream-op.js';
 import { type UpstreamParts } from './upstream-parts.js';
 import { describeUpstream, type UpstreamStatus } from './upstream-status.js';
@@ -41,13 +42,12 @@ import { WaitingRoom } from './waiting-room.js';
 const POOL_LIMIT = 512;
 
 export class Upstream implements BlockDevice, OpSteps, FlushSteps {
-  readonly sizeBytes: number;
   readonly abilities: Abilities;
   readonly limits: Limits;
   /** The same disk for readers that would rather have an error soon: what upstream answers is not repeated. */
   readonly once: BlockDevice;
   readonly #parts: UpstreamParts;
-  readonly #known: KnownExport;
+  #known: KnownExport;
   readonly #lanes: LanePool;
   readonly #log: ReplayLog;
   readonly #recovery: Recovery;
@@ -56,6 +56,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   readonly #free: UpstreamOp[] = [];
   readonly #flushes: FlushCoordinator;
   readonly #readOnly: ReadOnlyGuard;
+  readonly #size: SizeWatch;
   #order = 0;
   #idle: (() => void) | null = null;
   #reconnects = 0;
@@ -80,7 +81,6 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     const { clock, log, name, policy, options } = parts;
     this.#known = knownExport(connection);
     const plan = planPool(options.multiConn, options.connections, connection.abilities);
-    this.sizeBytes = connection.sizeBytes;
     this.limits = connection.limits;
     const { fua, flush } = connection.abilities;
     this.abilities = { ...connection.abilities, fua: fua || flush, multiConn: plan.advertised };
@@ -107,7 +107,12 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       policy,
       pool: this.#lanes,
       isSettled: () => this.#lanes.inFlight === 0,
-      makeReplay: (mayTryAgain) => this.#makeReplay(mayTryAgain),
+      makeReplay: (mayTryAgain) =>
+        replayFor(parts, { pool: this.#lanes, log: this.#log, room: this.#room }, mayTryAgain, (op, error) => {
+          // A write of unknown fate was played.
+          if (error === 0) this.#written(op);
+          else this.#failed(op, error);
+        }),
       stillAway: () => this.#room.expire(),
       recovered: (replay) => this.#recovered(replay),
     });
@@ -138,8 +143,20 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
         this.#recovery.noteSettled();
       },
     });
+    this.#size = new SizeWatch(parts, this.#lanes, this.#recovery, () => this.#known.sizeBytes);
     this.#lanes.adopt(opened);
     this.#keepAlive.start();
+    this.#size.start();
+  }
+
+  get sizeBytes(): number {
+    return this.#known.sizeBytes;
+  }
+
+  /** From now on upstream has so many bytes, and what comes back with less is refused. */
+  admit(sizeBytes: number): void {
+    this.#known = { ...this.#known, sizeBytes };
+    if (this.#recovery.isUp && this.#lanes.smallestBytes < sizeBytes) this.#recovery.reopen('it has shrunk again');
   }
 
   get status(): UpstreamStatus {
@@ -390,31 +407,6 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     if (returned.abilities.readOnly) this.#readOnly.enter('upstream came back read-only');
   }
 
-  #makeReplay(mayTryAgain: boolean): Replay {
-    const { hooks, log, name } = this.#parts;
-    return new Replay({
-      pool: this.#lanes,
-      log: this.#log,
-      readOnly: this.#lanes.lanes.some(({ connection }) => connection.abilities.readOnly),
-      mayTryAgain,
-      isAwaited: (entry) => this.#room.byEntry(entry) !== undefined,
-      openAnswered: (entry, error) => this.#openAnswered(entry, error),
-      refused: (offset, length, error) => {
-        log.error('replay-refused', { volume: name, offset, length, error });
-        hooks.writeLost(offset, length);
-      },
-    });
-  }
-
-  /** A write of unknown fate was played. */
-  #openAnswered(entry: number, error: number): void {
-    const op = this.#room.byEntry(entry);
-    if (op === undefined) return;
-    this.#room.remove(op);
-    if (error === 0) this.#written(op);
-    else this.#failed(op, error);
-  }
-
   #recovered(replay: Replay): void {
     const { log, name, hooks } = this.#parts;
     this.#flushes.mustPlay = false;
@@ -425,6 +417,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     for (const op of again) this.begin(op);
     if (replay.durableAgainWanted) this.#flushes.ask();
     this.#flushes.unblock();
+    this.#size.compare();
   }
 
   // The end ---------------------------------------------------------------------------------------
@@ -432,6 +425,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   /** Waits for upstream no longer: what waits, and what comes while it is away, fails with ESHUTDOWN. */
   giveUp(): void {
     this.#keepAlive.stop();
+    this.#size.stop();
     this.#recovery.close();
     for (const op of [...this.#room.takeAll(), ...this.#flushes.takeBlocked()]) this.#fail(op, NbdError.Eshutdown);
   }

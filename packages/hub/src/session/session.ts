@@ -109,6 +109,7 @@ export class AgentSession {
   /** Compressions that a record may come with, by the number in its header. */
   #agreed: readonly number[] = [];
   #hasBegun = false;
+  #resumes = false;
   #volumes = new Map<number, { readonly name: string; readonly sizeBytes: number }>();
 
   /** Starts at once. */
@@ -260,6 +261,7 @@ export class AgentSession {
     );
     this.#phase = { name: 'running', store, hashes };
     this.#hasBegun = true;
+    this.#resumes = verdict.kind === 'resume';
     this.#link.use({
       record: (header, raw) => this.#record(group, store, header, raw),
       beat: (beat) => {
@@ -277,7 +279,7 @@ export class AgentSession {
   #record(group: SessionGroup, store: GroupStore, header: FrameHeader, raw: readonly Buffer[]): void {
     // A dead journal takes nothing more; the agent keeps its records, and the beats go on.
     if (store.progress.stalled === 'journal-failed') return;
-    if (header.type === FrameType.VolumeAdded || header.type === FrameType.Resize) this.#checkVolume(header);
+    if (header.type === FrameType.VolumeAdded || header.type === FrameType.Resize) this.#checkVolume(store, header);
     if (header.type === FrameType.VolumeRemoved && this.#volumes.has(header.volume)) {
       throw new ProtocolFault('wrong-volume', `record ${header.number} removes a volume that Hello named`);
     }
@@ -300,10 +302,15 @@ export class AgentSession {
     this.#reads.record(header, raw);
   }
 
-  /** A volume comes with the size that Hello told, or not at all (SIZE). */
-  #checkVolume(header: FrameHeader): void {
+  /**
+   * A volume comes with the size that Hello told, or not at all (SIZE). Only what is resumed may hold records of before it
+   * has grown to that, with a size in between.
+   */
+  #checkVolume(store: GroupStore, header: FrameHeader): void {
     const told = this.#volumes.get(header.volume);
     if (told?.sizeBytes === header.length) return;
+    const held = store.state.volumes.find(({ index }) => index === header.volume)?.sizeBytes ?? 0;
+    if (this.#resumes && told !== undefined && header.length < told.sizeBytes && header.length >= held) return;
     throw new ProtocolFault(
       'wrong-size',
       told === undefined

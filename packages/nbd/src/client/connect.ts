@@ -76,6 +76,24 @@ export async function listExports(
   });
 }
 
+/**
+ * How large an export is for somebody who connects now: asked on a connection of its own that never comes to requests.
+ * Throws as connectNbd does, and `info-refused`.
+ */
+export async function exportSize(
+  platform: ClientPlatform,
+  uri: string | NbdUri,
+  timeoutMs = DEFAULT_TIMEOUT_MS,
+): Promise<number> {
+  const parsed = typeof uri === 'string' ? parseNbdUri(uri) : uri;
+  return await withReader(platform, parsed, timeoutMs, undefined, async (reader) => {
+    const sizeBytes = await new ClientNegotiation(reader).size(parsed.exportName);
+    reader.connection.end();
+    platform.clock.after(GOODBYE_MS, () => reader.connection.destroy());
+    return sizeBytes;
+  });
+}
+
 async function withReader<Result>(
   platform: ClientPlatform,
   uri: NbdUri,

@@ -9,7 +9,7 @@ import { ManualClock, settle } from '../testing/manual-clock.js';
 import { connectionPair, memoryNetwork } from '../testing/memory-network.js';
 import { optionReply, RawPeer, simpleReply, u16, u32, u64 } from '../testing/raw-peer.js';
 import type { NbdClient } from './client.js';
-import { connectNbd, type ConnectNbdOptions, listExports } from './connect.js';
+import { connectNbd, type ConnectNbdOptions, exportSize, listExports } from './connect.js';
 
 const URI = 'nbd://here:1/disk';
 const GREETING = Buffer.concat([Buffer.from('NBDMAGICIHAVEOPT'), u16(3)]);
@@ -272,6 +272,37 @@ describe('the client meets a server', () => {
     expect(await faultOf(listExports(new Script(lie).platform, URI))).toMatchObject({ code: 'bad-option-reply' });
     const policy = Buffer.concat([GREETING, optionReply(LIST, 0x80000002, Buffer.from('no'))]);
     expect(await faultOf(listExports(new Script(policy).platform, URI))).toMatchObject({ code: 'list-refused' });
+  });
+
+  it('asks for the size alone, says goodbye, and believes only what the specification allows', async () => {
+    const INFO = 6;
+    const told = Buffer.concat([
+      GREETING,
+      optionReply(INFO, 3, u16(3), u32(1), u32(4096), u32(1 << 25)),
+      optionReply(INFO, 3, exportInfo(5 << 20)),
+      optionReply(INFO, ACK),
+    ]);
+    const script = new Script(told);
+    expect(await exportSize(script.platform, URI)).toBe(5 << 20);
+    await settle();
+    const sent = script.peers[0]?.take() ?? Buffer.alloc(0);
+    expect(sent.readUInt32BE(4 + 8)).toBe(INFO);
+    expect(sent.readUInt32BE(sent.length - 8)).toBe(2);
+    const lies: [string, Buffer][] = [
+      ['info-refused', optionReply(INFO, UNSUP)],
+      ['bad-option-reply', optionReply(INFO, ACK)],
+      ['bad-option-reply', optionReply(INFO, 3, u16(0), u32(1))],
+      ['bad-option-reply', optionReply(INFO, 2, u32(1))],
+    ];
+    for (const [code, lie] of lies) {
+      const faulty = new Script(Buffer.concat([GREETING, lie]));
+      expect(await faultOf(exportSize(faulty.platform, URI))).toMatchObject({ code });
+    }
+    const silent = new Script(GREETING);
+    const asking = faultOf(exportSize(silent.platform, URI, 500));
+    await settle();
+    silent.clock.advance(500);
+    expect(await asking).toMatchObject({ code: 'negotiation-timeout' });
   });
 
   it('can be given up', async () => {

@@ -79,6 +79,11 @@ export class ClientNegotiation {
     return await this.#orGoodbye(async () => await this.#list());
   }
 
+  /** The size of an export, by INFO; ends the negotiation with ABORT. Throws `info-refused` where the server cannot tell. */
+  async size(exportName: string): Promise<number> {
+    return await this.#orGoodbye(async () => await this.#size(exportName));
+  }
+
   async #orGoodbye<Result>(work: () => Promise<Result>): Promise<Result> {
     try {
       return await work();
@@ -118,6 +123,28 @@ export class ClientNegotiation {
     }
     this.#option(Option.Abort);
     return entries;
+  }
+
+  async #size(exportName: string): Promise<number> {
+    await this.#meet();
+    if (!this.#fixed) throw new ConfigFault('info-refused', 'the server is too old to tell the size of an export');
+    this.#option(Option.Info, counted(exportName), Buffer.alloc(2));
+    let sizeBytes: number | null = null;
+    for (let replies = 0; replies < MAX_REPLIES; replies++) {
+      const reply = await this.#reply(Option.Info);
+      if (reply.type === OptionReply.Ack) {
+        if (sizeBytes === null) throw bad('no size of the export');
+        this.#option(Option.Abort);
+        return sizeBytes;
+      }
+      if (isError(reply)) throw refusal('info-refused', `the server does not tell the size of '${exportName}'`, reply);
+      const { type, data } = reply;
+      if (type !== OptionReply.Info || data.length < 2) throw bad(`reply type ${type} of ${data.length} bytes to INFO`);
+      if (data.readUInt16BE(0) !== Info.Export) continue;
+      if (data.length !== 12) throw bad(`${data.length} bytes of export information, expected 12`);
+      sizeBytes = readUint64(data, 2);
+    }
+    throw bad('no end of information');
   }
 
   async #meet(): Promise<void> {
