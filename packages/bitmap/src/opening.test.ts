@@ -174,6 +174,18 @@ describe('opening a state directory', () => {
     expect([tracker.found, tracker.dirtyBytes]).toEqual(['untrusted', 2 * DISK0.sizeBytes]);
   });
 
+  it('SUPERSET: a volume that was away while another had its number is believed in nothing when it is back', async () => {
+    for (const between of [[DISK0, { ...DISK1, name: 'other' }], [DISK0]]) {
+      const files = await stateWith([], { volumes: [DISK0, DISK1] });
+      // Whoever writes to disk1 meanwhile is not seen here.
+      await (await open(files, { volumes: between })).closeClean(1);
+      expect(await files.list(DIRECTORY)).not.toContain('disk1.map');
+      const tracker = await open(files, { volumes: [DISK0, DISK1] });
+      expect(runsOf(tracker, 1)).toEqual([[0, DISK1.sizeBytes]]);
+      await tracker.close();
+    }
+  });
+
   it('CORRUPT: an identity that cannot be read is put aside, and the agent is another one', async () => {
     const files = await stateWith([]);
     const before = await open(files);

@@ -248,6 +248,7 @@ class Opening {
       maps.set(geometry.index, await this.#makeMarkedMap(read.identity.agentId, geometry, marks.durableNumber));
       marks.volume(geometry.index).bits.set(0, geometry.blocks);
     }
+    await this.#dropOtherMaps();
     await identity.save({ volumes: volumes.map(({ index }) => index) });
 
     const log = new HotLog(logFile, this.#syncs, ring.table, ring.newest.sequence);
@@ -319,8 +320,24 @@ class Opening {
     const { table, sequence } = await makeHotLog(this.#files, this.#path(HOT_LOG_NAME), hotExtents, facts);
     const file = await this.#files.open(this.#path(HOT_LOG_NAME), 'write');
     const log = new HotLog(file, this.#syncs, table, sequence);
+    await this.#dropOtherMaps();
     await identity.save({ stage: 'made', trusted: true, reason: '', volumes: volumes.map(({ index }) => index) });
     return { identity, log, maps, marks, found, reason, faults: this.#faults };
+  }
+
+  /**
+   * Nobody sees from now on who writes to a volume that is not tracked: what its map says is worth nothing when it comes
+   * back, though another volume had its number meanwhile and the identity knows the number.
+   */
+  async #dropOtherMaps(): Promise<void> {
+    const { directory } = this.#place;
+    const tracked = new Set(this.#checked.volumes.map(({ name }) => mapPath(directory, name)));
+    const others = (await this.#files.list(directory))
+      .filter((name) => name.endsWith('.map'))
+      .map((name) => this.#path(name))
+      .filter((path) => !tracked.has(path));
+    for (const path of others) await this.#files.remove(path);
+    if (others.length > 0) await this.#files.syncDirectory(directory);
   }
 
   /** A known volume that has shrunk is refused even when nothing else of the state can be used. */
