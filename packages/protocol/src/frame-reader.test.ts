@@ -48,7 +48,7 @@ describe('frame reader', () => {
   });
 
   test('chunks that are only lent may be overwritten after each push, however the stream is cut', () => {
-    const sizes = fc.array(fc.constantFrom(0, 1, 150, 5_000, 70_000, 700_000), { minLength: 1, maxLength: 8 });
+    const sizes = fc.array(fc.constantFrom(0, 1, 150, 5_000, 70_000, 700_000, 3_000_000), { minLength: 1, maxLength: 8 });
     const steps = fc.array(fc.constantFrom(1, 7, 88, 4_096, 65_536, 262_144), { minLength: 1, maxLength: 5 });
     fc.assert(
       fc.property(sizes, steps, (payloads, lengths) => {
@@ -74,6 +74,25 @@ describe('frame reader', () => {
       }),
       { numRuns: 40 },
     );
+  });
+
+  test('large frames that come in lent chunks wait in the same memory, one after the other', () => {
+    const encoder = new RecordEncoder(LINE, 1, 0);
+    const seen: Set<ArrayBufferLike>[] = [];
+    const memory = Buffer.alloc(262_144);
+    const reader = new FrameReader(
+      { frame: (_header, raw) => seen.push(new Set(raw.slice(0, -1).map(({ buffer }) => buffer))) },
+      true,
+    );
+    for (let turn = 0; turn < 5; turn++) {
+      const bytes = frame(encoder, Buffer.alloc(1 << 20, turn));
+      for (let at = 0; at < bytes.length; at += memory.length) {
+        reader.push(memory.subarray(0, bytes.copy(memory, 0, at, at + memory.length)));
+      }
+    }
+    expect(seen).toHaveLength(5);
+    expect(seen[0]?.size).toBeGreaterThan(1);
+    for (const used of seen) expect(used).toEqual(seen[0]);
   });
 
   test('what was handed on is not touched by what comes later, however it is cut', () => {

@@ -12,8 +12,9 @@ import { checkTrailer, decodeHeader, FrameHeader, HEADER_BYTES, TRAILER_BYTES } 
 
 /** Pieces below this size are copied together when a frame comes in several. */
 const SMALL_PIECE_BYTES = 512;
-/** Room for the pieces of a frame that come in several chunks; larger frames get their own. */
+/** Blocks for the pieces of a frame that come in several chunks, and how many are kept for the next one. */
 const CARRY_BYTES = 512 * 1024;
+const KEPT_CARRIES = 4;
 const GATHER_BYTES = 16 * 1024;
 const NOTHING = Buffer.alloc(0);
 
@@ -29,7 +30,8 @@ export class FrameReader {
   readonly #sink: FrameSink;
   readonly #lent: boolean;
   /** Where pieces of a frame wait for its end when chunks are only lent; used again for the next frame. */
-  #carry: Buffer = NOTHING;
+  readonly #carries: Buffer[] = [];
+  #carry = 0;
   #carried = 0;
   readonly #header = new FrameHeader();
   readonly #split = Buffer.alloc(HEADER_BYTES);
@@ -125,7 +127,9 @@ export class FrameReader {
           this.#sink.frame(this.#header, this.#raw);
           this.#raw.length = 0;
           this.#runFrom = -1;
+          this.#carry = 0;
           this.#carried = 0;
+          if (this.#carries.length > KEPT_CARRIES) this.#carries.length = KEPT_CARRIES;
           if (this.#stopped) return;
           frameFrom = at;
           break;
@@ -162,11 +166,17 @@ export class FrameReader {
   /** A copy of the piece that lasts until the frame has been handed over. */
   #copyOf(chunk: Buffer, from: number, to: number): Buffer {
     const bytes = to - from;
-    if (this.#carried + bytes > this.#carry.length) {
-      this.#carry = Buffer.allocUnsafeSlow(Math.max(CARRY_BYTES, bytes));
+    let block = this.#carries[this.#carry] ?? NOTHING;
+    while (this.#carried + bytes > block.length) {
+      if (this.#carried > 0) this.#carry += 1;
       this.#carried = 0;
+      block = this.#carries[this.#carry] ?? NOTHING;
+      if (block.length < bytes) {
+        block = Buffer.allocUnsafeSlow(Math.max(CARRY_BYTES, bytes));
+        this.#carries[this.#carry] = block;
+      }
     }
-    const copy = this.#carry.subarray(this.#carried, this.#carried + bytes);
+    const copy = block.subarray(this.#carried, this.#carried + bytes);
     chunk.copy(copy, 0, from, to);
     this.#carried += bytes;
     return copy;
