@@ -12,6 +12,7 @@ import { type UpstreamOp } from './upstream-op.js';
 import { type UpstreamParts } from './upstream-parts.js';
 import { type WaitingRoom } from './waiting-room.js';
 import { EntryState, type ReplayLog } from './replay-log.js';
+import { partOf, type Piece, planReplay } from './replay-plan.js';
 import { isRetried } from './retry-policy.js';
 
 export interface ReplayParts {
@@ -49,7 +50,11 @@ export class Replay {
   readonly #lock = new RangeLock();
   readonly #free: PlayRequest[] = [];
   readonly #end: number;
+  readonly #plan: ReadonlyMap<number, readonly Piece[]>;
   #cursor: number;
+  /** Pieces of the cursor's entry that are on their way. */
+  #piece = 0;
+  readonly #givenUp: number[] = [];
   #busy = 0;
   #outcome: ReplayOutcome = 'played';
   #stopped = false;
@@ -60,6 +65,7 @@ export class Replay {
     this.#parts = parts;
     this.#cursor = parts.log.firstEntry;
     this.#end = parts.log.nextEntry;
+    this.#plan = planReplay(parts.log);
     for (let at = 0; at < DEPTH; at++) this.#free.push(new PlayRequest(this));
   }
 
@@ -78,6 +84,7 @@ export class Replay {
       const state = log.stateOf(this.#cursor);
       if (state === EntryState.Gone || (state === EntryState.Open && !isAwaited(this.#cursor))) {
         this.#cursor++;
+        this.#piece = 0;
         continue;
       }
       if (state === EntryState.Scar) {
@@ -85,20 +92,32 @@ export class Replay {
         this.unsure.push({ offset: log.offsetOf(entry), length: log.lengthOf(entry) });
         continue;
       }
-      const request = this.#free.pop();
-      if (request === undefined) break;
-      this.#play(request, this.#cursor++);
+      const pieces = this.#plan.get(this.#cursor);
+      if (pieces?.length === 0) this.#skip(this.#cursor++);
+      else {
+        const request = this.#free.pop();
+        if (request === undefined) break;
+        this.#play(request, this.#cursor, pieces?.[this.#piece++]);
+        if (pieces !== undefined && this.#piece < pieces.length) continue;
+        this.#piece = 0;
+        this.#cursor++;
+      }
     }
     this.#pumping = false;
     this.#maybeDone();
   }
 
-  #play(play: PlayRequest, entry: number): void {
+  /** All of it was overwritten by what is played later. */
+  #skip(entry: number): void {
+    if ((this.#parts.log.flagsOf(entry) & CommandFlag.Fua) !== 0) this.durableAgainWanted = true;
+  }
+
+  #play(play: PlayRequest, entry: number, piece: Piece | undefined): void {
     const { log } = this.#parts;
     this.#busy++;
     play.entry = entry;
-    play.rangeStart = log.offsetOf(entry);
-    play.rangeEnd = play.rangeStart + log.lengthOf(entry);
+    play.rangeStart = piece?.offset ?? log.offsetOf(entry);
+    play.rangeEnd = play.rangeStart + (piece?.length ?? log.lengthOf(entry));
     if (this.#lock.acquire(play)) this.send(play);
   }
 
@@ -120,7 +139,9 @@ export class Replay {
     request.offset = play.rangeStart;
     request.length = play.rangeEnd - play.rangeStart;
     // The slices stay the log's; a request's array is only read for a write.
-    request.data = log.dataOf(entry) as Buffer[];
+    const data = log.dataOf(entry);
+    const isWhole = request.length === log.lengthOf(entry) || data.length === 0;
+    request.data = isWhole ? (data as Buffer[]) : partOf(data, request.offset - log.offsetOf(entry), request.length);
     play.lane = lane;
     lane.submit(request);
   }
@@ -152,13 +173,15 @@ export class Replay {
       this.#stopped = true;
       this.#outcome = 'again';
     } else if (error !== 0) {
-      log.giveUp(entry);
+      // Its other pieces may be on their way: their bytes are still needed.
+      this.#givenUp.push(entry);
       refused(offset, length, error);
     }
   }
 
   #maybeDone(): void {
     if (this.#busy > 0 || (!this.#stopped && this.#cursor < this.#end)) return;
+    for (const entry of this.#givenUp.splice(0)) this.#parts.log.giveUp(entry);
     const done = this.#done;
     this.#done = null;
     done?.(this.#outcome);

@@ -46,6 +46,25 @@ describe('an upstream that loses its cache (promise REPLAY)', () => {
     expect(told.heldSlices).toBe(0);
   });
 
+  it('is never shown an older content again: whoever ends during the replay leaves no disk that went back', async () => {
+    const { upstream, disk, outcome } = await setUp();
+    await outcome(writeBytes(upstream, 0, data(1, 8 * KIB)));
+    await outcome(writeBytes(upstream, 0, data(2)));
+    await outcome(writeBytes(upstream, 2 * KIB, data(3)));
+    const before = disk.done.length;
+    disk.connections[0]?.lose();
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    const played = disk.done.slice(before).map(({ command, offset }) => [command, offset]);
+    expect(played).toEqual([
+      [Command.Write, 6 * KIB],
+      [Command.Write, 0],
+      [Command.Write, 2 * KIB],
+      [Command.Flush, 0],
+    ]);
+    const expected = Buffer.concat([data(2, 2 * KIB), data(3), data(1, 2 * KIB)]);
+    expect(disk.stable.subarray(0, 8 * KIB).equals(expected)).toBe(true);
+  });
+
   it('gets it before any read or write passes on any connection', async () => {
     const { upstream, disk, outcome } = await setUp({ delayMs: () => 10 }, { connections: 4 });
     const writes = Array.from({ length: 40 }, (_, at) => writeBytes(upstream, at * 4 * KIB, data(at + 1)));
