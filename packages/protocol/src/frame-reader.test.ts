@@ -48,7 +48,10 @@ describe('frame reader', () => {
   });
 
   test('chunks that are only lent may be overwritten after each push, however the stream is cut', () => {
-    const sizes = fc.array(fc.constantFrom(0, 1, 150, 5_000, 70_000, 700_000, 3_000_000), { minLength: 1, maxLength: 8 });
+    const sizes = fc.array(fc.constantFrom(0, 1, 150, 5_000, 70_000, 700_000, 3_000_000), {
+      minLength: 1,
+      maxLength: 8,
+    });
     const steps = fc.array(fc.constantFrom(1, 7, 88, 4_096, 65_536, 262_144), { minLength: 1, maxLength: 5 });
     fc.assert(
       fc.property(sizes, steps, (payloads, lengths) => {
