@@ -2,7 +2,7 @@
  * A bad network in one object: a proxy between two addresses that passes bytes on until told otherwise.
  *
  * It can cut every connection, refuse new ones, go half-open (connections stay, nothing passes, nothing is said),
- * pass one way only, delay, and cut at the n-th byte of a direction. Bytes are passed as they come and in order.
+ * pass one way only, delay, pass only so many bytes a second, and cut at the n-th byte of a direction. Bytes are passed as they come and in order.
  */
 import { createServer, connect, type Server, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -25,6 +25,7 @@ export class CuttingProxy {
   readonly #cutAt = new Map<Direction, number>();
   #refusing = false;
   #delayMs = 0;
+  #bytesPerMs = Infinity;
   #wake: (() => void)[] = [];
   /** Bytes passed on since the start, over all connections. */
   readonly passedBytes: Record<Direction, number> = { up: 0, down: 0 };
@@ -88,6 +89,11 @@ export class CuttingProxy {
     this.#delayMs = delayMs;
   }
 
+  /** No more than so much a second passes to the target, over each connection. */
+  slow(bytesPerSecond: number): void {
+    this.#bytesPerMs = bytesPerSecond / 1000;
+  }
+
   /** Cuts all connections as soon as so many more bytes went that way; the last piece is passed up to that byte. */
   cutAfter(bytes: number, direction: Direction): void {
     this.#cutAt.set(direction, this.passedBytes[direction] + bytes);
@@ -97,6 +103,7 @@ export class CuttingProxy {
   pass(): void {
     this.#refusing = false;
     this.#delayMs = 0;
+    this.#bytesPerMs = Infinity;
     this.#cutAt.clear();
     if (this.#silent.size > 0) this.cut();
     this.#silent.clear();
@@ -144,7 +151,8 @@ export class CuttingProxy {
   async #pump(pair: Pair, direction: Direction, from: Socket, to: Socket): Promise<void> {
     try {
       for await (const piece of from as AsyncIterable<Buffer>) {
-        if (this.#delayMs > 0) await delay(this.#delayMs);
+        const holdMs = this.#delayMs + (direction === 'up' ? piece.length / this.#bytesPerMs : 0);
+        if (holdMs > 0) await delay(holdMs);
         if (this.#silent.has(direction)) continue;
         const limit = this.#cutAt.get(direction);
         const rest = limit === undefined ? piece.length : limit - this.passedBytes[direction];

@@ -28,7 +28,6 @@ import {
   type Welcome,
 } from '@rephub/protocol';
 import { type Comparer } from './comparer.js';
-import { WAITING_BYTES } from './compression/packer.js';
 import { giveUpForeign, isLocalHub, pressureOf } from './compression/pressure.js';
 import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
@@ -405,11 +404,12 @@ export class HubLink {
         link.sendControl(FrameType.HashRegion, request);
       });
     }
-    mirror.packer.linkUp(this.#features, isLocalHub(this.#connectedTo ?? ''), pressureOf(link, mirror));
+    const pressure = pressureOf(link, mirror);
+    mirror.packer.linkUp(this.#features, isLocalHub(this.#connectedTo ?? ''), pressure);
     mirror.linkUp({
       send: (buffers) => {
         link.send(buffers);
-        if (link.queuedBytes > WAITING_BYTES) mirror.packer.waits();
+        if (pressure.waits) mirror.packer.waits();
       },
       get congested() {
         return link.congested;

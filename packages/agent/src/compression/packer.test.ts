@@ -3,7 +3,7 @@ import { SimClock, simPlatform } from '@rephub/platform/sim';
 import { Compression } from '@rephub/protocol';
 import { randomBytes } from 'node:crypto';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { Packer, type Pressure, WAITING_BYTES } from './packer.js';
+import { Packer, type Pressure } from './packer.js';
 
 const KIB = 1024;
 const LZ4 = simPlatform(1).codecs;
@@ -17,7 +17,7 @@ describe('packer', () => {
   let pressure: { -readonly [key in keyof Pressure]: Pressure[key] };
   beforeEach(() => {
     clock = new SimClock();
-    pressure = { queuedBytes: 0, sentBytes: 0, madeBytes: 0 };
+    pressure = { waits: false, leftBytes: 0, madeBytes: 0 };
   });
 
   test('names what it may use, and uses what the hub takes of that', () => {
@@ -74,13 +74,13 @@ describe('packer', () => {
     const packer = new Packer('auto', clock, BOTH);
     packer.linkUp(['compress-lz4'], false, pressure);
     expect([packer.on, clock.pendingTimers]).toEqual([false, 0]);
-    pressure.queuedBytes = WAITING_BYTES + 1;
+    pressure.waits = true;
     packer.waits();
     await clock.advance(400);
     expect(packer.on).toBe(false);
     await clock.advance(200);
     expect(packer.on).toBe(true);
-    pressure.queuedBytes = 0;
+    pressure.waits = false;
     await clock.advance(3000);
     expect([packer.on, clock.pendingTimers]).toEqual([false, 0]);
   });

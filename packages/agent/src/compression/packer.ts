@@ -17,17 +17,14 @@ const MOST_BYTES = 4 * 1024 * 1024;
 const MOST_LEFT = 0.9;
 /** How often the link is looked at while records wait for it. */
 const LOOK_MS = 50;
-/** So much in the connection, beyond what the kernel took: records wait for the link. */
-export const WAITING_BYTES = 64 * 1024;
-
 export type CompressOption = 'auto' | 'off' | CodecName;
 
 /** The link and the mirror, as far as they tell how fast records leave. */
 export interface Pressure {
-  /** Bytes that wait in the connection. */
-  readonly queuedBytes: number;
-  /** Bytes of frames that were handed to connections. */
-  readonly sentBytes: number;
+  /** Records wait for the link. */
+  readonly waits: boolean;
+  /** Bytes of frames that have left. */
+  readonly leftBytes: number;
   /** Bytes that all frames made so far would have uncompressed. */
   readonly madeBytes: number;
 }
@@ -94,7 +91,7 @@ export class Packer {
     this.#pressure = pressure;
     this.#policy = new CompressionPolicy(this.#wish === 'auto' ? 'auto' : 'always', isLocal);
     this.#decide();
-    if (pressure.queuedBytes > WAITING_BYTES) this.waits();
+    if (pressure.waits) this.waits();
   }
 
   linkDown(): void {
@@ -143,9 +140,9 @@ export class Packer {
     if (pressure === null || policy === null) return;
     policy.look({
       nowMs: this.#clock.monotonicMs(),
-      leftBytes: pressure.sentBytes - pressure.queuedBytes,
+      leftBytes: pressure.leftBytes,
       rawBytes: pressure.madeBytes,
-      waits: pressure.queuedBytes > WAITING_BYTES,
+      waits: pressure.waits,
     });
     this.#decide();
     if (!policy.isIdle) this.#looking = this.#clock.after(LOOK_MS, this.#look);

@@ -4,13 +4,18 @@ import { dialAddress, type FrameLink, parseHubUrl, type Verdict, type Welcome } 
 import { type Mirror } from '../mirror.js';
 import { type Pressure } from './packer.js';
 
-export function pressureOf(link: FrameLink, { counters, packer }: Mirror): Pressure {
+/** So much in the connection, beyond what the kernel took: records wait for the link. */
+const WAITING_BYTES = 64 * 1024;
+/** A window that is so full holds records back, and may be smaller than what the kernel takes. */
+const FULL_SHARE = 3 / 4;
+
+export function pressureOf(link: FrameLink, { counters, packer, window }: Mirror): Pressure {
   return {
-    get queuedBytes() {
-      return link.queuedBytes;
+    get waits() {
+      return link.queuedBytes > WAITING_BYTES || window.bytes > window.limitBytes * FULL_SHARE;
     },
-    get sentBytes() {
-      return counters.sentBytes;
+    get leftBytes() {
+      return counters.sentBytes - link.queuedBytes;
     },
     get madeBytes() {
       const { compressedRawBytes, compressedBytes } = packer.counters;
