@@ -77,7 +77,7 @@ export class AgentGroup {
         hotExtents: config.hotExtents,
         durability: config.durability,
         mayShrink: config.allowShrink,
-        doubt: (notes, clean) => doubtOf(seen, notes, clean),
+        doubt: (notes, clean) => doubtOf(seen, notes, clean, config.volumes),
         volumes: config.volumes.map(({ name }, index) => ({
           index,
           name,

@@ -52,14 +52,23 @@ export async function lookAtFiles(files: FileSystem, volumes: readonly VolumeCon
 }
 
 /** Why marks cannot be believed: what was changed without them; null when nothing speaks against them. */
-export function doubtOf(seen: readonly SeenFile[], notes: Notes, clean: boolean): string | null {
+export function doubtOf(
+  seen: readonly SeenFile[],
+  notes: Notes,
+  clean: boolean,
+  volumes: readonly Pick<VolumeConfig, 'name'>[],
+): string | null {
   if (clean) {
     const note = notes[STOPPED_NOTE];
     if (note === undefined) return null;
     const found = new Map(seen.map((file) => [nameOf(file), digestOf(file)]));
-    // A volume that was not noted is new: it has no marks to be doubted.
-    if (note.split(' ').every((entry) => found.get(entry.slice(0, NAME_DIGITS)) === entry.slice(NAME_DIGITS)))
-      return null;
+    const listed = new Set(volumes.map(({ name }) => nameOf({ volume: name })));
+    // A volume that was not noted is new, and one that is not listed was taken away: neither has marks to be doubted.
+    const holds = (entry: string): boolean => {
+      const name = entry.slice(0, NAME_DIGITS);
+      return !listed.has(name) || found.get(name) === entry.slice(NAME_DIGITS);
+    };
+    if (note.split(' ').every(holds)) return null;
     return `an upstream was changed, or is another, since the agent stopped: ${describe(seen)}`;
   }
   const alive = Number(notes[ALIVE_NOTE] ?? Number.NaN);
@@ -76,7 +85,7 @@ export function noteOf(seen: readonly SeenFile[]): string {
     .join(' ');
 }
 
-function nameOf({ volume }: SeenFile): string {
+function nameOf({ volume }: Pick<SeenFile, 'volume'>): string {
   return createHash('sha256').update(volume).digest('hex').slice(0, NAME_DIGITS);
 }
 
