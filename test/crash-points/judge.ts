@@ -5,7 +5,7 @@
 import { Tracker } from '@rephub/bitmap';
 import { openGroupStore } from '@rephub/hub';
 import { readSmallFile, silentLogger } from '@rephub/platform';
-import { SeededRandomness, SimClock, type SimFiles } from '@rephub/platform/sim';
+import { SeededRandomness, SimClock, type SimFiles, pureLz4 } from '@rephub/platform/sim';
 import type { Guest } from './guest.js';
 import { BLOCK, differingBlocks, firstDifference, pagesOfDevice, pagesOfFile, type Pages } from './pages.js';
 import type { RecordName, Wire } from './wire.js';
@@ -33,7 +33,7 @@ export async function judgeHub(files: SimFiles, wire: Wire, hadConsistent: boole
   }
   const { hubId } = JSON.parse(identity.toString()) as { hubId: string };
   const store = await openGroupStore(
-    { clock: new SimClock(), files: copy, randomness: new SeededRandomness(1) },
+    { clock: new SimClock(), files: copy, randomness: new SeededRandomness(1), codecs: [pureLz4] },
     { directory: '/data/groups/vm1', group: 'vm1', hubId, retentionMs: 0, indexBytes: 1 << 20, log: silentLogger },
   );
   const { lastNumber, lastChecksum, consistentNumber, corrupted, line } = store.state;

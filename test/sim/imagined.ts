@@ -5,7 +5,7 @@
 import { openGroupStore } from '@rephub/hub';
 import { type Found, Tracker } from '@rephub/bitmap';
 import { silentLogger } from '@rephub/platform';
-import { SeededRandomness, SimClock, type SimFiles } from '@rephub/platform/sim';
+import { SeededRandomness, SimClock, type SimFiles, pureLz4 } from '@rephub/platform/sim';
 import { BLOCK_BYTES } from './block-content.js';
 import { type GroupStore } from './hub-types.js';
 import { type World } from './world.js';
@@ -64,7 +64,7 @@ export async function findStore(files: SimFiles): Promise<GroupStore | null> {
   const directory = '/data/groups/vm1';
   if ((await files.status(`${directory}/decisions.log`)) === null) return null;
   return await openGroupStore(
-    { clock: new SimClock(), files, randomness: new SeededRandomness(1) },
+    { clock: new SimClock(), files, randomness: new SeededRandomness(1), codecs: [pureLz4] },
     {
       directory,
       group: 'vm1',

@@ -29,6 +29,8 @@ export interface Setup {
   readonly allocation: boolean;
   /** The second volume exists from the agent's second start on. */
   readonly lateVolume: boolean;
+  /** What goes over the link; `auto` when left out. */
+  readonly compress?: 'auto' | 'off' | 'lz4';
 }
 
 /** All kinds of steps; faults.ts says what each does, and how often it is drawn. */

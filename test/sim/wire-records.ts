@@ -5,7 +5,8 @@
  * Always holds: a fold follows the chain of header checksums back from the record that the hub names, so records that no
  * hub took are not in it.
  */
-import { FrameFlag, type FrameHeader, FrameType, payloadOf } from '@rephub/protocol';
+import { pureLz4 } from '@rephub/platform/sim';
+import { FrameFlag, type FrameHeader, FrameType, rawPayload } from '@rephub/protocol';
 import { BLOCK_BYTES, type BlockContents, UNREADABLE } from './block-content.js';
 
 export interface WireRecord {
@@ -139,9 +140,7 @@ export class WireRecords {
   }
 
   #identify(header: FrameHeader, raw: readonly Buffer[], block: number): Int32Array {
-    const payload = payloadOf(header, raw);
-    const [only] = payload;
-    const bytes = payload.length === 1 && only !== undefined ? only : Buffer.concat(payload);
+    const bytes = rawPayload(header, raw, [pureLz4]);
     const contents = new Int32Array(bytes.length / BLOCK_BYTES);
     for (let at = 0; at < contents.length; at += 1) {
       contents[at] = this.#contents.identify(bytes, at * BLOCK_BYTES, header.volume, block + at);

@@ -353,6 +353,7 @@ export class World {
       hotExtents: setup.hotExtents,
       granularityBytes: setup.granularityBytes,
       windowBytes: setup.windowBytes,
+      compress: setup.compress ?? 'auto',
       maxBytesPerSecond: setup.maxBytesPerSecond,
       retries: Infinity,
       retryDelayMs: 100,

@@ -9,6 +9,7 @@ import { SimFiles } from './files.js';
 import { SimNetwork } from './network.js';
 import { SeededRandomness } from './randomness.js';
 
+export { pureLz4 } from '../lz4-block.js';
 export { SimClock, type SimClockOptions } from './clock.js';
 export { type FaultRule, type InjectedFault, type SimFault, type SimOperation } from './fault-rules.js';
 export { type LifeState } from './life.js';
