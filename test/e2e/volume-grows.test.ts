@@ -14,6 +14,10 @@ const MiB = 1 << 20;
 const SIZE = 64 * MiB;
 const LARGER = 96 * MiB + 512;
 
+interface Told {
+  readonly events: readonly { readonly event: string }[];
+}
+
 /** As an operator does: the file is made larger; here with something in what is new. */
 async function growFile(path: string, toBytes: number): Promise<void> {
   const file = await open(path, 'r+');
@@ -54,6 +58,8 @@ test(
     await agent.waitUntilProtected();
     await expectReplicated(scope, `file:${disk}`.slice(5), hub);
     expect(agent.child.output).toContain('volume-grown');
+    const { events } = (await (await fetch(`http://${hub.http}/api/v1/events`)).json()) as Told;
+    expect(events.map(({ event }) => event)).toContain('volume-grown');
     const { lastResync } = await agent.status();
     expect(lastResync?.cause).toMatch(/has grown from 67108864 to 100663808/);
     expect(lastResync?.bytesSent).toBeLessThan(3 * MiB);

@@ -92,14 +92,8 @@ export class AgentGroup {
           },
         },
       });
-      const group = new AgentGroup(
-        platform,
-        config,
-        log,
-        tracker,
-        upstreams,
-        new Set(seen.map(({ volume }) => volume)),
-      );
+      const telling = new Set(seen.map(({ volume }) => volume));
+      const group = new AgentGroup(platform, config, log, tracker, upstreams, telling);
       owner.volumes = group.#volumes;
       owner.growth = group.#growth;
       if (tracker.found === 'untrusted') log.warn('marks-not-believed', { reason: tracker.foundReason });
@@ -332,6 +326,7 @@ export class AgentGroup {
       cap: pace.cap,
       verifier: this.#verifier,
       sample: this.#sample,
+      growth: this.#growth,
       link: this.#link,
       servers: this.#door.servers,
     });

@@ -11,6 +11,7 @@ import { type AgentReport } from '@rephub/protocol';
 import { type Acknowledgement } from './acknowledgement.js';
 import { type AgentConfig } from './config.js';
 import { type Copier, type CopyProgress } from './copier.js';
+import { type Growth } from './growth.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HubLink } from './hub-link.js';
 import { type Mirror } from './mirror.js';
@@ -35,6 +36,7 @@ export interface ReporterParts {
   readonly cap: RateCap;
   readonly verifier: Verifier;
   readonly sample: StartSample;
+  readonly growth: Growth;
   /** Null without a hub. */
   readonly link: HubLink | null;
   /** Grows while the group starts. */
@@ -117,6 +119,7 @@ export class Reporter {
         ...mirror.packer.counters,
         ...this.#parts.verifier.counters,
         clientFaults: this.clientFaults,
+        volumesGrown: this.#parts.growth.count,
       },
       tracking: {
         found: tracker.found,

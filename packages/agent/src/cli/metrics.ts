@@ -73,6 +73,11 @@ export async function metricsText(status: GroupStatus): Promise<string> {
     'Bytes that verifications found to differ at the hub',
     status.counters['verifyDiffersBytes'] ?? 0,
   );
+  counter(
+    'volumes_grown_total',
+    'Volumes that became larger while the agent ran',
+    status.counters['volumesGrown'] ?? 0,
+  );
   gauge(
     'resync_bytes_per_second',
     'Bytes that a resync gets done lately',

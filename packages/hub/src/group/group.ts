@@ -29,7 +29,7 @@ import type { HubIdentity } from '../hub/identity.js';
 import { admit, type Enrolment, newerOwner } from '../session/admission.js';
 import type { RegionAnswer } from '../session/remote-reads.js';
 import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/session.js';
-import { type GroupStore, type GroupStoreOptions, type Owner, probeSizes, type Seed } from '../storage/index.js';
+import { type GroupStore, type GroupStoreOptions, type Owner, probeGrown, type Seed } from '../storage/index.js';
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
 import { openGroupExport } from './group-exports.js';
 import { type GroupStatus, groupStatus, type TestStatus, toldAtMs } from './group-status.js';
@@ -39,6 +39,7 @@ import { OpenTests, type OpenTestRequest } from './open-tests.js';
 import { readVolumeRegion, type RegionOrder } from './region-order.js';
 import { Seeding } from './seeding.js';
 import { SharedViews } from './shared-views.js';
+import { tellResized } from './tell-resized.js';
 import { presentedGroup, seedConflict, welcomeFor } from './welcome.js';
 
 export type OpenStore = (
@@ -207,7 +208,8 @@ export class Group implements SessionGroup {
       }
       const owner = this.#candidate;
       if (owner === null) return refusal(new LinkFault('session-replaced', 'the session has ended'), 1000);
-      const tooBig = await this.#probeSizes(hello);
+      const files = this.#around.platform.files;
+      const tooBig = await probeGrown(files, this.#directory, this.#store?.state.volumes ?? [], hello.volumes);
       if (tooBig !== null) return refusal(tooBig, 60_000);
       const before = this.#store?.state.owner ?? null;
       const isNew = this.#store === null;
@@ -236,15 +238,8 @@ export class Group implements SessionGroup {
     });
   }
 
-  /** Volumes that are new here, or have grown, must fit the file system. */
-  async #probeSizes(hello: Hello): Promise<StorageFault | null> {
-    const known = new Map(this.#store?.state.volumes.map(({ name, sizeBytes }) => [name, sizeBytes]) ?? []);
-    const grown = hello.volumes.filter(({ name, sizeBytes }) => sizeBytes > (known.get(name) ?? 0));
-    return await probeSizes(
-      this.#around.platform.files,
-      this.#directory.slice(0, this.#directory.lastIndexOf('/')),
-      grown,
-    );
+  resized(index: number, sizeBytes: number): void {
+    tellResized(this.#tell, this.#store?.state.volumes ?? [], index, sizeBytes);
   }
 
   concluded(verdict: Verdict): void {

@@ -73,6 +73,8 @@ export interface SessionGroup {
   concluded(verdict: Verdict): void;
   beat(session: AgentSession, beat: Beat): void;
   record(header: FrameHeader): void;
+  /** A volume that is known gets another size. */
+  resized(index: number, sizeBytes: number): void;
   acknowledged(): void;
   over(session: AgentSession, fault: Fault | null): void;
 }
@@ -279,7 +281,10 @@ export class AgentSession {
   #record(group: SessionGroup, store: GroupStore, header: FrameHeader, raw: readonly Buffer[]): void {
     // A dead journal takes nothing more; the agent keeps its records, and the beats go on.
     if (store.progress.stalled === 'journal-failed') return;
-    if (header.type === FrameType.VolumeAdded || header.type === FrameType.Resize) this.#checkVolume(store, header);
+    if (header.type === FrameType.VolumeAdded || header.type === FrameType.Resize) {
+      this.#checkVolume(store, header);
+      if (header.type === FrameType.Resize) group.resized(header.volume, header.length);
+    }
     if (header.type === FrameType.VolumeRemoved && this.#volumes.has(header.volume)) {
       throw new ProtocolFault('wrong-volume', `record ${header.number} removes a volume that Hello named`);
     }

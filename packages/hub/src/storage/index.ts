@@ -1,7 +1,7 @@
 /** The only door of the hub's storage: one group's journal, indexes, base images, views and branches. */
 export { noSeedFile } from './seed/seeds.js';
 export { openGroupStore, type StorePlatform } from './group-store.js';
-export { probeSizes } from './size-probe.js';
+export { probeGrown } from './size-probe.js';
 export type {
   Branch,
   BranchOptions,

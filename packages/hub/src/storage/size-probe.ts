@@ -12,8 +12,20 @@ export interface SizedVolume {
   readonly sizeBytes: number;
 }
 
+/** As `probeSizes`, beside the directory of a group that knows some volumes already: only those that are new or have grown. */
+export async function probeGrown(
+  files: FileSystem,
+  groupDirectory: string,
+  known: readonly SizedVolume[],
+  told: readonly SizedVolume[],
+): Promise<StorageFault | null> {
+  const sizes = new Map(known.map(({ name, sizeBytes }) => [name, sizeBytes]));
+  const grown = told.filter(({ name, sizeBytes }) => sizeBytes > (sizes.get(name) ?? 0));
+  return await probeSizes(files, groupDirectory.slice(0, groupDirectory.lastIndexOf('/')), grown);
+}
+
 /** The fault of a volume that cannot be held in `directory`; null when all can. */
-export async function probeSizes(
+async function probeSizes(
   files: FileSystem,
   directory: string,
   volumes: readonly SizedVolume[],
