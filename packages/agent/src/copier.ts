@@ -13,6 +13,7 @@ import { type Tracker } from '@rephub/bitmap';
 import { DeviceError, isZeroes, readSlices } from '@rephub/nbd';
 import { type Clock, type Logger, releaseBytes, sleep } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
+import { ByteBudget } from './byte-budget.js';
 import { compareBlocks } from './compare.js';
 import { type Comparer, type Comparison } from './comparer.js';
 import { type FlushProof } from './flush-proof.js';
@@ -26,11 +27,13 @@ import { cutAtZeroes, sliceRange } from './zero-runs.js';
 
 const COPY_BYTES = 1024 * 1024;
 const BUSY_COPY_BYTES = 256 * 1024;
-/** Ranges copied at once when the guest is idle. */
-const IDLE_LANES = 4;
+/** Ranges copied at once when the guest is idle: many small ones, or as many large ones as make so many bytes. */
+const IDLE_LANES = 16;
+const IDLE_BYTES = 4 * COPY_BYTES;
 /** Ranges that are asked about, or copied, at once while copies are compared first: answers take a round trip. */
 const COMPARING_LANES = 16;
 const BUSY_COMPARING_LANES = 4;
+const COMPARING_BYTES = COMPARING_LANES * COPY_BYTES;
 /** A hole longer than this is recorded in steps, so that the range lock is never held for long. */
 const HOLE_STEP_BYTES = 64 * 1024 * 1024 * 1024;
 const ROOM_POLL_MS = 5;
@@ -72,6 +75,7 @@ export class Copier {
   #progress: CopyProgress | null = null;
   #running: Promise<void> | null = null;
   #stopped = false;
+  readonly #budget = new ByteBudget();
 
   constructor(parts: CopierParts) {
     this.#parts = parts;
@@ -157,7 +161,14 @@ export class Copier {
         await sleep(clock, BUSY_WINDOW_MS);
         continue;
       }
-      const tookMs = await this.#copyFrom(volume, cursor, run.offset, run.length, this.#copyBytes(busy));
+      const length = Math.min(run.length, this.#copyBytes(busy));
+      if (!this.#budget.take(length, comparer.isOn ? COMPARING_BYTES : IDLE_BYTES)) {
+        await this.#budget.freed();
+        continue;
+      }
+      const tookMs = await this.#copyFrom(volume, cursor, run.offset, run.length, length).finally(() => {
+        this.#budget.giveBack(length);
+      });
       if (busy) await sleep(clock, Math.min(BUSY_WINDOW_MS, tookMs));
     }
   }
@@ -175,11 +186,11 @@ export class Copier {
     cursor: { at: number },
     offset: number,
     runLength: number,
-    copyBytes: number,
+    partLength: number,
   ): Promise<number> {
     const { clock, comparer, pace } = this.#parts;
     // Taken for this lane before anything is awaited, so that no other lane takes it too.
-    let length = Math.min(runLength, copyBytes);
+    let length = partLength;
     cursor.at = offset + length;
     const hole = this.#wholeBlocks(
       volume,

@@ -346,3 +346,23 @@ describe('a range that upstream cannot read', () => {
     expect(kit.records.filter(({ type }) => type === FrameType.Unreadable)).toHaveLength(1);
   });
 });
+
+describe('a span’s copies', () => {
+  it('are many at once where they are small, and 4 MiB at once where they are large', async () => {
+    for (const [dirty, atOnce] of [
+      [Array.from({ length: 30 }, (_, index) => [index * 128 * KIB, 4 * KIB] as const), 16],
+      [[[0, 6 * 1024 * KIB] as const], 4],
+    ] as const) {
+      const kit = await volumeKit();
+      kit.upstream.holding = true;
+      for (const [offset, length] of dirty) kit.tracker.setDirty(0, offset, length);
+      kit.mirror.unknown(0, 0, 4 * KIB);
+      await kit.platform.clock.advance(50);
+      expect(kit.upstream.seen).toHaveLength(atOnce);
+      kit.upstream.letGo();
+      kit.upstream.holding = false;
+      await kit.platform.clock.runUntil(() => kit.ended.length > 0);
+      expect(kit.tracker.anyDirty()).toBe(false);
+    }
+  });
+});
