@@ -10,8 +10,9 @@ export const UNREACHABLE_ROWS: Readonly<Record<string, string>> = {
   'L6-other-line': 'failover is not built yet',
   'L7-split-brain': 'only failover makes a second line; an operator who enrols another agent begins the group anew',
   'L8-volumes': "the agent's own state refuses a changed volume before the hub sees it",
+  'L10-hub-lost-durable': 'cleared marks rest on all that is durable: L9 says it first',
+  'L11-hub-ahead': 'an agent that is older than the hub comes with a session that is older too: L4 says it first',
   'L12-other-record': 'two hubs would have to take turns; lineage-model.test.ts meets it',
-  'L21-marked': 'an agent that lost its window names its reserved numbers: L20',
 };
 
 /** Things besides faults, rows and promises that must come up. */

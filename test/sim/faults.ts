@@ -10,6 +10,7 @@ import { runTestBranch } from './test-branches.js';
 import { type World } from './world.js';
 import { LINK, TRUE_DISK, UPSTREAM } from './processes.js';
 import { type Backups } from './backups.js';
+import { enrolAnew, startAgent } from './operator.js';
 import { meetForeignAgent } from './foreign-agent.js';
 import { SeededRandomness as Seeded } from '@rephub/platform/sim';
 
@@ -37,13 +38,6 @@ function agentDies(world: World, how: CrashFate, random: SeededRandomness): void
   world.excuses.requestsWait = true;
   world.crashAgent(how);
   later(world, downMs(random), () => startAgent(world));
-}
-
-export function startAgent(world: World): void {
-  world.volumeCount = world.setup.volumes.length;
-  world.agent.start();
-  // A new process has waited for nobody yet.
-  world.clock.after(1500, () => world.calm());
 }
 
 function hubDies(world: World, how: CrashFate, random: SeededRandomness): void {
@@ -146,7 +140,8 @@ const ACTS: Record<StepKind, Act> = {
     for (let client = 0; client < clients; client += 1) {
       const requests = Math.ceil(BURST_REQUESTS / clients) + random.below(10);
       const gapMs = [0, 0, 2, 10, 40][random.below(5)] ?? 0;
-      const burst = { volume, client, requests, depth: 1 + random.below(12), gapMs, firstBlock, span };
+      const { rareFlushes } = world.setup;
+      const burst = { rareFlushes, volume, client, requests, depth: 1 + random.below(12), gapMs, firstBlock, span };
       void world.guests.burst(burst, new Seeded(random.below(2 ** 31)));
     }
   },
@@ -326,7 +321,21 @@ const ACTS: Record<StepKind, Act> = {
   },
   resync: (world, random) => {
     const full = random.chance(0.3);
-    world.agent.up?.resync(full).catch((thrown: unknown) => world.trace.add(`resync: ${String(thrown)}`));
+    world.agent.up
+      ?.resync(full, !full && random.chance())
+      .catch((thrown: unknown) => world.trace.add(`resync: ${String(thrown)}`));
+  },
+  verify: (world) => {
+    if (world.agent.up === null || world.agent.isStopped) return;
+    world.trace.add(`verification ${world.agent.up.verify().id}`);
+  },
+  'change-mode': (world, random) => {
+    const mode = (['async', 'semi-sync', 'sync'] as const)[random.below(3)] ?? 'async';
+    world.answersWait = true;
+    if (!world.agent.isStopped) world.agent.up?.setMode(mode);
+  },
+  'lose-agent': (world) => {
+    void enrolAnew(world);
   },
   'foreign-agent': (world, random) => {
     void meetForeignAgent(world, random);

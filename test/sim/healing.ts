@@ -3,9 +3,8 @@
  * time replica and upstream must be equal.
  */
 import { upstreamContents } from './disk-contents.js';
-import { type SimFiles } from '@rephub/platform/sim';
-import { startAgent } from './faults.js';
 import { lookAtReplica } from './looking.js';
+import { enrolAnew, startAgent } from './operator.js';
 import { LINK, TRUE_DISK } from './processes.js';
 import { type World } from './world.js';
 
@@ -93,18 +92,6 @@ async function operate(world: World): Promise<void> {
     startAgent(world);
   }
   await world.advanceTo(world.nowMs + 3_000);
-}
-
-async function enrolAnew(world: World): Promise<void> {
-  world.trace.add('operator: a new state directory, enrolled at the hub');
-  world.crashAgent('keep');
-  world.excuses.groupBegunAnew += 1;
-  const files: SimFiles = world.agent.files;
-  await world.settle(files.removeTree('/state'), 5_000);
-  const { group } = world;
-  const owner = group?.store?.state.owner ?? null;
-  if (group !== null && owner !== null) await world.settle(group.enroll(), 5_000);
-  startAgent(world);
 }
 
 async function compare(world: World): Promise<void> {

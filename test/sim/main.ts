@@ -14,6 +14,7 @@ const run = command({
       help: 'the first of the fresh seeds; the clock decides when left out',
     }),
     script: optional(path(), { placeholder: 'FILE', help: 'a script as --shrink leaves it' }),
+    profile: optional(text('NAME'), { placeholder: 'NAME', help: 'seeds biased towards something; see profiles.ts' }),
     trace: flag({ help: 'print everything that happens' }),
     shrink: flag({ help: 'look for the fewest steps that still fail, and write them to a file' }),
   },

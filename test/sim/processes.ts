@@ -32,6 +32,8 @@ abstract class SimProcess<T> {
   /** Null while it is not up. */
   up: T | null = null;
   starts = 0;
+  /** When the newest process began. */
+  startedMs = 0;
   files: SimFiles;
   protected readonly around: Surroundings;
   readonly #name: string;
@@ -67,6 +69,7 @@ abstract class SimProcess<T> {
     while (this.#wanted && this.#life === life) {
       const { seed, clock, network } = this.around;
       this.starts += 1;
+      this.startedMs = clock.monotonicMs();
       const host = simPlatform(seed + 7919 * (this.starts + this.#name.length), { clock, network, files: this.files });
       const process = mortal(host, this.#tap);
       this.#process = process;

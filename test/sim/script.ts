@@ -3,6 +3,7 @@
  * step carries a seed of its own, so that a step left out (`--shrink`) changes nothing of the others.
  */
 import { SeededRandomness } from '@rephub/platform/sim';
+import { type Profile, type Sequence, type SequenceName, SEQUENCES } from './profiles.js';
 
 export interface VolumeSetup {
   readonly name: string;
@@ -31,6 +32,11 @@ export interface Setup {
   readonly lateVolume: boolean;
   /** What goes over the link; `auto` when left out. */
   readonly compress?: 'auto' | 'off' | 'lz4';
+  /** Until a step changes it, or from the agent's next start on. */
+  readonly mode: 'async' | 'semi-sync' | 'sync';
+  readonly onDisconnect: 'continue' | 'freeze';
+  /** The guest flushes hardly ever. */
+  readonly rareFlushes: boolean;
 }
 
 /** All kinds of steps; faults.ts says what each does, and how often it is drawn. */
@@ -77,6 +83,9 @@ export const STEP_KINDS = [
   'drop-guest',
   'open-test',
   'resync',
+  'verify',
+  'change-mode',
+  'lose-agent',
   'foreign-agent',
 ] as const;
 export type StepKind = (typeof STEP_KINDS)[number];
@@ -126,8 +135,8 @@ const WEIGHTS: Partial<Record<StepKind, number>> = {
   'agent-sync-fails': 2,
   'agent-write-fails': 2,
   'rot-state': 2,
-  'backup-agent': 1,
-  'restore-agent': 1,
+  'backup-agent': 2,
+  'restore-agent': 2,
   'backup-hub': 2,
   'restore-hub': 2,
   'lose-hub': 1,
@@ -135,7 +144,10 @@ const WEIGHTS: Partial<Record<StepKind, number>> = {
   'jump-clock': 2,
   'drop-guest': 3,
   'open-test': 4,
-  resync: 1,
+  resync: 2,
+  verify: 2,
+  'change-mode': 2,
+  'lose-agent': 1,
   'foreign-agent': 1,
 };
 
@@ -147,12 +159,27 @@ export const WIDE_BLOCKS = 18 * 1024;
 /** Guest requests of one burst, about. */
 export const BURST_REQUESTS = 46;
 
-export function scriptOf(seed: number): Script {
+/** Of so many seeds each sequence has one, beside what is drawn. */
+const SEQUENCE_EVERY = 40;
+const SEQUENCE_NAMES = Object.keys(SEQUENCES) as SequenceName[];
+
+export function scriptOf(seed: number, profile: Profile = {}): Script {
   const random = new SeededRandomness(Math.imul(seed, 0x9e37_79b1) ^ 0x5bd1_e995);
-  const setup = setupOf(seed, random);
+  const drawn = SEQUENCE_NAMES[random.below(SEQUENCE_EVERY)];
+  const name = profile.sequence ?? drawn;
+  const sequence: Sequence | null = name === undefined ? null : SEQUENCES[name];
+  const setup = setupOf(seed, random, profile, name);
+  const weights = profile.weights ?? WEIGHTS;
   const steps: Step[] = [];
+  const lastMs = Math.max(0, ...(sequence?.steps ?? []).map(({ afterMs }) => (sequence?.fromMs ?? 0) + afterMs));
   const add = (atMs: number, kind: StepKind): void => {
-    steps.push({ atMs: Math.round(atMs), kind, seed: random.below(2 ** 31) });
+    const step = { atMs: Math.round(atMs), kind, seed: random.below(2 ** 31) };
+    // A sequence that others would disturb has its time for itself: they come after it.
+    if (kind === 'burst' && sequence !== null && isWithin(sequence, step.atMs)) step.atMs += sequence.quietMs;
+    if (kind !== 'burst' && sequence?.isAlone === true && step.atMs <= lastMs + 6_000) {
+      step.atMs = Math.round(lastMs + 6_000 + (step.atMs / SCRIPT_MS) * (SCRIPT_MS - lastMs - 12_000));
+    }
+    steps.push(step);
   };
   const bursts = 24;
   for (let burst = 0; burst < bursts; burst += 1) {
@@ -161,20 +188,27 @@ export function scriptOf(seed: number): Script {
   // Some seeds meet many faults, some few: what needs a long quiet time must come up too.
   const faults = 5 + random.below(random.chance(0.3) ? 4 : 14);
   const between = (part: number): number => part * (SCRIPT_MS - 6000) + random.fraction() * 4000;
-  for (let fault = 0; fault < faults; fault += 1) add(between(random.fraction()), draw(random));
+  for (let fault = 0; fault < faults; fault += 1) add(between(random.fraction()), draw(weights, random));
   add(between(random.fraction()), CRASHES[random.below(CRASHES.length)] ?? 'kill-agent');
   // Faults that come in company, while one of them is still there, find more than lonely ones.
   for (let pair = 0; pair < 2; pair += 1) {
     const at = between(random.fraction());
-    add(at, draw(random));
-    add(at + random.fraction() ** 3 * 2000, draw(random));
+    add(at, draw(weights, random));
+    add(at + random.fraction() ** 3 * 2000, draw(weights, random));
+  }
+  for (const { afterMs, kind } of sequence?.steps ?? []) {
+    steps.push({ atMs: (sequence?.fromMs ?? 0) + afterMs, kind, seed: random.below(2 ** 31) });
   }
   steps.sort((a, b) => a.atMs - b.atMs);
   return { setup, lengthMs: SCRIPT_MS, steps };
 }
 
-function draw(random: SeededRandomness): StepKind {
-  const entries = Object.entries(WEIGHTS) as [StepKind, number][];
+function isWithin({ fromMs, quietMs }: Sequence, atMs: number): boolean {
+  return atMs >= fromMs && atMs < fromMs + quietMs;
+}
+
+function draw(weights: Partial<Record<StepKind, number>>, random: SeededRandomness): StepKind {
+  const entries = Object.entries(weights) as [StepKind, number][];
   let left = random.fraction() * entries.reduce((sum, [, weight]) => sum + weight, 0);
   for (const [kind, weight] of entries) {
     left -= weight;
@@ -183,7 +217,7 @@ function draw(random: SeededRandomness): StepKind {
   return 'cut-link';
 }
 
-function setupOf(seed: number, random: SeededRandomness): Setup {
+function setupOf(seed: number, random: SeededRandomness, profile: Profile, sequence: SequenceName | undefined): Setup {
   const pick = <T>(...choices: readonly [T, ...T[]]): T => choices[random.below(choices.length)] ?? choices[0];
   const upstream = pick<'file' | 'nbd' | 'both'>('file', 'nbd', 'nbd', 'both');
   const first: VolumeSetup = { name: 'root', blocks: pick(384, 768), upstream: upstream === 'file' ? 'file' : 'nbd' };
@@ -191,16 +225,18 @@ function setupOf(seed: number, random: SeededRandomness): Setup {
   const single = random.chance(0.2);
   // More extents than can be hot at once: marks must be cleared while the guest writes (CLEAR).
   const wide: VolumeSetup = { name: 'root', blocks: WIDE_BLOCKS, upstream: 'nbd' };
-  const isWide = seed % WIDE_EVERY === 0;
+  const isWide = profile.isWide ?? seed % WIDE_EVERY === 0;
+  // A first sync that is to be cut takes a while.
+  const isSlow = random.chance(0.25) || sequence === 'cut-first-sync';
   return {
     seed,
     volumes: isWide ? [wide] : single ? [first] : [first, second],
-    presetBlocks: pick(0, 40, 200),
+    presetBlocks: sequence === 'cut-first-sync' ? 300 : pick(0, 40, 200),
     granularityBytes: pick(4096, 16_384, 65_536),
     windowBytes: pick(64, 256, 1024, 8192) * 1024,
     hotExtents: 16,
     onCongestion: random.chance(0.8) ? 'pull-ahead' : 'block',
-    maxBytesPerSecond: random.chance(0.25) ? 4 * 1024 * 1024 : null,
+    maxBytesPerSecond: isSlow ? (sequence === 'cut-first-sync' ? 1 : 4) * 1024 * 1024 : null,
     retentionMs: pick(0, 0, 2_000, 30_000),
     segmentBytes: pick(1, 4, 64) * 1024 * 1024,
     linkLatencyMs: pick(0.1, 1, 4, 20),
@@ -208,5 +244,8 @@ function setupOf(seed: number, random: SeededRandomness): Setup {
     fastZero: random.chance(0.6),
     allocation: random.chance(0.7),
     lateVolume: !isWide && !single && random.chance(0.15),
+    mode: pick('async', 'async', 'async', 'semi-sync', 'sync'),
+    onDisconnect: random.chance(0.12) ? 'freeze' : 'continue',
+    rareFlushes: profile.rareFlushes ?? random.chance(0.1),
   };
 }

@@ -18,7 +18,6 @@ import {
 } from '@rephub/nbd';
 import { type CrashFate, type SeededRandomness, type SimClock } from '@rephub/platform/sim';
 import { BLOCK_BYTES, SECTOR_BYTES } from './block-content.js';
-import { REPLAY_IS_BUILT } from './promises/built.js';
 
 export type RangeFault = 'read-error' | 'write-error' | 'flush-error' | 'no-space';
 
@@ -63,6 +62,8 @@ export class SimDisk implements BlockDevice {
   readonly #stableOrder: Uint32Array;
   #order = 0;
   #unflushed: Change[] = [];
+  /** Blocks that a failed flush has given up: readers see what is not stable, and no flush will make it so. */
+  readonly #pretended = new Set<number>();
   #faults: FaultyRange[] = [];
   #life = 0;
   #idle: (() => void)[] = [];
@@ -123,6 +124,11 @@ export class SimDisk implements BlockDevice {
     this.slowness = 1;
   }
 
+  /** What readers see there was given up by a failed flush, and has not been written since. */
+  isPretended(block: number): boolean {
+    return this.#pretended.has(block);
+  }
+
   /** Some request may fail yet. */
   get isFaulty(): boolean {
     return this.#faults.some(({ times }) => times > 0);
@@ -143,6 +149,7 @@ export class SimDisk implements BlockDevice {
     this.#unflushed = [];
     this.#seen = Buffer.from(this.#stable);
     this.#seenIds = this.#stableIds.slice();
+    this.#pretended.clear();
     return lost;
   }
 
@@ -215,7 +222,11 @@ export class SimDisk implements BlockDevice {
     if (command === Command.Flush) {
       if (this.#struck(['flush-error'], 0, 1) !== null) {
         // As a disk that has lost its cache: nobody knows what of it is stored, and readers see it all the same.
-        if (REPLAY_IS_BUILT) for (const change of this.#covered(covered)) this.#survive(change, 'mixed');
+        for (const change of this.#covered(covered)) {
+          this.#survive(change, 'mixed');
+          for (let at = 0; at < change.length; at += BLOCK_BYTES)
+            this.#pretended.add((change.offset + at) / BLOCK_BYTES);
+        }
         return NbdError.Eio;
       }
       for (const change of this.#covered(covered)) this.#store(change);
@@ -241,6 +252,9 @@ export class SimDisk implements BlockDevice {
   #write(change: Change): void {
     apply(this.#seen, change);
     forget(this.#seenIds, change.offset, change.length);
+    for (let at = 0; at < change.length && this.#pretended.size > 0; at += BLOCK_BYTES) {
+      this.#pretended.delete((change.offset + at) / BLOCK_BYTES);
+    }
     this.#unflushed.push(change);
   }
 

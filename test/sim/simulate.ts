@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { ConfigFault } from '@rephub/platform';
 import { Coverage } from './coverage.js';
+import { profileOf } from './profiles.js';
 import { CHECKED, PROMISES } from './promises/index.js';
 import { type Outcome, runScript } from './run.js';
 import { type Script, scriptOf } from './script.js';
@@ -16,6 +17,7 @@ export interface Asked {
   readonly time: number | undefined;
   readonly from: number | undefined;
   readonly script: string | undefined;
+  readonly profile: string | undefined;
   readonly trace: boolean;
   readonly shrink: boolean;
 }
@@ -38,22 +40,24 @@ export async function simulate(asked: Asked, out: (text: string) => void): Promi
     break;
   }
   const cpu = process.cpuUsage(cpuBefore);
-  const missing = failed === null && coverage.seeds >= LEAST_SEEDS ? coverage.missing(CHECKED) : [];
+  const missing =
+    failed === null && asked.profile === undefined && coverage.seeds >= LEAST_SEEDS ? coverage.missing(CHECKED) : [];
   out(reportOf(coverage, (cpu.user + cpu.system) / 1e6, PROMISES, failed === null ? 0 : 1));
   for (const what of missing) out(`not reached: ${what}\n`);
   if (failed === null) return missing.length === 0;
-  tellFailure(failed.script, failed.outcome, out);
+  tellFailure(failed.script, failed.outcome, asked.profile, out);
   if (asked.shrink) await shrinkAndTell(failed.script, failed.outcome, out);
   return false;
 }
 
 async function* scriptsFor(asked: Asked, elapsedMs: () => number): AsyncGenerator<Script> {
+  const profile = profileOf(asked.profile);
   if (asked.script !== undefined) {
     yield JSON.parse(await readFile(asked.script, 'utf8')) as Script;
     return;
   }
   if (asked.seed !== undefined) {
-    yield scriptOf(asked.seed);
+    yield scriptOf(asked.seed, profile);
     return;
   }
   if (asked.seeds !== undefined) {
@@ -61,19 +65,25 @@ async function* scriptsFor(asked: Asked, elapsedMs: () => number): AsyncGenerato
     if (from === undefined || to === undefined) {
       throw new ConfigFault('bad-value', `--seeds: "${asked.seeds}" is not allowed, expected A..B`);
     }
-    for (let seed = Number(from); seed <= Number(to); seed += 1) yield scriptOf(seed);
+    for (let seed = Number(from); seed <= Number(to); seed += 1) yield scriptOf(seed, profile);
     return;
   }
   const timeMs = asked.time ?? 60_000;
   let seed = asked.from ?? Math.floor(Date.now() / 1000) % 1_000_000_000;
-  while (elapsedMs() < timeMs) yield scriptOf(seed++);
+  while (elapsedMs() < timeMs) yield scriptOf(seed++, profile);
 }
 
-function tellFailure({ setup }: Script, outcome: Outcome, out: (text: string) => void): void {
+function tellFailure(
+  { setup }: Script,
+  outcome: Outcome,
+  profile: string | undefined,
+  out: (text: string) => void,
+): void {
   const what = outcome.violation?.message ?? outcome.error?.stack ?? '';
   out(`\nthe last events:\n  ${outcome.newest.join('\n  ')}\n`);
   out(`\nFAILED: seed ${setup.seed} at ${outcome.endedMs.toFixed(1)} ms of virtual time\n${what}\n`);
-  out(`again: npm run sim -- --seed ${setup.seed}\n`);
+  const biased = profile === undefined ? '' : ` --profile ${profile}`;
+  out(`again: npm run sim -- --seed ${setup.seed}${biased}\n`);
 }
 
 async function shrinkAndTell(script: Script, outcome: Outcome, out: (text: string) => void): Promise<void> {

@@ -52,6 +52,7 @@ export interface Burst {
   readonly gapMs: number;
   readonly firstBlock: number;
   readonly span: number;
+  readonly rareFlushes: boolean;
 }
 
 export interface GuestParts {
@@ -150,11 +151,11 @@ export class Guests {
     const block = burst.firstBlock + random.below(Math.max(1, burst.span - blocks + 1));
     let command: Command = Command.Write;
     if (dice < 14) command = Command.Read;
-    else if (dice < 19) command = Command.Flush;
+    else if (dice < 19) command = burst.rareFlushes && random.chance(0.95) ? Command.Write : Command.Flush;
     else if (dice < 25) command = Command.WriteZeroes;
     else if (dice < 31) command = Command.Trim;
     const mayBeForced = command !== Command.Flush;
-    const fua = mayBeForced && random.chance(0.08) ? CommandFlag.Fua : 0;
+    const fua = mayBeForced && random.chance(burst.rareFlushes ? 0.01 : 0.08) ? CommandFlag.Fua : 0;
     this.#send(client, burst.volume, command, block, blocks, fua, burst.client, done);
   }
 

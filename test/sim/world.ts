@@ -110,6 +110,8 @@ export class World {
   volumeCount: number;
   /** Faults are over: everything must come right. */
   healing = false;
+  /** An answer may wait for the hub: by its mode, or while it is away. */
+  answersWait: boolean;
   /** The operator has told a refused agent to go on once. */
   hasResumed = false;
 
@@ -122,6 +124,7 @@ export class World {
     this.records = new WireRecords(this.contents, blocksOf);
     this.network = new SimNetwork({ clock: this.clock });
     this.network.conditionsOf(LINK).latencyMs = setup.linkLatencyMs;
+    this.answersWait = setup.mode !== 'async' || setup.onDisconnect === 'freeze';
     this.volumeCount = setup.lateVolume ? 1 : volumes.length;
     const around: Surroundings = {
       seed,
@@ -350,6 +353,8 @@ export class World {
       hubs: ['tcp://127.0.0.1:9010'],
       stateDirectory: '/state',
       onCongestion: setup.onCongestion,
+      mode: setup.mode,
+      onDisconnect: setup.onDisconnect,
       hotExtents: setup.hotExtents,
       granularityBytes: setup.granularityBytes,
       windowBytes: setup.windowBytes,

@@ -22,6 +22,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/marks.ts',
     find: 'await this.#tracker.distrust(`a mark could not be made durable: ${String(fault)}`);',
     replace: 'await Promise.resolve();',
+    profile: 'failing-state',
   },
   {
     id: 'fua-dropped',
@@ -97,6 +98,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: '    this.#mirror.unknown(this.index, offset, length);\n    this.#marks.end(this.index, offset, length, ticket, 0);\n    this.#done(operation, error, 0);\n',
     replace:
       '    const number = this.#mirrored(FrameType.Discard, offset, length, []);\n    this.#marks.end(this.index, offset, length, ticket, number);\n    this.#done(operation, error, 0);\n',
+    profile: 'failing-disk',
   },
   {
     id: 'trim-taken-for-zeroes',
@@ -147,6 +149,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'bitmap/src/hot-set.ts',
     find: 'return this.numberOf(slot) <= number && this.ticketOf(slot) <= ticket;',
     replace: 'return this.numberOf(slot) <= number && ticket >= 0;',
+    profile: 'wide',
   },
   {
     id: 'copied-again-stays-clean',
@@ -154,6 +157,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/mirror.ts',
     find: '    this.#tracker.putBackAbove(this.#durableNumber);\n',
     replace: '',
+    profile: 'ending-agent',
   },
   {
     id: 'a-crash-distrusts-everything',
@@ -166,8 +170,11 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'durable-loss-not-noticed',
     promise: 'LINEAGE',
     file: 'protocol/src/lineage.ts',
-    find: '    ({ hello, hub }) => hub.lastNumber < hello.restsOn,\n',
-    replace: '    ({ hello, hub }) => hub.lastNumber < 0 * hello.restsOn,\n',
+    // Both rows that notice it: numbers that marks rest on, and all that were durable.
+    find: 'function meet(hello: Hello, hub: HubGroup): Meeting {\n  return { hello, hub,',
+    replace:
+      'function meet(told: Hello, hub: HubGroup): Meeting {\n  const hello = { ...told, restsOn: 0, durableNumber: 0 };\n  return { hello, hub,',
+    profile: 'older-hub',
   },
   {
     id: 'equal-in-spite-of-marks',
@@ -196,6 +203,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'bitmap/src/page.ts',
     find: ' || image.readUInt32LE(28) !== checksumOf(image)) return null;',
     replace: ') return null;',
+    profile: 'wide',
   },
   {
     id: 'acknowledged-before-the-sync',
@@ -238,6 +246,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'hub/src/storage/group-lines.ts',
     find: '  await files.makeDirectory(`${paths.lines}/${old}`);\n  await files.rename(paths.base, `${paths.lines}/${old}/base`);\n  await files.syncDirectory(`${paths.lines}/${old}`);\n',
     replace: '  await files.removeTree(`${paths.lines}/${old}`);\n  await files.removeTree(paths.base);\n',
+    profile: 'lost-agent',
   },
   {
     id: 'age-of-the-gap-forgotten',
@@ -252,6 +261,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'protocol/src/frame.ts',
     find: '  if (crc32(CHECKED) !== checksum) {\n',
     replace: '  if (crc32(CHECKED) < 0) {\n',
+    profile: 'damaged-link',
   },
   {
     id: 'silence-not-noticed',
@@ -259,5 +269,6 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'protocol/src/heartbeat.ts',
     find: 'if (!this.#deaf && silentMs >= this.#limitMs() - SLACK_MS) {',
     replace: 'if (!this.#deaf && silentMs >= 100 * this.#limitMs()) {',
+    profile: 'silent-hub',
   },
 ];

@@ -25,7 +25,8 @@ interface Caught {
 async function hunt(mutant: Mutant, seeds: number): Promise<Caught | null> {
   const file = join(FOLDER, `${mutant.id}.mjs`);
   await bundle(file, mutant);
-  const output = await outputOf(process.execPath, [file, '--seeds', `1..${seeds}`]);
+  const biased = mutant.profile === undefined ? [] : ['--profile', mutant.profile];
+  const output = await outputOf(process.execPath, [file, '--seeds', `1..${seeds}`, ...biased]);
   const [, seed, by] = /^FAILED: seed (\d+)[^\n]*\n([^:\n]*)/m.exec(output) ?? [];
   if (seed !== undefined) return { seed: Number(seed), by: by ?? '' };
   if (output.includes(`${seeds} seeds,`)) return null;
@@ -75,7 +76,7 @@ const run = command({
       placeholder: 'TEXT',
       help: 'mutants whose name or promise contains it',
     }),
-    seeds: withDefault(count({ min: 1, max: 10_000 }), '60', { placeholder: 'N', help: 'seeds that each is given' }),
+    seeds: withDefault(count({ min: 1, max: 10_000 }), '20', { placeholder: 'N', help: 'seeds that each is given' }),
     jobs: optional(count({ min: 1, max: 64 }), {
       placeholder: 'N',
       help: 'mutants at once; as many as there are processors',

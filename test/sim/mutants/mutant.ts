@@ -1,4 +1,5 @@
 /** A bug to be planted: one piece of text in one file replaced. What it breaks must be found within `seeds` seeds. */
+import { type ProfileName } from '../profiles.js';
 import { type PromiseId } from '../promises/index.js';
 
 export interface Mutant {
@@ -10,4 +11,6 @@ export interface Mutant {
   /** Must be found exactly once. */
   readonly find: string;
   readonly replace: string;
+  /** Seeds biased towards what it breaks (profiles.ts); any seeds when left out. */
+  readonly profile?: ProfileName;
 }

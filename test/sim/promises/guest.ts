@@ -7,7 +7,7 @@ import { upstreamBlock } from '../disk-contents.js';
 import { Command, NbdError } from '@rephub/nbd';
 import { type World } from '../world.js';
 import { type Answered, type OpenRequest } from '../workload.js';
-import { type Checker } from './checker.js';
+import { type Checker, type Crash } from './checker.js';
 import { REPLAY_IS_BUILT } from './built.js';
 
 /** Nothing of ours may hold a request for so long. */
@@ -17,13 +17,21 @@ export class Guest implements Checker {
   readonly #world: World;
   #waitedUntilMs = 0;
   #upstreamLostAt = 0;
+  /** Upstream has gone, and what it may have lost is not back yet. */
+  #notPlayed = false;
 
   constructor(world: World) {
     this.#world = world;
   }
 
   logged(event: string): void {
+    if (event === 'upstream-back') this.#notPlayed = false;
+    if (event === 'upstream-lost' || event === 'upstream-reopened') this.#notPlayed = true;
     if (event === 'upstream-lost') this.#upstreamLostAt = this.#world.history.tick();
+  }
+
+  crashed({ who }: Crash): void {
+    if (who === 'upstream') this.#notPlayed = true;
   }
 
   moment(): void {
@@ -72,8 +80,8 @@ export class Guest implements Checker {
   #written({ volume, block }: Answered): void {
     const world = this.#world;
     const content = upstreamBlock(world, volume, block);
-    // The upstream may be gone already, with what it had not flushed.
-    if (content === null) return;
+    // The upstream may be gone, with what it had not flushed and what is played again before anybody reads it.
+    if (content === null || this.#notPlayed) return;
     const holds = world.history.allows(volume, block, content, world.history.tick());
     world.check('ACK', holds, () => {
       const asked = world.history.tell(volume, block);
@@ -83,8 +91,8 @@ export class Guest implements Checker {
 
   #waited({ command, volume, block, submittedMs }: OpenRequest): void {
     const world = this.#world;
-    // With `block` requests wait for the hub: that is what it is for.
-    const blocks = world.setup.onCongestion === 'block';
+    // With `block`, `freeze` and the modes but async requests wait for the hub: that is what they are for.
+    const blocks = world.setup.onCongestion === 'block' || world.answersWait;
     const excused = blocks || submittedMs <= this.#waitedUntilMs + 1000 || world.excuses.requestsWait;
     const tookMs = world.nowMs - submittedMs;
     if (excused || tookMs < LONGEST_MS) return;

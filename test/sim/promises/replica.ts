@@ -14,6 +14,7 @@ const TOLD_LATE_MS = 1_200;
 export class Replica implements Checker {
   readonly #world: World;
   #newest = 0;
+  #line = '';
   #begunAnew = 0;
   #older = 0;
 
@@ -29,13 +30,17 @@ export class Replica implements Checker {
     const { group, store, excuses } = this.#world;
     if (group === null || store === null) return;
     const { consistentNumber, lastNumber, lastChecksum } = store.state;
-    if (excuses.groupBegunAnew !== this.#begunAnew || excuses.hubCameBackOlder !== this.#older) this.#newest = 0;
+    const line = store.state.line?.id ?? '';
+    const isAnew = excuses.groupBegunAnew !== this.#begunAnew || line !== this.#line;
+    if (isAnew || excuses.hubCameBackOlder !== this.#older) this.#newest = 0;
+    this.#line = line;
     this.#begunAnew = excuses.groupBegunAnew;
     this.#older = excuses.hubCameBackOlder;
     this.#world.check('LASTGOOD', consistentNumber !== null || this.#newest === 0, () => {
       return `no point can be opened, though ${this.#newest} could: ${store.state.corrupted ?? ''} ${store.state.stalled ?? ''}`;
     });
-    if (consistentNumber === null) return;
+    // A line that is just being begun has nothing yet to compare with.
+    if (consistentNumber === null || lastNumber === 0) return;
     this.#world.check('LASTGOOD', consistentNumber >= this.#newest, () => {
       return `the newest point is ${consistentNumber}, it was ${this.#newest}`;
     });

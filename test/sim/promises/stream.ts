@@ -4,7 +4,14 @@
  * the session, and nothing else), SIZE (another disk is not written to).
  */
 import { upstreamContents } from '../disk-contents.js';
-import { DEFAULT_HEARTBEAT_MS, DEFAULT_TIMEOUT_MS, FrameType, type Hello, type Verdict } from '@rephub/protocol';
+import {
+  DEFAULT_HEARTBEAT_MS,
+  DEFAULT_TIMEOUT_MS,
+  FrameType,
+  type Hello,
+  type Verdict,
+  type Welcome,
+} from '@rephub/protocol';
 import { UNREADABLE } from '../block-content.js';
 import { TRUE_DISK } from '../processes.js';
 import { type WireRecord } from '../wire-records.js';
@@ -12,6 +19,8 @@ import { type World } from '../world.js';
 import { type Checker } from './checker.js';
 
 /** A record larger than the window is taken when the window is empty. */
+/** Verdicts that believe what the agent's marks do not say. */
+const TRUSTING: readonly Verdict['kind'][] = ['nothing-to-do', 'resume', 'resync-by-bitmap'];
 const LARGEST_RECORD_BYTES = 1024 * 1024 + 4096;
 
 export class Stream implements Checker {
@@ -60,9 +69,13 @@ export class Stream implements Checker {
     }
   }
 
-  verdict(verdict: Verdict, hello: Hello): void {
+  verdict(verdict: Verdict, hello: Hello, { group }: Welcome): void {
     const world = this.#world;
     const { store } = world;
+    const isOlder = group !== null && group.owner === hello.agentId && group.lastNumber < hello.restsOn;
+    world.check('LINEAGE', !isOlder || !TRUSTING.includes(verdict.kind), () => {
+      return `${verdict.row}: cleared marks rest on ${hello.restsOn}, the hub ends at ${group?.lastNumber ?? 0}`;
+    });
     if (verdict.kind !== 'nothing-to-do' || store === null) return;
     const { lastNumber, lastChecksum } = store.state;
     const fold = world.records.foldAt(lastNumber, lastNumber, lastChecksum);

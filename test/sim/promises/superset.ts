@@ -5,6 +5,7 @@
  */
 import { upstreamContents } from '../disk-contents.js';
 import { type SimFiles } from '@rephub/platform/sim';
+import { type Ack, type Hello, type Verdict, type Welcome } from '@rephub/protocol';
 import { UNREADABLE } from '../block-content.js';
 import { durableState, type DurableState, findMarks, type FoundMarks } from '../imagined.js';
 import { type World } from '../world.js';
@@ -19,6 +20,8 @@ export class Superset implements Checker {
   #turn = 0;
   #answers = 0;
   #seconds = 0;
+  /** The highest that any hub has called durable. */
+  #durableNumber = 0;
 
   constructor(world: World) {
     this.#world = world;
@@ -30,6 +33,14 @@ export class Superset implements Checker {
     const after = world.agent.files.imagineCrash({ seed: 1, fate: 'keep' });
     const allowed = this.#allowedBytes();
     void this.#judge('SUPERSET', after, upstreamContents(world, after), `a crash of the agent, fate ${fate}`, allowed);
+  }
+
+  hubAcked({ durable }: Ack): void {
+    this.#durableNumber = Math.max(this.#durableNumber, durable);
+  }
+
+  verdict(_verdict: Verdict, _hello: Hello, { group }: Welcome): void {
+    this.#durableNumber = Math.max(this.#durableNumber, group?.lastNumber ?? 0);
   }
 
   /** In the middle of the guest's work, when least is proven. */
@@ -78,7 +89,14 @@ export class Superset implements Checker {
     const path = `/state/${names[random.below(names.length)] ?? 'hot.log'}`;
     const size = files.look(path, Buffer.alloc(1 << 20), 0);
     const bits = 1 + random.below(3);
-    for (let bit = 0; bit < bits && size > 0; bit += 1) files.rot(path, random.below(size), random.below(8));
+    const bytes = Buffer.alloc(size);
+    files.look(path, bytes, 0);
+    // Half of the bits are where something is said.
+    const said = [...bytes.keys()].filter((at) => bytes[at] !== 0);
+    for (let bit = 0; bit < bits && size > 0; bit += 1) {
+      const at = random.chance() ? (said[random.below(Math.max(1, said.length))] ?? 0) : random.below(size);
+      files.rot(path, at, random.below(8));
+    }
   }
 
   /** What a kill now may make dirty, at most: null when that cannot be told. */
@@ -110,7 +128,18 @@ export class Superset implements Checker {
     }
     if (marks === null) return;
     if (promise === 'SUPERSET' && allowedBytes !== null) this.#noFull(marks, allowedBytes, what);
+    world.check('CLEAR', marks.durableNumber <= this.#durableNumber && marks.restsOn <= this.#durableNumber, () => {
+      return `after ${what} marks rest on ${marks.restsOn}, at most ${this.#durableNumber} was ever durable`;
+    });
     if (hub !== null) this.#compare(promise, marks, hub, upstream, what);
+  }
+
+  /** An earlier process has written it, and the flush that would have made it stable failed after that one's end: nobody can know. */
+  #isPretended(volume: number, block: number): boolean {
+    const { setup, disks, history, agent } = this.#world;
+    const disk = disks.get(setup.volumes[volume]?.name ?? '');
+    const last = history.last(volume, block);
+    return disk?.isPretended(block) === true && (last === null || last.submittedMs < agent.startedMs);
   }
 
   #noFull(marks: FoundMarks, allowedBytes: number, what: string): void {
@@ -141,6 +170,7 @@ export class Superset implements Checker {
         if (own[block] === theirs[block] || marked[block] === 1) continue;
         // The hub knows that it does not know; the operator is told, and asks for it to be read again (FAILWR).
         if (theirs[block] === UNREADABLE) continue;
+        if (promise === 'CLEAR' && this.#isPretended(volume, block)) continue;
         const shows = world.contents.describe(own[block] ?? 0);
         const holds = world.contents.describe(theirs[block] ?? 0);
         const asked = world.history.tell(volume, block);

@@ -1,0 +1,24 @@
+/** What somebody has to do by hand: start the agent, or give it up for a new one. */
+import { type SimFiles } from '@rephub/platform/sim';
+import { type World } from './world.js';
+
+export function startAgent(world: World): void {
+  world.volumeCount = world.setup.volumes.length;
+  world.agent.start();
+  // A new process has waited for nobody yet.
+  world.clock.after(1500, () => world.calm());
+}
+
+/** The agent's state is lost; a new agent with the same disks is let in by the operator. */
+export async function enrolAnew(world: World): Promise<void> {
+  world.trace.add('operator: a new state directory, enrolled at the hub');
+  world.excuses.requestsWait = true;
+  world.crashAgent('keep');
+  world.excuses.groupBegunAnew += 1;
+  const files: SimFiles = world.agent.files;
+  await world.settle(files.removeTree('/state'), 5_000);
+  const { group } = world;
+  const owner = group?.store?.state.owner ?? null;
+  if (group !== null && owner !== null) await world.settle(group.enroll(), 5_000);
+  startAgent(world);
+}

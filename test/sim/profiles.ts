@@ -1,0 +1,94 @@
+/**
+ * What single draws would hardly ever make: sequences of steps that lead to something rare, and profiles that bias a seed
+ * towards what a planted bug breaks. A few seeds of every run have a sequence; a profile is asked for by name.
+ *
+ * Must not know: what the steps do.
+ */
+import { type StepKind } from './script.js';
+
+export interface Sequence {
+  /** When the first step is due. */
+  readonly fromMs: number;
+  readonly steps: readonly { readonly afterMs: number; readonly kind: StepKind }[];
+  /** For so long after its first step the guest does nothing. */
+  readonly quietMs: number;
+  /** Nothing else happens before it is over. */
+  readonly isAlone: boolean;
+}
+
+export const SEQUENCES = {
+  /** Marks are cleared in a quiet time and rest on what the hub loses when it comes back older (L9). */
+  'older-hub': {
+    fromMs: 14_000,
+    quietMs: 15_000,
+    isAlone: true,
+    steps: [
+      { afterMs: -6_000, kind: 'backup-hub' },
+      { afterMs: -4_000, kind: 'burst' },
+      { afterMs: -2_000, kind: 'burst' },
+      { afterMs: 14_000, kind: 'restore-hub' },
+    ],
+  },
+  /** The agent comes back with the state of an earlier session (L4). */
+  'older-agent': {
+    fromMs: 20_000,
+    quietMs: 0,
+    isAlone: false,
+    steps: [
+      { afterMs: 0, kind: 'backup-agent' },
+      { afterMs: 1_000, kind: 'kill-agent' },
+      { afterMs: 9_500, kind: 'restore-agent' },
+    ],
+  },
+  /** The first sync is cut, and then the agent's marks are lost (L13, L17). */
+  'cut-first-sync': {
+    fromMs: 120,
+    quietMs: 0,
+    isAlone: true,
+    steps: [
+      { afterMs: 0, kind: 'kill-agent' },
+      { afterMs: 6_800, kind: 'rot-state' },
+    ],
+  },
+  /** The hub loses what it has received and not stored, right before the agent's host loses power (CLEAR). */
+  'both-lose': {
+    fromMs: 25_000,
+    quietMs: 0,
+    isAlone: false,
+    steps: [
+      { afterMs: 0, kind: 'burst' },
+      { afterMs: 30, kind: 'power-hub' },
+      { afterMs: 40, kind: 'power-agent' },
+    ],
+  },
+} as const satisfies Record<string, Sequence>;
+export type SequenceName = keyof typeof SEQUENCES;
+
+export interface Profile {
+  /** Instead of the usual ones. */
+  readonly weights?: Partial<Record<StepKind, number>>;
+  readonly sequence?: SequenceName;
+  /** One large disk with more extents than can be hot. */
+  readonly isWide?: boolean;
+  /** The guest flushes hardly ever. */
+  readonly rareFlushes?: boolean;
+}
+
+export const PROFILES = {
+  'older-hub': { sequence: 'older-hub' },
+  'cut-first-sync': { sequence: 'cut-first-sync' },
+  wide: { isWide: true, rareFlushes: true },
+  'failing-state': { isWide: true, weights: { 'agent-sync-fails': 6, 'agent-write-fails': 6, 'kill-agent': 2 } },
+  'failing-disk': { weights: { 'upstream-write-errors': 10, 'upstream-unreadable': 4, 'kill-agent': 1 } },
+  'ending-agent': { isWide: true, weights: { 'end-agent': 6, 'power-hub': 4, 'kill-hub': 2, 'silence-hub': 2 } },
+  'lost-agent': { weights: { 'lose-agent': 4, 'power-hub': 1, 'cut-link': 2 } },
+  'damaged-link': { weights: { 'spoil-frame': 10, 'cut-link': 1 } },
+  'silent-hub': { weights: { 'silence-hub': 6, 'half-open': 6, 'pause-hub': 4 } },
+} as const satisfies Record<string, Profile>;
+export type ProfileName = keyof typeof PROFILES;
+
+export function profileOf(name: string | undefined): Profile {
+  if (name === undefined) return {};
+  if (name in PROFILES) return PROFILES[name as ProfileName];
+  throw new Error(`there is no profile ${name}; there are ${Object.keys(PROFILES).join(', ')}`);
+}
