@@ -1,13 +1,16 @@
 // SIZE: a disk that becomes larger while the agent runs, however it is served: noticed, marked, replicated; the guest that
 // is connected goes on with the size it knows, those that come see the new one.
 import { open, stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { readBytes, writeBytes } from '@rephub/nbd';
 import { expect, test } from 'vitest';
 import { ourClient } from '../kit/nbd-serve.js';
-import { nbdkit, qemuNbd, sparseFile } from '../kit/peers.js';
-import { must } from '../kit/process.js';
+import { nbdkit, qemuNbd, qemuNode, sparseFile } from '../kit/peers.js';
+import { must, start } from '../kit/process.js';
+import { Qmp } from '../kit/qmp.js';
 import { type AgentPlace, compareWithReplica, type HubPlace, startSystem } from '../kit/rephub-system.js';
 import { type Scope } from '../kit/scope.js';
+import { tempDir } from '../kit/temp-dir.js';
 import { testScope } from '../kit/test-scope.js';
 
 const MiB = 1 << 20;
@@ -125,5 +128,41 @@ test(
     await hub.start();
     await waitGrown(agent, LARGER);
     await expectReplicated(scope, disk, hub);
+  },
+);
+
+interface Node {
+  readonly image: { readonly 'virtual-size': number };
+}
+
+test(
+  'a VM that runs on: QEMU connects anew, and block_resize gives it the new size',
+  { timeout: 120_000 },
+  async () => {
+    const scope = testScope();
+    const disk = await sparseFile(scope, SIZE);
+    const { agent } = await startSystem(scope, `file:${disk}`);
+    const monitor = join(await tempDir(scope), 'qmp.sock');
+    start(scope, 'qemu-system-x86_64', [
+      ...['-machine', 'pc', '-accel', 'tcg', '-m', '64', '-nodefaults', '-display', 'none', '-S'],
+      ...['-blockdev', qemuNode('disk', agent.address, '', 60), '-device', 'virtio-blk-pci,drive=disk,id=v'],
+      ...['-qmp', `unix:${monitor},server=on,wait=off`],
+    ]);
+    const qmp = await Qmp.connect(monitor);
+    const resize = async (): Promise<unknown> =>
+      await qmp.execute('block_resize', { 'node-name': 'disk', size: LARGER });
+    await growFile(disk, LARGER);
+    await waitGrown(agent, LARGER);
+    await expect(resize()).rejects.toThrow(/Cannot grow NBD nodes/);
+    await agent.child.stop();
+    await agent.start();
+    // It looks for the agent when it next has something to ask.
+    await qmp.execute('human-monitor-command', {
+      'command-line': 'qemu-io -d /machine/peripheral/v/virtio-backend "read 0 4k"',
+    });
+    await resize();
+    const nodes = (await qmp.execute('query-named-block-nodes')) as readonly Node[];
+    expect(nodes[0]?.image['virtual-size']).toBe(LARGER);
+    qmp.close();
   },
 );
