@@ -4,7 +4,8 @@
  * the records that must not be lost (span begin and end, volume added).
  *
  * Always holds: numbers rise from the oldest to the newest; `sent` of them, from the oldest on, have been handed to the
- * current connection. The payload slices are those that the guest sent, never copies; they are held while they are in the window.
+ * current connection. The payload slices are those that the guest sent, never copies, or what they were compressed to; they are
+ * held while they are in the window.
  */
 import { holdBytes, releaseBytes } from '@rephub/platform';
 import { FRAME_OVERHEAD_BYTES } from '@rephub/protocol';
