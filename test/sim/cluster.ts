@@ -30,6 +30,8 @@ export interface ClusterOptions {
   readonly diskBytes: number;
   readonly agent?: Partial<AgentConfig>;
   readonly retentionMs?: number;
+  /** False: the hub's host has none, from its next start on. */
+  readonly hubCodecs?: boolean;
   readonly volumes?: readonly string[];
   /** One way, between agent and hub; 0.1 ms when left out. */
   readonly linkLatencyMs?: number;
@@ -110,7 +112,7 @@ export class Cluster {
   async startHub(): Promise<void> {
     this.#lives++;
     const host = simPlatform(this.options.seed + 1000 * this.#lives, { ...this.#shared, files: this.hubFiles });
-    this.#hubProcess = mortal(host);
+    this.#hubProcess = mortal(this.options.hubCodecs === false ? { ...host, codecs: [] } : host);
     this.hub = await this.run(
       HubServer.open(this.#hubProcess.platform, {
         directory: '/data',

@@ -63,6 +63,31 @@ describe('with all that shrinks compressed', () => {
     expect(saved(cluster)).toBeGreaterThan(0);
   });
 
+  it('a hub without the codec gets no window of compressed records: what they covered is copied', async () => {
+    const cluster = await protectedCluster({ linkLatencyMs: 200 });
+    await cluster.work(100);
+    await expectEqual(cluster);
+    // Everything is in the base image, so that nothing compressed is left at the hub.
+    await cluster.stopHub(true);
+    await cluster.startHub();
+    await cluster.waitProtected();
+    const before = saved(cluster);
+    await cluster.work(20);
+    expect(saved(cluster)).toBeGreaterThan(before);
+    cluster.killHub('lose');
+    cluster.options = { ...cluster.options, hubCodecs: false };
+    await cluster.clock.runUntil(() => cluster.agent?.status().agentConnected === false);
+    await cluster.startHub();
+    await cluster.clock.runUntil(() => cluster.agent?.status().agentConnected === true);
+    await cluster.waitProtected();
+    const status = cluster.agent?.status();
+    expect(status?.compression).toEqual({ wish: 'lz4', codec: null, active: false });
+    expect(status?.lastResync?.cause).toContain('resync-by-bitmap');
+    await cluster.work(100);
+    await expectEqual(cluster);
+    expect(cluster.agent?.status().counters['compressedBytes']).toBe(status?.counters['compressedBytes']);
+  });
+
   it('verifies as equal', async () => {
     const cluster = await protectedCluster();
     await cluster.work(300);

@@ -1,6 +1,6 @@
 /** What a run, or many, have come across: the figures that are printed, and the least that long runs must reach. */
 import { LINEAGE_TABLE } from '@rephub/protocol';
-import { STEP_KINDS } from './script.js';
+import { STEP_KINDS } from './step-kinds.js';
 
 export type Counts = Record<string, number>;
 

@@ -4,7 +4,8 @@
  * Always holds: whatever a step takes away it gives back after a while, so that one fault does not hide all later ones.
  */
 import { type CrashFate, type SeededRandomness } from '@rephub/platform/sim';
-import { BURST_REQUESTS, type Step, type StepKind, WIDE_BLOCKS } from './script.js';
+import { BURST_REQUESTS, type Step, WIDE_BLOCKS } from './script.js';
+import { type StepKind } from './step-kinds.js';
 import { BLOCK_BYTES } from './block-content.js';
 import { runTestBranch } from './test-branches.js';
 import { type World } from './world.js';

@@ -4,7 +4,7 @@
  *
  * Must not know: what the steps do.
  */
-import { type StepKind } from './script.js';
+import { type StepKind } from './step-kinds.js';
 
 export interface Sequence {
   /** When the first step is due. */

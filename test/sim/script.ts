@@ -4,6 +4,7 @@
  */
 import { SeededRandomness } from '@rephub/platform/sim';
 import { type Profile, type Sequence, type SequenceName, SEQUENCES } from './profiles.js';
+import { type StepKind } from './step-kinds.js';
 
 export interface VolumeSetup {
   readonly name: string;
@@ -38,57 +39,6 @@ export interface Setup {
   /** The guest flushes hardly ever. */
   readonly rareFlushes: boolean;
 }
-
-/** All kinds of steps; faults.ts says what each does, and how often it is drawn. */
-export const STEP_KINDS = [
-  'burst',
-  'cut-link',
-  'cut-link-at-byte',
-  'half-open',
-  'silence-hub',
-  'slow-link',
-  'drip-link',
-  'spoil-frame',
-  'kill-agent',
-  'power-agent',
-  'end-agent',
-  'kill-hub',
-  'power-hub',
-  'end-hub',
-  'power-both',
-  'pause-agent',
-  'pause-hub',
-  'pause-upstream',
-  'kill-upstream',
-  'power-upstream',
-  'cut-upstream',
-  'upstream-other-size',
-  'upstream-read-only',
-  'upstream-write-errors',
-  'upstream-flush-error',
-  'upstream-unreadable',
-  'upstream-slow',
-  'hub-disk-full',
-  'hub-sync-fails',
-  'agent-sync-fails',
-  'agent-write-fails',
-  'rot-state',
-  'backup-agent',
-  'restore-agent',
-  'backup-hub',
-  'restore-hub',
-  'lose-hub',
-  'forget-group',
-  'jump-clock',
-  'drop-guest',
-  'open-test',
-  'resync',
-  'verify',
-  'change-mode',
-  'lose-agent',
-  'foreign-agent',
-] as const;
-export type StepKind = (typeof STEP_KINDS)[number];
 
 export interface Step {
   readonly atMs: number;
