@@ -1,8 +1,12 @@
 // What the status commands print, for people and for scripts, and their exit codes.
+import { inspectState } from '@rephub/bitmap';
+import { nodePlatform } from '@rephub/platform/node';
+import { hostname } from 'node:os';
 import { expect, test } from 'vitest';
 import { command } from '../kit/commands.js';
 import { sparseFile } from '../kit/peers.js';
-import { startSystem } from '../kit/rephub-system.js';
+import { AgentPlace, HubPlace, startSystem } from '../kit/rephub-system.js';
+import { MIB, ScriptedAgent } from '../kit/scripted-agent.js';
 import { agentGroupOf, groupsOf } from '../kit/status.js';
 import { tempDir } from '../kit/temp-dir.js';
 import { testScope } from '../kit/test-scope.js';
@@ -49,3 +53,46 @@ test('nobody there: 75, could not tell; an unknown group: 1', { timeout: 60_000 
   const none = await command('repagent', ['status', '--state', await tempDir(scope)]);
   expect(none.code, none.stderr).toBe(75);
 });
+
+test(
+  'a split brain: both commands say who wrote what, the hub has it among its events',
+  { timeout: 60_000 },
+  async () => {
+    const scope = testScope();
+    const upstream = `file:${await sparseFile(scope, 8 * MIB)}`;
+    const volumes = [{ name: 'disk0', upstream }];
+    // Its first life is that of a mere proxy: it has an identity and a line, and no hub knows of them.
+    const proxy = await AgentPlace.prepare(scope, { volumes });
+    await proxy.start();
+    await proxy.child.stop();
+    const state = await inspectState(nodePlatform().files, proxy.stateDir);
+    if (state === null) throw new Error('the proxy has left no state');
+    const { agentId, line } = state.identity;
+    const hub = await HubPlace.prepare(scope);
+    await hub.start();
+    const other = new ScriptedAgent(
+      nodePlatform(),
+      { kind: 'tcp', host: '127.0.0.1', port: hub.linkPort },
+      { agentId },
+    );
+    await other.protect();
+    const agent = await AgentPlace.prepare(scope, { volumes, stateDir: proxy.stateDir, hubUrl: hub.url });
+    await agent.start();
+    await agent.waitFor('the split brain', ({ reason }) => reason.startsWith('split-brain'));
+
+    const ofAgent = await command('repagent', ['status', '--state', agent.stateDir]);
+    const ofHub = await command('rephub', ['status', '--http', hub.http]);
+    for (const { stdout } of [ofAgent, ofHub]) {
+      expect(stdout).toMatch(/split-brain.*parted unknown: neither line says where it left the other/s);
+      expect(stdout).toContain(`agent ${agentId} on ${hostname()}, line ${line.id}`);
+      expect(stdout).toContain(`agent ${agentId} in session 1, line ${other.lineId} up to number ${other.lastNumber}`);
+      expect(stdout).toMatch(/at most \d+ bytes that no hub has/);
+    }
+    expect(await hub.status('vm1')).toMatchObject({
+      state: 'degraded',
+      divergence: { kind: 'split-brain', common: null },
+    });
+    const events = await command('rephub', ['events', '--http', hub.http]);
+    expect(events.stdout).toMatch(/split-brain.*Nothing is resolved by itself/);
+  },
+);

@@ -80,9 +80,11 @@ for (const [what, isChild] of [
     if (isChild) {
       expect(divergence?.hub.journalBytes).toBeGreaterThan(WRITES * 4 * KIB);
       expect(divergence?.hub.journalBytes).toBeLessThan(WRITES * 4 * KIB + 8 * KIB);
-      expect(divergence?.hub.sinceUnixMs).toBeGreaterThanOrEqual(forkedUnixMs);
+      expect(divergence?.hub.lineJournalBytes).toBe(divergence?.hub.journalBytes);
     }
 
+    expect(divergence?.hub.lineBegunUnixMs).toBeGreaterThanOrEqual(forkedUnixMs);
+    expect(divergence?.hub.writer).toMatchObject({ session: 1 });
     const atHub = hubGroup(cluster).status();
     expect(atHub.divergence).toEqual(divergence);
     expect(atHub).toMatchObject({ state: 'degraded', seq: (isChild ? seq : 0) + RECORDS, generation: line });

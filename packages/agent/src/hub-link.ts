@@ -20,6 +20,7 @@ import {
   firstNumberOf,
   FrameLink,
   FrameType,
+  fullReason,
   HASHES_FEATURE,
   type Hello,
   parseHubUrl,
@@ -319,14 +320,14 @@ export class HubLink {
     this.#lastVerdict = verdict.row;
     this.#comparesAll = verdict.kind === 'first-sync' || verdict.kind === 'compare-everything';
     this.#everConsistent = welcome.group !== null && welcome.group.consistentNumber !== null;
-    log.info('verdict', { verdict: verdict.kind, row: verdict.row, reason: verdict.reason });
+    log.info('verdict', { verdict: verdict.kind, row: verdict.row, reason: fullReason(verdict) });
     link.setHeartbeat(welcome.heartbeatMs, welcome.timeoutMs);
     if (verdict.kind === 'refuse' || verdict.kind === 'superseded' || verdict.kind === 'split-brain') {
       this.#refused = true;
       this.#reason = `${verdict.kind}: ${verdict.reason}`;
       if (Standing.isBarring(verdict.row)) this.#bar(this.#reason, verdict.divergence ?? null);
       mirror.leaveStep();
-      link.refuse(new LinkFault('lineage', this.#reason), null);
+      link.refuse(new LinkFault('lineage', `${verdict.kind}: ${fullReason(verdict)}`), null);
       return;
     }
     this.#refused = false;

@@ -7,7 +7,7 @@
  * higher session number, which would hide what was wrong (promise LINEAGE).
  */
 import { type Tracker } from '@rephub/bitmap';
-import { type Divergence, divergenceSchema, divergenceSentence } from '@rephub/protocol';
+import { type Divergence, divergenceSchema } from '@rephub/protocol';
 import { type AckMode } from './acknowledgement.js';
 
 /** Numbers are reserved so far ahead of their use. */
@@ -93,8 +93,7 @@ export class Standing {
 
   /** Takes effect at once; durable when it resolves, the explanation last, for which there may be no room. */
   async bar(why: string, divergence: Divergence | null = null): Promise<void> {
-    const said = divergence === null ? why : why.replace(`; ${divergenceSentence(divergence)}`, '');
-    this.#barred = said.slice(0, MAX_NOTE_LENGTH);
+    this.#barred = why.slice(0, MAX_NOTE_LENGTH);
     this.#divergence = divergence;
     await this.#note({ barred: this.#barred, divergence: '' });
     if (divergence !== null) await this.#note({ divergence: JSON.stringify(divergence) });

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import { type Divergence, divergenceSchema, divergenceSentence, explainDivergence } from './divergence.js';
-import { decideLineage } from './lineage.js';
+import { decideLineage, fullReason } from './lineage.js';
 import { type Hello, type HubGroup, type Line } from './messages.js';
 
 const AGENT = 'aaaaaaaa-0000-4000-8000-000000000001';
+const OTHER = 'aaaaaaaa-0000-4000-8000-000000000002';
 const ROOT = 'cccccccc-0000-4000-8000-000000000001';
 const OURS = 'cccccccc-0000-4000-8000-000000000002';
 const THEIRS = 'cccccccc-0000-4000-8000-000000000003';
@@ -46,7 +47,7 @@ function hub(line: Line, changes: Partial<HubGroup> = {}): HubGroup {
     consistentNumber: 90,
     failedOver: false,
     volumes: [DISK],
-    written: { journalBytes: 12_345, begunUnixMs: AT - 1000 },
+    written: { journalBytes: 12_345, begunUnixMs: AT - 1000, writer: { agentId: OTHER, session: 4 } },
     ...changes,
   };
 }
@@ -64,7 +65,6 @@ type Row = readonly [
     readonly once: number | null;
     readonly hubRecords: number | null;
     readonly journalBytes: number | null;
-    readonly hubSince: number | null;
   },
 ];
 
@@ -79,7 +79,6 @@ const ROWS: readonly Row[] = [
       once: 10,
       hubRecords: 30,
       journalBytes: 12_345,
-      hubSince: AT - 1000,
     },
   ],
   [
@@ -92,14 +91,13 @@ const ROWS: readonly Row[] = [
       once: 0,
       hubRecords: 10,
       journalBytes: null,
-      hubSince: null,
     },
   ],
   [
     'the agent left the hub’s line at its end: the hub has written nothing since',
     child(OURS, 90),
     root(),
-    { common: { line: ROOT, number: 90 }, agentRecords: 10, once: 0, hubRecords: 0, journalBytes: 0, hubSince: null },
+    { common: { line: ROOT, number: 90 }, agentRecords: 10, once: 0, hubRecords: 0, journalBytes: 0 },
   ],
   [
     'both left the same line, at different numbers: the lower one is the last in common',
@@ -111,7 +109,6 @@ const ROWS: readonly Row[] = [
       once: 10,
       hubRecords: 30,
       journalBytes: 12_345,
-      hubSince: AT - 1000,
     },
   ],
   [
@@ -124,20 +121,19 @@ const ROWS: readonly Row[] = [
       once: 10,
       hubRecords: 30,
       journalBytes: null,
-      hubSince: null,
     },
   ],
   [
     'lines that do not know of one another: nothing is known since when',
     root(OURS),
     root(THEIRS),
-    { common: null, agentRecords: null, once: null, hubRecords: null, journalBytes: null, hubSince: null },
+    { common: null, agentRecords: null, once: null, hubRecords: null, journalBytes: null },
   ],
   [
     'children of different lines: the same',
     child(OURS, 80, ELSE),
     child(THEIRS, 60),
-    { common: null, agentRecords: null, once: null, hubRecords: null, journalBytes: null, hubSince: null },
+    { common: null, agentRecords: null, once: null, hubRecords: null, journalBytes: null },
   ],
 ];
 
@@ -150,20 +146,21 @@ describe('what parts agent and hub (promise LINEAGE)', () => {
       once: found.agent.recordsOnceDurable,
       hubRecords: found.hub.records,
       journalBytes: found.hub.journalBytes,
-      hubSince: found.hub.sinceUnixMs,
     }).toEqual(expected);
     expect(found.agent).toMatchObject({ agentId: AGENT, host: 'kvm3', unsentBytesAtMost: 69_632 });
     expect(divergenceSchema.parse(found)).toEqual(found);
   });
 
   test('the sentence names lines, numbers, writers, bytes and times', () => {
-    const found = explainDivergence('superseded', hello(root()), hub(child(THEIRS, 60), { failedOver: true }), 100);
+    const found = explainDivergence('superseded', hello(root()), hub(child(THEIRS, 60)), 100);
     expect(divergenceSentence(found)).toBe(
       `parted: after number 60 of line ${ROOT}; at the agent: agent ${AGENT} on kvm3, line ${ROOT} up to number 100, ` +
         'at most 40 records since, 10 of them once durable at a hub, at most 69632 bytes that no hub has, written since ' +
-        `2026-01-02T03:04:05.000Z; at the hub: the hub, failed over, line ${THEIRS} up to number 90, 30 records since, ` +
-        '12345 bytes of journal, written since 2026-01-02T03:04:04.000Z',
+        `2026-01-02T03:04:05.000Z; at the hub: agent ${OTHER} in session 4, line ${THEIRS} up to number 90, 30 records since, ` +
+        '12345 bytes of journal since, its line, begun 2026-01-02T03:04:04.000Z, has 12345 bytes in all',
     );
+    const byHub = explainDivergence('superseded', hello(root()), hub(child(THEIRS, 60), { failedOver: true }), 100);
+    expect(divergenceSentence(byHub)).toContain('at the hub: the hub, failed over, line');
   });
 
   test('what nobody tells is said as unknown, never as nothing', () => {
@@ -175,14 +172,16 @@ describe('what parts agent and hub (promise LINEAGE)', () => {
     expect(divergenceSentence(found)).toBe(
       'parted: unknown: neither line says where it left the other; ' +
         `at the agent: agent ${AGENT}, line ${OURS} up to number 100, records since unknown, bytes unknown; ` +
-        `at the hub: agent ${AGENT} in session 6, line ${THEIRS} up to number 90, records since unknown, bytes unknown, written since unknown`,
+        `at the hub: an unknown writer, line ${THEIRS} up to number 90, records since unknown, bytes since unknown, begin of its line unknown`,
     );
   });
 
   test('the verdicts that part the sides carry it, the others do not', () => {
     const parted = decideLineage(hello(root(OURS)), hub(root(THEIRS)));
     expect(parted).toMatchObject({ row: 'L7-split-brain', divergence: { kind: 'split-brain', common: null } });
-    expect(parted.reason).toContain('bytes that no hub has');
+    expect(parted.reason).not.toContain('bytes');
+    expect(fullReason(parted)).toContain(`${parted.reason}; parted: unknown`);
+    expect(fullReason(parted)).toContain('bytes that no hub has');
     expect(decideLineage(hello(root()), hub(child(THEIRS, 60)))).toMatchObject({
       row: 'L6-other-line',
       divergence: { kind: 'superseded', common: { number: 60 } },

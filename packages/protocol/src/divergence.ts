@@ -35,16 +35,16 @@ export const divergenceSchema = z.object({
   hub: z.object({
     line: lineSchema,
     failedOver: z.boolean(),
-    /** Who wrote the hub's line, as far as the hub knows: its owner; while failed over, the hub itself. */
-    owner: text,
-    ownerSession: count,
+    /** Who wrote the hub's line last, and in which session; while failed over, it is the hub itself. */
+    writer: z.object({ agentId: text, session: count }).nullable(),
     lastNumber: count,
     /** Since the common one. */
     records: known,
     /** Of journal, frames and all, since the common number. */
     journalBytes: known,
-    /** When the hub's line began; null too where it began before the common number. */
-    sinceUnixMs: known,
+    /** All of the hub's line, which may have begun before or after the common number, and when it began. */
+    lineJournalBytes: known,
+    lineBegunUnixMs: known,
   }),
 });
 export type Divergence = z.infer<typeof divergenceSchema>;
@@ -79,14 +79,19 @@ export function explainDivergence(
     hub: {
       line: hub.line,
       failedOver: hub.failedOver,
-      owner: hub.owner,
-      ownerSession: hub.ownerSession,
+      writer: writerOf(hub),
       lastNumber: hub.lastNumber,
       records: hubRecords,
       journalBytes: hubRecords === 0 ? 0 : isAllSince ? (hub.written?.journalBytes ?? null) : null,
-      sinceUnixMs: isAllSince ? (hub.written?.begunUnixMs ?? null) : null,
+      lineJournalBytes: hub.written?.journalBytes ?? null,
+      lineBegunUnixMs: hub.written?.begunUnixMs ?? null,
     },
   };
+}
+
+/** Not the owner that Hello was answered with: that is whoever asks. */
+function writerOf({ written }: HubGroup): Divergence['hub']['writer'] {
+  return written === undefined ? null : { agentId: written.writer.agentId, session: written.writer.session };
 }
 
 function commonPoint(hello: Hello, hub: HubGroup, agentLast: number): Divergence['common'] {
@@ -126,12 +131,19 @@ export function divergenceText(divergence: Divergence): DivergenceText {
         : `at most ${agent.unsentBytesAtMost} bytes that no hub has${timeText(agent.unsentSinceUnixMs, ', written since ')}`,
     ].join(', '),
     hub: [
-      `${hub.failedOver ? 'the hub, failed over' : `agent ${hub.owner} in session ${hub.ownerSession}`}, line ${hub.line.id} up to number ${hub.lastNumber}`,
+      `${writerText(hub)}, line ${hub.line.id} up to number ${hub.lastNumber}`,
       hub.records === null ? 'records since unknown' : `${hub.records} records since`,
-      hub.journalBytes === null ? 'bytes unknown' : `${hub.journalBytes} bytes of journal`,
-      ...(hub.records === 0 ? [] : [`written since ${timeText(hub.sinceUnixMs, '') || 'unknown'}`]),
+      hub.journalBytes === null ? 'bytes since unknown' : `${hub.journalBytes} bytes of journal since`,
+      hub.lineJournalBytes === null
+        ? 'begin of its line unknown'
+        : `its line${timeText(hub.lineBegunUnixMs, ', begun ')}${hub.lineBegunUnixMs === null ? '' : ','} has ${hub.lineJournalBytes} bytes in all`,
     ].join(', '),
   };
+}
+
+function writerText({ failedOver, writer }: Divergence['hub']): string {
+  if (failedOver) return 'the hub, failed over';
+  return writer === null ? 'an unknown writer' : `agent ${writer.agentId} in session ${writer.session}`;
 }
 
 /** The same as one sentence. */

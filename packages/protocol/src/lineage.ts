@@ -250,10 +250,15 @@ export function decideLineage(hello: Hello, hubGroup: HubGroup | null): Verdict 
   };
   if (hubGroup !== null && (found.kind === 'split-brain' || found.kind === 'superseded')) {
     const divergence = explainDivergence(found.kind, hello, hubGroup, agentLastOf(hello));
-    return { ...verdict, reason: `${verdict.reason}; ${divergenceSentence(divergence)}`, divergence };
+    return { ...verdict, divergence };
   }
   if (found.kind !== 'resume' || hello.window === null || hubGroup === null) return verdict;
   return { ...verdict, resumeFrom: Math.max(hubGroup.lastNumber + 1, hello.window.first) };
+}
+
+/** The reason, and what parts the two sides where that is it: for the refusal. */
+export function fullReason({ reason, divergence }: Verdict): string {
+  return divergence === undefined ? reason : `${reason}; ${divergenceSentence(divergence)}`;
 }
 
 /** The number of the first record that follows Start. */

@@ -108,8 +108,14 @@ export const hubGroupSchema = z.object({
   consistentTimeUs: count.optional(),
   failedOver: z.boolean(),
   volumes: volumesSchema,
-  /** All bytes that were ever written to the line's journal here, and when the line began. Left out by older hubs. */
-  written: z.object({ journalBytes: count, begunUnixMs: z.number().nullable() }).optional(),
+  /** All bytes that were ever written to the line's journal here, by whom, and when it began. Left out by older hubs. */
+  written: z
+    .object({
+      journalBytes: count,
+      begunUnixMs: z.number().nullable(),
+      writer: z.object({ agentId: uuid, session: count }),
+    })
+    .optional(),
 });
 export type HubGroup = z.infer<typeof hubGroupSchema>;
 

@@ -58,12 +58,12 @@ const parted: GroupFacts['divergence'] = {
   hub: {
     line,
     failedOver: false,
-    owner: 'aaaaaaaa-0000-4000-8000-000000000001',
-    ownerSession: 1,
+    writer: null,
     lastNumber: 9,
     records: null,
     journalBytes: null,
-    sinceUnixMs: null,
+    lineJournalBytes: null,
+    lineBegunUnixMs: null,
   },
 };
 

@@ -40,7 +40,9 @@ export class Parting {
       hubNumber: hub.lastNumber,
       hubRecords: hub.records,
       hubJournalBytes: hub.journalBytes,
-      hubSinceUnixMs: hub.sinceUnixMs,
+      hubLineBegunUnixMs: hub.lineBegunUnixMs,
+      hubLineJournalBytes: hub.lineJournalBytes,
+      hubWriter: hub.failedOver ? 'hub' : (hub.writer?.agentId ?? null),
     });
   }
 }

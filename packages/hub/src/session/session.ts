@@ -29,6 +29,7 @@ import {
   FrameLink,
   type FrameHeader,
   FrameType,
+  fullReason,
   HASHES_FEATURE,
   type Hello,
   type Request,
@@ -236,7 +237,7 @@ export class AgentSession {
       );
     }
     if (verdict.kind === 'refuse' || verdict.kind === 'split-brain' || verdict.kind === 'superseded') {
-      this.#link.refuse(new ProtocolFault(verdict.kind, `${verdict.row}: ${verdict.reason}`), null);
+      this.#link.refuse(new ProtocolFault(verdict.kind, `${verdict.row}: ${fullReason(verdict)}`), null);
       return;
     }
     this.#phase = { name: 'busy' };

@@ -184,7 +184,7 @@ class OpenGroupStore implements GroupStore {
       consistentTimeUs: main.timeline.state.consistentTimeUs,
       failedOver: false,
       volumes: appended.volumes().map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
-      written: { journalBytes: main.writer.position, begunUnixMs: this.#lineBegunUnixMs },
+      written: { journalBytes: main.writer.position, begunUnixMs: this.#lineBegunUnixMs, writer: owner },
     };
   }
 
