@@ -149,6 +149,31 @@ describe('a volume that grows under a running agent (promise SIZE)', () => {
     expect(Buffer.compare(await cluster.base('data'), await cluster.upstream('data'))).toBe(0);
   });
 
+  it('twice within one span, the hub away in between: what the window holds of the size in between is taken', async () => {
+    for (let delayMs = 0; delayMs <= 200; delayMs += 10) {
+      const cluster = await protectedCluster(['root'], 5);
+      const fill = async (): Promise<void> => {
+        const file = await cluster.agentHost.files.open('/root.raw', 'write');
+        await file.truncate(11 * MIB);
+        await file.write([Buffer.alloc(3 * MIB, 0x55)], 8 * MIB);
+        await file.close();
+      };
+      await cluster.run(fill());
+      await waitGrown(cluster, 'root', 11 * MIB);
+      await cluster.clock.advance(delayMs);
+      cluster.killHub('lose');
+      await growFile(cluster, 'root', 12 * MIB + 512);
+      await waitGrown(cluster, 'root', 12 * MIB + 512);
+      await cluster.startHub();
+      await settled(cluster);
+      await expectEqual(cluster);
+      expect(cluster.agent?.status().hub?.refused, `after ${delayMs} ms`).toBe(false);
+      await cluster.stopAgent();
+      await cluster.stopHub(true);
+      expect((await cluster.base('root')).length).toBe(12 * MIB + 512);
+    }
+  });
+
   it('leaves the last good point, with the size it had then, openable while what is new is sent', async () => {
     const cluster = await protectedCluster(['root']);
     await cluster.stopHub(false);
@@ -209,7 +234,7 @@ describe('a volume that grows under a running agent (promise SIZE)', () => {
           await growFile(cluster, name, larger, 1 + below(200));
           await cluster.clock.advance(below(14_000));
           await cluster.work(below(40), 8 * MIB).catch(() => undefined);
-          const blow = below(5);
+          const blow = below(6);
           // So long after it may have been noticed that any step of it may be under way.
           if (below(2) === 0) {
             await cluster.clock.runUntil(() => sizeOf(cluster, name) === larger, 60_000).catch(() => undefined);
@@ -219,6 +244,7 @@ describe('a volume that grows under a running agent (promise SIZE)', () => {
           else if (blow === 1) cluster.killAgent('mixed');
           else if (blow === 2) cluster.killHub('keep');
           else if (blow === 3) cluster.killHub('lose');
+          else if (blow === 4) cluster.cutLink();
           else await cluster.stopAgent();
           await cluster.clock.advance(below(3000));
           if (cluster.hub === null) await cluster.startHub();
