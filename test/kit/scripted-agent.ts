@@ -13,6 +13,7 @@ import {
   FrameType,
   type Hashes,
   type Hello,
+  type PackedPayload,
   type ReadRegion,
   RecordEncoder,
   type Refuse,
@@ -261,18 +262,19 @@ export class ScriptedAgent {
     return this.record(FrameType.Write, { ...more, offset, length: bytes.length }, [bytes]);
   }
 
-  /** Sends one record, whatever it is, and keeps it. Returns its number. */
+  /** Sends one record, whatever it is, and keeps it; its payload as it is, or `packed`. Returns its number. */
   record(
     type: FrameType,
     fields: { volume?: number; flags?: number; offset?: number; length?: number; tag?: number } = {},
     payload: readonly Uint8Array[] = [],
+    packed: PackedPayload | null = null,
   ): number {
     const previous = this.#encoder.lastChecksum;
     const timeUs = Math.round(this.#platform.clock.unixMs() * 1000);
     const { volume = 0, flags = 0, offset = 0, length = 0, tag = 0 } = fields;
-    const number = this.#encoder.encode(type, flags, volume, offset, length, timeUs, tag, payload);
+    const number = this.#encoder.encode(type, flags, volume, offset, length, timeUs, tag, payload, packed);
     const { head, tail } = this.#encoder;
-    const frame = [head, ...payload, tail];
+    const frame = [head, ...(packed?.slices ?? payload), tail];
     this.#kept.push({ number, frame, previous });
     this.#link?.send(frame);
     return number;
