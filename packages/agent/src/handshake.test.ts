@@ -1,0 +1,78 @@
+/** What one handshake leaves for the next: volumes are announced once, however often the link goes before the hub has heard of them. */
+import { chainStart, FrameType, type HubGroup, uuidBytes, type Verdict, type Welcome } from '@rephub/protocol';
+import { expect, test } from 'vitest';
+import { AGENT_DEFAULTS, type AgentConfig } from './config.js';
+import { Handshake } from './handshake.js';
+import { Standing } from './standing.js';
+import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
+
+const UUID = '00000000-0000-4000-8000-000000000000';
+const config: AgentConfig = {
+  ...AGENT_DEFAULTS,
+  group: 'vm1',
+  volumes: [{ name: 'disk0', upstream: 'file:/disk0.raw', listen: [] }],
+  listen: [],
+  hubs: ['tcp://127.0.0.1:9010'],
+  stateDirectory: '/state',
+};
+
+function welcome(group: HubGroup | null): Welcome {
+  return {
+    ...{ protocol: 1, features: [], software: 'test', hubId: UUID, epoch: 1, heartbeatMs: 1000, timeoutMs: 5000 },
+    group,
+  };
+}
+
+function hubGroup(kit: VolumeKit, lastNumber: number, volumes: HubGroup['volumes']): HubGroup {
+  return {
+    ...{ owner: UUID, ownerSession: 1, ownerNonce: UUID, line: kit.tracker.identity.line },
+    ...{ lastNumber, lastChecksum: 0, spanOpen: false, consistentNumber: null, failedOver: false, volumes },
+  };
+}
+
+function verdict(kit: VolumeKit, kind: Verdict['kind']): Verdict {
+  const previousChecksum = chainStart(uuidBytes(kit.tracker.identity.line.id));
+  return {
+    kind,
+    row: kind === 'resume' ? 'L16-resume' : 'L1-unknown-new',
+    reason: 'test',
+    nextNumber: 1,
+    previousChecksum,
+  };
+}
+
+/** A first sync has begun, the volume is announced. */
+async function begun(): Promise<{ readonly kit: VolumeKit; readonly handshake: Handshake }> {
+  const kit = await volumeKit();
+  const { comparer, mirror, platform, tracker, volume } = kit;
+  const parts = { platform, config, tracker, mirror, comparer, volumes: [volume], nonce: UUID };
+  const handshake = new Handshake(parts, new Standing(tracker));
+  await kit.run(handshake.carryOut(verdict(kit, 'first-sync'), welcome(null)));
+  handshake.announceVolumes();
+  return { kit, handshake };
+}
+
+const announced = ({ records }: VolumeKit): number =>
+  records.filter(({ type }) => type === FrameType.VolumeAdded || type === FrameType.Resize).length;
+
+test('a volume that the window holds as announced is not announced again after a resume', async () => {
+  const { kit, handshake } = await begun();
+  await kit.platform.clock.advance(1000);
+  expect(announced(kit)).toBe(1);
+  // The hub has nothing of it yet: the window brings it.
+  await kit.run(handshake.carryOut(verdict(kit, 'resume'), welcome(hubGroup(kit, 0, []))));
+  handshake.announceVolumes();
+  await kit.platform.clock.advance(1000);
+  expect(announced(kit)).toBe(1);
+});
+
+test('what a hub knows of after the window was given up is believed: a volume of another size is told again', async () => {
+  const { kit, handshake } = await begun();
+  const volumes = [{ index: 0, name: 'disk0', sizeBytes: DISK_BYTES / 2 }];
+  const again = { ...verdict(kit, 'resync-by-bitmap'), nextNumber: 100 };
+  await kit.run(handshake.carryOut(again, welcome(hubGroup(kit, 99, volumes))));
+  handshake.announceVolumes();
+  await kit.platform.clock.advance(1000);
+  const { records } = kit;
+  expect(records.filter(({ type }) => type === FrameType.Resize)).toMatchObject([{ length: DISK_BYTES }]);
+});
