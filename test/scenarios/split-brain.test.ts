@@ -5,7 +5,7 @@ import { randomUuid } from '@rephub/platform';
 import { encodeBody, FrameReader, FrameType, RecordEncoder, uuidBytes } from '@rephub/protocol';
 import { expect, test } from 'vitest';
 import { type Cluster } from '../sim/cluster.js';
-import { KIB, MIB, protectedCluster, SMALL_WINDOW, settled, status, write } from './scene.js';
+import { expectEqual, KIB, MIB, protectedCluster, settled, SMALL_WINDOW, status, write } from './scene.js';
 
 const WRITES = 5;
 /** Records of the other line: the span and the volume in it, then writes. */
@@ -103,5 +103,13 @@ for (const [what, isChild] of [
     await cluster.clock.runUntil(() => status(cluster).hub?.refused === true);
     expect(status(cluster).divergence).toMatchObject({ kind: divergence?.kind, hub: { line: { id: line } } });
     expect(hubGroup(cluster).status()).toMatchObject({ seq: (isChild ? seq : 0) + RECORDS, generation: line });
+
+    // Somebody has decided: the agent's is good, what the hub has goes.
+    await cluster.run(cluster.hub?.hub.forget('vm1') ?? Promise.resolve());
+    await cluster.run(cluster.agent?.resume() ?? Promise.resolve());
+    await settled(cluster);
+    expect(status(cluster).divergence).toBeNull();
+    expect(hubGroup(cluster).status()).toMatchObject({ divergence: null, generation });
+    await expectEqual(cluster);
   });
 }
