@@ -95,10 +95,10 @@ describe('compress auto', () => {
 
   test('within the machine only a link that is slow indeed is taken for one', () => {
     const disk = new Line(new CompressionPolicy('auto', true));
-    disk.run(10, 400 * MIB, 60 * MIB, 0.3);
+    disk.run(10, 400 * MIB, 20 * MIB, 0.3);
     expect(disk.share()).toBe(0);
     const shaped = new Line(new CompressionPolicy('auto', true));
-    shaped.run(10, 400 * MIB, 8 * MIB, 0.3);
+    shaped.run(20, 400 * MIB, 6 * MIB, 0.3);
     expect(shaped.share()).toBeGreaterThan(0.3);
   });
 

@@ -15,8 +15,8 @@ const WAIT_MS = 500;
 const CALM_MS = 1_000;
 /** A codec is worth its time on a link that takes at most this share of what it makes. */
 const SHARE = 1 / 4;
-/** Within this machine: what looks like a slow link is mostly a slow disk behind it. */
-const LOCAL_SHARE = 1 / 16;
+/** Within this machine, bytes a ms: what looks like a slow link is mostly a disk behind it, or a processor that has no time. */
+const LOCAL_RATE = 8_000;
 /** What a codec is taken to do before it was measured. */
 const FIRST_BYTES_PER_MS = 600_000;
 /** Judged when so many raw bytes were tried. */
@@ -41,7 +41,7 @@ export interface LinkSample {
 
 export class CompressionPolicy {
   readonly #wish: CompressionWish;
-  readonly #share: number;
+  readonly #mostRate: number;
   #isSlow = false;
   /** Since when records have waited, and what had left by then; null while none waits. */
   #waiting: LinkSample | null = null;
@@ -58,7 +58,7 @@ export class CompressionPolicy {
 
   constructor(wish: CompressionWish, isLocal: boolean) {
     this.#wish = wish;
-    this.#share = isLocal ? LOCAL_SHARE : SHARE;
+    this.#mostRate = isLocal ? LOCAL_RATE : Infinity;
     this.#isSlow = wish === 'always';
   }
 
@@ -90,7 +90,7 @@ export class CompressionPolicy {
     const forMs = sample.nowMs - this.#waiting.nowMs;
     if (forMs < WAIT_MS) return;
     this.#linkRate = (sample.leftBytes - this.#waiting.leftBytes) / forMs;
-    this.#isSlow = this.#linkRate < this.#codecRate * this.#share;
+    this.#isSlow = this.#linkRate < Math.min(this.#codecRate * SHARE, this.#mostRate);
     this.#waiting = sample;
   }
 
