@@ -201,6 +201,25 @@ describe('a volume that grows under a running agent (promise SIZE)', () => {
     await expectEqual(cluster);
   });
 
+  it('in sync mode with freeze: no write fails, and the mode is in force again when what is new is there', async () => {
+    const cluster = new Cluster({ seed: 4, diskBytes: 8 * MIB, agent: { mode: 'sync', onDisconnect: 'freeze' } });
+    await cluster.makeDisks();
+    await cluster.startHub();
+    await cluster.startAgent();
+    await settled(cluster);
+    const before = cluster.answered;
+    await growFile(cluster, 'disk0', 12 * MIB);
+    for (let round = 0; round < 30; round++) {
+      await cluster.work(10, 8 * MIB);
+      await cluster.clock.advance(400);
+    }
+    expect(cluster.answered - before).toBe(300);
+    expect(sizeOf(cluster, 'disk0')).toBe(12 * MIB);
+    await settled(cluster);
+    await cluster.clock.runUntil(() => cluster.agent?.status().effectiveMode === 'sync');
+    await expectEqual(cluster);
+  });
+
   it('is not taken while its size is no whole number of sectors; one that shrinks stays as it was', async () => {
     const cluster = await protectedCluster(['root']);
     await growFile(cluster, 'root', 12 * MIB + 100);

@@ -290,6 +290,7 @@ describe('the client meets a server', () => {
     expect(sent.readUInt32BE(sent.length - 8)).toBe(2);
     const lies: [string, Buffer][] = [
       ['info-refused', optionReply(INFO, UNSUP)],
+      ['info-refused', Buffer.concat([optionReply(INFO, 3, exportInfo(0)), optionReply(INFO, ACK)])],
       ['bad-option-reply', optionReply(INFO, ACK)],
       ['bad-option-reply', optionReply(INFO, 3, u16(0), u32(1))],
       ['bad-option-reply', optionReply(INFO, 2, u32(1))],

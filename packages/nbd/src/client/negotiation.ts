@@ -134,6 +134,8 @@ export class ClientNegotiation {
       const reply = await this.#reply(Option.Info);
       if (reply.type === OptionReply.Ack) {
         if (sizeBytes === null) throw bad('no size of the export');
+        // nbd-server opens what it serves only for GO, and says 0 before.
+        if (sizeBytes === 0) throw new ConfigFault('info-refused', `the server tells no size of '${exportName}'`);
         this.#option(Option.Abort);
         return sizeBytes;
       }
