@@ -41,6 +41,15 @@ describe('on-congestion block (promise BOUND)', () => {
     expect(gate.hold(write(3, 512))).toBe(true);
   });
 
+  it('lets no more pass an empty window than it will hold, frames and all', () => {
+    const { gate, window, write, record } = setUp();
+    let passed = 0;
+    while (passed < 100 && !gate.hold(write(passed, 8192))) passed += 1;
+    expect(passed).toBe(7);
+    for (let number = 1; number <= passed; number += 1) record(number, 8192);
+    expect(window.bytes).toBeLessThanOrEqual(LIMIT);
+  });
+
   it('lets them go on, in their order, when acknowledgements have made room', () => {
     const { gate, window, gone, write, record } = setUp();
     record(1, 60 * 1024);

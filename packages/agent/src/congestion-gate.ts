@@ -2,13 +2,14 @@
  * `--on-congestion block`: while the window has no room, guest writes wait before they go upstream, in
  * their order, instead of being only marked. Nothing waits while the link is down: then the window may fill and is pulled ahead of.
  */
+import { FRAME_OVERHEAD_BYTES } from '@rephub/protocol';
 import { type Mirror } from './mirror.js';
 import { type WriteOperation } from './operations.js';
 
 export class CongestionGate {
   readonly #mirror: Mirror;
   #waiting: WriteOperation[] = [];
-  /** Payload of writes let through and not yet recorded. */
+  /** Frames of writes let through and not yet recorded. */
   #admittedBytes = 0;
 
   constructor(mirror: Mirror) {
@@ -43,11 +44,11 @@ export class CongestionGate {
   }
 
   #admit(operation: WriteOperation): boolean {
-    const bytes = operation.payloadBytes;
+    const bytes = operation.payloadBytes + FRAME_OVERHEAD_BYTES;
     const { window, linked } = this.#mirror;
     // An empty window always takes one write, however large.
     const empty = window.count === 0 && this.#admittedBytes === 0;
-    if (linked && !empty && !window.hasRoomFor(this.#admittedBytes + bytes)) return false;
+    if (linked && !empty && window.bytes + this.#admittedBytes + bytes > window.limitBytes) return false;
     operation.admittedBytes = bytes;
     this.#admittedBytes += bytes;
     return true;
