@@ -25,6 +25,8 @@ const HAPPENINGS = [
   'disk-full',
   'unreadable',
   'test-branch',
+  'semi-sync',
+  'sync',
 ];
 
 export class Coverage {

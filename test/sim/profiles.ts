@@ -50,6 +50,18 @@ export const SEQUENCES = {
       { afterMs: 6_800, kind: 'rot-state' },
     ],
   },
+  /** A clean start: the guest writes before agent and hub have found each other equal (L15). */
+  'clean-start': {
+    fromMs: 12_000,
+    quietMs: 9_000,
+    isAlone: true,
+    steps: [
+      { afterMs: 7_400, kind: 'slow-link' },
+      { afterMs: 7_500, kind: 'end-agent' },
+      { afterMs: 7_900, kind: 'burst' },
+      { afterMs: 8_000, kind: 'burst' },
+    ],
+  },
   /** The hub loses what it has received and not stored, right before the agent's host loses power (CLEAR). */
   'both-lose': {
     fromMs: 25_000,
@@ -72,6 +84,7 @@ export interface Profile {
   readonly isWide?: boolean;
   /** The guest flushes hardly ever. */
   readonly rareFlushes?: boolean;
+  readonly mode?: 'async' | 'semi-sync' | 'sync';
 }
 
 export const PROFILES = {
@@ -81,6 +94,8 @@ export const PROFILES = {
   'failing-state': { isWide: true, weights: { 'agent-sync-fails': 6, 'agent-write-fails': 6, 'kill-agent': 2 } },
   'failing-disk': { weights: { 'upstream-write-errors': 10, 'upstream-unreadable': 4, 'kill-agent': 1 } },
   'ending-agent': { isWide: true, weights: { 'end-agent': 6, 'power-hub': 4, 'kill-hub': 2, 'silence-hub': 2 } },
+  'clean-start': { sequence: 'clean-start' },
+  synchronous: { mode: 'sync' },
   'lost-agent': { weights: { 'lose-agent': 4, 'power-hub': 1, 'cut-link': 2 } },
   'damaged-link': { weights: { 'spoil-frame': 10, 'cut-link': 1 } },
   'silent-hub': { weights: { 'silence-hub': 6, 'half-open': 6, 'pause-hub': 4 } },

@@ -194,7 +194,7 @@ function setupOf(seed: number, random: SeededRandomness, profile: Profile, seque
     fastZero: random.chance(0.6),
     allocation: random.chance(0.7),
     lateVolume: !isWide && !single && random.chance(0.15),
-    mode: pick('async', 'async', 'async', 'semi-sync', 'sync'),
+    mode: profile.mode ?? pick('async', 'async', 'async', 'semi-sync', 'sync'),
     onDisconnect: random.chance(0.12) ? 'freeze' : 'continue',
     rareFlushes: profile.rareFlushes ?? random.chance(0.1),
   };

@@ -55,6 +55,15 @@ export const MUTANTS: readonly Mutant[] = [
       '    inner.data = [Buffer.concat(outer.data)];\n    operation.outer = null;\n    this.answer(outer, 0);\n    this.upstream.submit(inner);\n',
   },
   {
+    id: 'answered-before-the-hub',
+    promise: 'ACK',
+    file: 'agent/src/acknowledgement.ts',
+    find: '      if (number > 0 && number <= this.#durable) return false;\n      this.#wait(this.#forDurable,',
+    replace:
+      '      if (number > 0 && number <= this.#received) return false;\n      this.#wait(number > 0 ? this.#forReceived : this.#forDurable,',
+    profile: 'synchronous',
+  },
+  {
     id: 'window-without-limit',
     promise: 'BOUND',
     file: 'agent/src/record-window.ts',
@@ -142,6 +151,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/mirror.ts',
     find: '    this.#tracker.hubDurable(durable);\n',
     replace: '    this.#tracker.hubDurable(Math.max(durable, received));\n',
+    profile: 'wide',
   },
   {
     id: 'cleared-without-a-flush',
@@ -154,10 +164,10 @@ export const MUTANTS: readonly Mutant[] = [
   {
     id: 'copied-again-stays-clean',
     promise: 'CLEAR',
-    file: 'agent/src/mirror.ts',
-    find: '    this.#tracker.putBackAbove(this.#durableNumber);\n',
-    replace: '',
-    profile: 'ending-agent',
+    file: 'bitmap/src/marks.ts',
+    find: '  setDirty(volume: number, offset: number, length: number): void {\n    if (length === 0) return;\n',
+    replace:
+      '  setDirty(volume: number, offset: number, length: number): void {\n    if (length === 0 || this.pending.count > 0) return;\n',
   },
   {
     id: 'a-crash-distrusts-everything',
@@ -196,6 +206,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/mirror.ts',
     find: "    this.#move(this.#tracker.anyDirty() ? 'lost-a-write' : 'in-step');\n",
     replace: "    this.#move('in-step');\n",
+    profile: 'clean-start',
   },
   {
     id: 'map-checksum-not-looked-at',

@@ -17,6 +17,7 @@ const FATES: readonly CrashFate[] = ['lose', 'tear', 'garble', 'mixed'];
 export class Durable implements Checker {
   readonly #world: World;
   #durable = 0;
+  #line = '';
   #acks = 0;
   #tries = 0;
   #begunAnew = 0;
@@ -36,6 +37,10 @@ export class Durable implements Checker {
         return 'the hub takes nothing for want of room, and calls the group protected';
       });
     }
+    const line = this.#world.store?.state.line?.id ?? '';
+    // Another line has numbers of its own.
+    if (line !== this.#line) this.#durable = 0;
+    this.#line = line;
     if (durable <= this.#durable) return;
     this.#durable = durable;
     this.#acks += 1;

@@ -6,6 +6,7 @@ import { Convergence } from './convergence.js';
 import { Durable } from './durable.js';
 import { Flush } from './flush.js';
 import { Guest } from './guest.js';
+import { Modes } from './modes.js';
 import { Replica } from './replica.js';
 import { Stream } from './stream.js';
 import { Superset } from './superset.js';
@@ -59,6 +60,7 @@ export function makeCheckers(world: World): readonly Checker[] {
     new Flush(world),
     new Stream(world),
     new Durable(world),
+    new Modes(world),
     new Replica(world),
     new Convergence(world),
   ];

@@ -12,6 +12,7 @@ import {
   type Verdict,
   type Welcome,
 } from '@rephub/protocol';
+import { type LogFields } from '@rephub/platform';
 import { UNREADABLE } from '../block-content.js';
 import { TRUE_DISK } from '../processes.js';
 import { type WireRecord } from '../wire-records.js';
@@ -35,6 +36,12 @@ export class Stream implements Checker {
 
   constructor(world: World) {
     this.#world = world;
+  }
+
+  logged(event: string, { to, why }: LogFields): void {
+    if (event !== 'stream-state' || to !== 'streaming') return;
+    const dirty = this.#world.agent.up?.status().dirtyBytes ?? 0;
+    this.#world.check('SPAN', dirty === 0, () => `streaming goes on (${String(why)}) while ${dirty} bytes are dirty`);
   }
 
   agentHeard(): void {
@@ -62,8 +69,9 @@ export class Stream implements Checker {
     });
     this.#lastNumber = record.number;
     this.#lastChecksum = record.checksum;
+    const isFresh = Math.abs(agentTimeUs / 1000 - world.clock.unixMs()) < 0.01;
     // Only a record that leaves in the moment in which it is made says something of the state of that moment.
-    if (record.type === FrameType.SpanEnd && Math.abs(agentTimeUs / 1000 - world.clock.unixMs()) < 0.01) {
+    if (record.type === FrameType.SpanEnd && isFresh) {
       const dirty = world.agent.up?.status().dirtyBytes ?? 0;
       world.check('SPAN', dirty === 0, () => `the span ends at ${record.number} while ${dirty} bytes are dirty`);
     }
