@@ -19,6 +19,11 @@ type Act = (world: World, random: SeededRandomness, backups: Backups) => void;
 
 const FATES: readonly CrashFate[] = ['lose', 'tear', 'garble', 'mixed'];
 
+/** Often too short to be noticed, and at times longer than a silent peer is waited for. */
+function silentMs(random: SeededRandomness): number {
+  return downMs(random) * 2 + (random.chance(0.3) ? 6_500 : 0);
+}
+
 /** Now and then at once, mostly soon, at times after seconds. */
 function downMs(random: SeededRandomness): number {
   return 20 + random.fraction() ** 3 * 6000;
@@ -159,14 +164,14 @@ const ACTS: Record<StepKind, Act> = {
     const links = world.network.links(LINK);
     for (const link of links) link.freeze();
     // What was held back may still come when both sides have long gone on.
-    later(world, downMs(random) * 2, () => {
+    later(world, silentMs(random), () => {
       for (const link of links) link.thaw();
       world.beatsAreLate();
     });
   },
   'silence-hub': (world, random) => {
     world.network.setSilent(LINK, true);
-    later(world, downMs(random) * 2, () => {
+    later(world, silentMs(random), () => {
       world.network.setSilent(LINK, false);
       world.beatsAreLate();
     });
