@@ -278,8 +278,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'silence-not-noticed',
     promise: 'BEAT',
     file: 'protocol/src/heartbeat.ts',
-    find: 'if (!this.#deaf && silentMs >= this.#limitMs() - SLACK_MS) {',
-    replace: 'if (!this.#deaf && silentMs >= 100 * this.#limitMs()) {',
+    find: '    return this.#heardAt === null ? this.#options.firstMs : this.#timeoutMs;\n',
+    replace: '    return this.#heardAt === null ? this.#options.firstMs : 100 * this.#timeoutMs;\n',
     profile: 'silent-hub',
   },
 ];
