@@ -14,6 +14,8 @@ export interface FoundMarks {
   readonly found: Found;
   readonly reason: string;
   readonly line: string;
+  /** The session that would begin now. */
+  readonly session: number;
   readonly restsOn: number;
   readonly durableNumber: number;
   /** Per volume: is this block marked? */
@@ -47,11 +49,12 @@ export async function findMarks(world: World, files: SimFiles): Promise<FoundMar
     }
     return map;
   });
-  const { line, restsOn, durableNumber } = tracker.identity;
+  const { line, session, restsOn, durableNumber } = tracker.identity;
   return {
     found: tracker.found,
     reason: tracker.foundReason,
     line: line.id,
+    session,
     restsOn,
     durableNumber,
     marked,
@@ -78,6 +81,8 @@ export async function findStore(files: SimFiles): Promise<GroupStore | null> {
 
 export interface DurableState {
   readonly line: string;
+  /** The last session of the agent's that the hub has had. */
+  readonly session: number;
   readonly number: number;
   /** What the hub's durable records make, whether or not it may be shown. */
   readonly fold: readonly Int32Array[];
@@ -89,8 +94,8 @@ export async function durableState(world: World): Promise<DurableState | null> {
     world.store ??
     (world.hub.up === null ? await findStore(world.hub.files.imagineCrash({ seed: 1, fate: 'keep' })) : null);
   if (store === null) return null;
-  const { line, lastNumber, lastChecksum, durableNumber } = store.state;
+  const { line, lastNumber, lastChecksum, durableNumber, owner } = store.state;
   if (line === null) return null;
   const fold = world.records.foldAt(durableNumber, lastNumber, lastChecksum);
-  return fold === null ? null : { line: line.id, number: durableNumber, fold };
+  return fold === null ? null : { line: line.id, session: owner?.session ?? 0, number: durableNumber, fold };
 }

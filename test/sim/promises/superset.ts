@@ -162,7 +162,9 @@ export class Superset implements Checker {
     const trusted = marks.found === 'clean' || marks.found === 'marked';
     // Another line, or a hub that came back older: the handshake sees it and compares everything (L2, L7, L9, L10).
     const seen = hub.line !== marks.line || hub.number < Math.max(marks.restsOn, marks.durableNumber);
-    if (!trusted || seen || world.excuses.hubCameBackOlder > 0) return;
+    // An old copy of the agent's state: the hub refuses it (`session-back`), and only an operator can go on.
+    const refused = marks.session <= hub.session;
+    if (!trusted || seen || refused || world.excuses.hubCameBackOlder > 0) return;
     for (const [volume, marked] of marks.marked.entries()) {
       const own = upstream[volume] ?? new Int32Array();
       const theirs = hub.fold[volume] ?? new Int32Array();
