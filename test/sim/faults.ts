@@ -127,7 +127,6 @@ function pause(which: 'agent' | 'hub' | 'upstream'): Act {
     if (which !== 'hub') world.excuses.requestsWait = true;
     world[which].pause();
     later(world, 200 + random.fraction() ** 2 * 12_000, () => {
-      world.beatsAreLate();
       world[which].goOn();
       if (which !== 'hub') world.clock.after(3000, () => world.calm());
     });
@@ -166,14 +165,12 @@ const ACTS: Record<StepKind, Act> = {
     // What was held back may still come when both sides have long gone on.
     later(world, silentMs(random), () => {
       for (const link of links) link.thaw();
-      world.beatsAreLate();
     });
   },
   'silence-hub': (world, random) => {
     world.network.setSilent(LINK, true);
     later(world, silentMs(random), () => {
       world.network.setSilent(LINK, false);
-      world.beatsAreLate();
     });
   },
   'slow-link': (world, random) => {
@@ -181,7 +178,6 @@ const ACTS: Record<StepKind, Act> = {
     conditions.bytesPerMs = 20 + random.below(400);
     conditions.latencyMs = world.setup.linkLatencyMs + random.below(80);
     const lastingMs = 1000 + downMs(random);
-    world.beatsLateUntilMs = world.nowMs + lastingMs;
     later(world, lastingMs, () => world.calmLink());
   },
   'drip-link': (world, random) => {
@@ -189,7 +185,6 @@ const ACTS: Record<StepKind, Act> = {
     const pieces = new Seeded(random.below(2 ** 31));
     conditions.fragmentBytes = () => 1 + pieces.below(900);
     const lastingMs = 300 + downMs(random) / 2;
-    world.beatsLateUntilMs = world.nowMs + lastingMs;
     later(world, lastingMs, () => world.calmLink());
   },
   'spoil-frame': (world, random) => {

@@ -103,7 +103,6 @@ export class World {
   /** The simulator itself has failed. */
   error: Error | null = null;
   #injected: InjectedFault[] = [];
-  beatsLateUntilMs = 0;
   /** Where the guest has been at work last. */
   lastBurst: { readonly volume: number; readonly firstBlock: number } | null = null;
   /** Volumes that the agent is told of. */
@@ -203,11 +202,6 @@ export class World {
     this.#injected = [];
   }
 
-  /** Beats have been held up: for a while the hub takes old ones for new ones. */
-  beatsAreLate(): void {
-    this.beatsLateUntilMs = this.nowMs + 6_000;
-  }
-
   /** All that the hub had of the group is gone. */
   forgetGroup(): void {
     this.excuses.groupBegunAnew += 1;
@@ -226,7 +220,6 @@ export class World {
 
   /** The link is as it was set up. */
   calmLink(): void {
-    this.beatsAreLate();
     const conditions = this.network.conditionsOf(LINK);
     conditions.latencyMs = this.setup.linkLatencyMs;
     conditions.bytesPerMs = Infinity;

@@ -93,19 +93,20 @@ export class Replica implements Checker {
   #rpo(oldestMissingMs: number, number: number): void {
     const world = this.#world;
     if (oldestMissingMs === Infinity) return;
-    if (world.excuses.exposureUnknown || world.agent.isStopped || world.hub.isStopped) return;
+    if (world.agent.isStopped || world.hub.isStopped) return;
     const trueMs = world.nowMs - oldestMissingMs;
     const told = world.group?.status() ?? null;
     if (told === null) return;
     const toldMs = 1000 * (told.rpoSeconds ?? told.rpoAtLeastSeconds);
     // Before the agent has spoken since the hub's start nothing is said, but that nothing is known.
-    const unknown = told.rpoSeconds === null || world.nowMs < world.beatsLateUntilMs;
+    const unknown = told.rpoSeconds === null;
     world.check('RPO', unknown || toldMs + TOLD_LATE_MS >= trueMs, () => {
       return `the hub tells an RPO of ${toldMs} ms (${told.state}), a write of ${trueMs} ms ago is not in point ${number}`;
     });
     const agent = world.agent.up?.status() ?? null;
     const agentMs = agent?.rpoSeconds ?? null;
-    if (agentMs === null) return;
+    // What the hub has lost the agent hears when they speak.
+    if (agentMs === null || world.excuses.exposureUnknown) return;
     world.check('RPO', 1000 * agentMs + 1 >= trueMs, () => {
       return `the agent tells an RPO of ${agentMs} s (${agent?.state ?? ''}), a write of ${trueMs} ms ago is not in point ${number}`;
     });
