@@ -305,7 +305,10 @@ const ACTS: Record<StepKind, Act> = {
   'lose-hub': (world, random) => {
     hubDies(world, 'keep', random);
     world.forgetGroup();
-    void world.hub.files.removeTree('/data').then(() => world.hub.files.syncDirectory('/'));
+    const { files } = world.hub;
+    // Another crash may come before all is gone.
+    const gone = files.removeTree('/data').then(() => files.syncDirectory('/'));
+    gone.catch((thrown: unknown) => world.trace.add(`lose-hub: ${String(thrown)}`));
   },
   'forget-group': (world) => {
     const { hubServer, group } = world;
