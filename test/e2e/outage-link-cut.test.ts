@@ -112,7 +112,8 @@ test(
     await equalAtTheEnd(scope, here);
     const after = await here.agent.status();
     expect(after.lastResync?.finishedAt).not.toBe(before.lastResync?.finishedAt);
-    expect(after.lastResync?.bytesSent).toBeLessThanOrEqual(TOUCHED);
+    // Not the whole disk. What the guest writes while it is copied may be copied a second time.
+    expect(after.lastResync?.bytesSent).toBeLessThanOrEqual(2 * TOUCHED);
   },
 );
 

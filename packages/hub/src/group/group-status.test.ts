@@ -213,6 +213,10 @@ describe('the age of a beat (promise RPO)', () => {
   test('is reckoned from the session where the echo is older, or of another process', () => {
     expect(toldAtMs(10_000, 3, 9_500, 1_000)).toBe(10_000);
     expect(toldAtMs(10_000, 3, 5_000, 1_000)).toBe(6_000);
-    expect(toldAtMs(10_000, null, 5_000, 1_000)).toBe(10_000);
+  });
+
+  test('is reckoned from the session where none is echoed: the first beats of a hub that was stopped then', () => {
+    expect(toldAtMs(10_000, null, 9_500, 1_000)).toBe(10_000);
+    expect(toldAtMs(10_000, null, 5_000, 1_000)).toBe(6_000);
   });
 });

@@ -95,10 +95,11 @@ export interface GroupStatus {
 
 /**
  * When what a beat tells was true, at the latest: one that was held up on its way, or read late, is hardly younger than
- * the beat of ours that it echoes. An echo from before the session (`metAtMs`) is of another clock.
+ * the beat of ours that it echoes. An echo from before the session (`metAtMs`) is of another clock; without one the agent
+ * had heard no beat of the session yet, and we sent one an interval after it began.
  */
 export function toldAtMs(nowMs: number, echoMs: number | null, metAtMs: number, heartbeatMs: number): number {
-  return echoMs === null ? nowMs : Math.min(nowMs, Math.max(echoMs, metAtMs) + heartbeatMs);
+  return Math.min(nowMs, Math.max(echoMs ?? metAtMs, metAtMs) + heartbeatMs);
 }
 
 /** The status of a group, from what is known of it now. */
