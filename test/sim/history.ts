@@ -112,14 +112,16 @@ export class History {
     return true;
   }
 
-  /** After a crash the disk was found to hold this: whatever was open has ended. Only where there was any doubt. */
-  found(volume: number, block: number, content: number, nowMs: number): void {
+  /**
+   * After a crash the disk was found to hold this: whatever was open has ended. Only where there was any doubt. `moment` is
+   * that of the crash, the same for all that it has changed: none of it came before the other.
+   */
+  found(volume: number, block: number, content: number, moment: number, nowMs: number): void {
     const entries = this.#blocks[volume]?.[block];
     if (entries === undefined) return;
     const hidden = this.#stableFrom(volume, entries);
     const candidates = entries.filter(({ operation }) => operation.ended >= hidden);
     if (candidates.length === 1 && candidates[0]?.content === content && hidden > 0) return;
-    const moment = this.tick();
     const operation: Operation = {
       id: 0,
       kind: 'found',

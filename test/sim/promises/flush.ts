@@ -32,10 +32,11 @@ export class Flush implements Checker {
     for (const [volume, isLost] of lost.entries()) if (isLost) this.#survived(volume, upstream[volume]);
     if (who === 'agent') this.#notPlayed = false;
     if (who === 'agent') history.closeOpen(() => true, world.nowMs);
+    const moment = history.tick();
     for (const [volume, isLost] of lost.entries()) {
       if (!isLost || isPlayedLater) continue;
       for (const [block, content] of (upstream[volume] ?? []).entries()) {
-        history.found(volume, block, content, world.nowMs);
+        history.found(volume, block, content, moment, world.nowMs);
       }
     }
   }
