@@ -2,10 +2,12 @@
  * What a start would find after a crash: the agent's marks and the hub's journal, recovered by the real code from a copy of
  * the disk, in no time and without touching the run.
  */
+import { Standing } from '@rephub/agent';
 import { openGroupStore } from '@rephub/hub';
 import { type Found, Tracker } from '@rephub/bitmap';
 import { silentLogger } from '@rephub/platform';
 import { SeededRandomness, SimClock, type SimFiles, pureLz4 } from '@rephub/platform/sim';
+import { type Hello } from '@rephub/protocol';
 import { BLOCK_BYTES } from './block-content.js';
 import { type GroupStore } from './hub-types.js';
 import { type World } from './world.js';
@@ -14,8 +16,8 @@ export interface FoundMarks {
   readonly found: Found;
   readonly reason: string;
   readonly line: string;
-  /** The session that would begin now. */
-  readonly session: number;
+  /** Its part of Hello: the session that would begin now, and those that it knows of. */
+  readonly session: Pick<Hello, 'session' | 'nonce' | 'earlierSessions'>;
   readonly restsOn: number;
   readonly durableNumber: number;
   /** Per volume: is this block marked? */
@@ -54,7 +56,7 @@ export async function findMarks(world: World, files: SimFiles): Promise<FoundMar
     found: tracker.found,
     reason: tracker.foundReason,
     line: line.id,
-    session,
+    session: { session, nonce: '', earlierSessions: new Standing(tracker).earlierSessions },
     restsOn,
     durableNumber,
     marked,
@@ -82,7 +84,7 @@ export async function findStore(files: SimFiles): Promise<GroupStore | null> {
 export interface DurableState {
   readonly line: string;
   /** The last session of the agent's that the hub has had. */
-  readonly session: number;
+  readonly owner: GroupStore['state']['owner'];
   readonly number: number;
   /** What the hub's durable records make, whether or not it may be shown. */
   readonly fold: readonly Int32Array[];
@@ -97,5 +99,5 @@ export async function durableState(world: World): Promise<DurableState | null> {
   const { line, lastNumber, lastChecksum, durableNumber, owner } = store.state;
   if (line === null) return null;
   const fold = world.records.foldAt(durableNumber, lastNumber, lastChecksum);
-  return fold === null ? null : { line: line.id, session: owner?.session ?? 0, number: durableNumber, fold };
+  return fold === null ? null : { line: line.id, owner, number: durableNumber, fold };
 }

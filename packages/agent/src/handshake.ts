@@ -42,9 +42,15 @@ export class Handshake {
     this.#standing = standing;
   }
 
+  /** What Hello rests on is durable when it resolves. */
+  async prepare(): Promise<void> {
+    await this.#standing.noteSession(this.#parts.nonce);
+  }
+
   hello(): Hello {
     return helloOf({
       ...this.#parts,
+      earlierSessions: this.#standing.earlierSessions,
       numbersKnown: this.#numbersKnown,
       lastNumberBefore: this.#standing.lastNumberBefore,
       everythingMarked: this.#everythingMarked,

@@ -12,6 +12,7 @@ export interface HelloFacts {
   readonly mirror: Mirror;
   readonly volumes: readonly GuestVolume[];
   readonly nonce: string;
+  readonly earlierSessions: NonNullable<Hello['earlierSessions']>;
   /** A handshake has been carried out in this process: the mirror's numbers and window are certain. */
   readonly numbersKnown: boolean;
   /** The highest number that an earlier process may have used. */
@@ -37,6 +38,7 @@ export function helloOf(facts: HelloFacts): Hello {
     agentId: identity.agentId,
     session: identity.session,
     nonce: facts.nonce,
+    earlierSessions: facts.earlierSessions,
     line: { id: identity.line.id, parent: identity.line.parent === null ? null : { ...identity.line.parent } },
     lastNumber,
     restsOn: identity.restsOn,

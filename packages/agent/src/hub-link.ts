@@ -234,9 +234,9 @@ export class HubLink {
 
   /** One session from connecting to its end. Returns the wait before the next one; null: as the backoff says. */
   async #session(url: string): Promise<number | null> {
-    const address = dialAddress(parseHubUrl(url));
+    await this.#handshake.prepare();
     this.#connecting = new AbortController();
-    const connection = await this.#parts.platform.network.connect(address, {
+    const connection = await this.#parts.platform.network.connect(dialAddress(parseHubUrl(url)), {
       timeoutMs: CONNECT_TIMEOUT_MS,
       signal: this.#connecting.signal,
     });

@@ -7,12 +7,14 @@
  * higher session number, which would hide what was wrong (promise LINEAGE).
  */
 import { type Tracker } from '@rephub/bitmap';
-import { type Divergence, divergenceSchema } from '@rephub/protocol';
+import { type Divergence, divergenceSchema, type Hello, MAX_EARLIER_SESSIONS } from '@rephub/protocol';
 import { type AckMode } from './acknowledgement.js';
 
 /** Numbers are reserved so far ahead of their use. */
 const RESERVED_NUMBERS = 2 ** 20;
 const MAX_NOTE_LENGTH = 500;
+/** Of a session's nonce, so much is noted. */
+const NOTED_DIGITS = 8;
 /** Refusals, and rows of the lineage table, that a mere restart of the agent would get around. */
 const BARRING = new Set([
   'session-back',
@@ -33,6 +35,9 @@ export class Standing {
   #divergence: Divergence | null;
   #reserved: number;
   #reserving: Promise<void> | null = null;
+  /** Sessions that were noted by processes before this one, newest first. */
+  readonly earlierSessions: NonNullable<Hello['earlierSessions']>;
+  #sessionNoted = false;
 
   constructor(tracker: Tracker) {
     const { notes } = tracker.identity;
@@ -41,6 +46,7 @@ export class Standing {
     this.#barred = notes['barred'] ?? '';
     this.#divergence = readDivergence(notes['divergence'] ?? '');
     this.#reserved = Number(notes['reserved'] ?? 0);
+    this.earlierSessions = readSessions(notes['sessions'] ?? '');
   }
 
   get paused(): boolean {
@@ -72,6 +78,15 @@ export class Standing {
   /** Durable when it resolves. */
   async noteInForce(mode: AckMode): Promise<void> {
     await this.#note({ 'in-force': mode });
+  }
+
+  /** Makes sure, durably, that a later process knows of this one's session: before the hub hears of it. */
+  async noteSession(nonce: string): Promise<void> {
+    if (this.#sessionNoted) return;
+    const mine = { session: this.#tracker.identity.session, nonce: nonce.slice(0, NOTED_DIGITS) };
+    const noted = [mine, ...this.earlierSessions].slice(0, MAX_EARLIER_SESSIONS);
+    await this.#note({ sessions: noted.map((one) => `${one.session}:${one.nonce}`).join(' ') });
+    this.#sessionNoted = true;
   }
 
   async pause(): Promise<void> {
@@ -128,4 +143,11 @@ function readDivergence(note: string): Divergence | null {
     // Another version's: the reason in words is there all the same.
     return null;
   }
+}
+
+function readSessions(note: string): NonNullable<Hello['earlierSessions']> {
+  return note.split(' ').flatMap((entry) => {
+    const [, session, nonce] = /^(\d{1,15}):([0-9a-f]{8})$/.exec(entry) ?? [];
+    return session === undefined || nonce === undefined ? [] : [{ session: Number(session), nonce }];
+  });
 }

@@ -123,6 +123,14 @@ const CASES: readonly Case[] = [
     nextNumber: 101,
   },
   {
+    row: 'L4-session-back',
+    kind: 'refuse',
+    what: 'the state directory was restored, and started so often that its session passed the hub’s',
+    hello: hello({ session: 9, earlierSessions: [6, 7, 8].map((session) => ({ session, nonce: 'ffffffff' })) }),
+    hub: hub(),
+    nextNumber: 101,
+  },
+  {
     row: 'L5-failed-over',
     kind: 'superseded',
     what: 'the hub has failed over and the recovery VM has written',

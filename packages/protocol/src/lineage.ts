@@ -108,10 +108,9 @@ export const LINEAGE_TABLE = [
   knownRow(
     'L4-session-back',
     'refuse',
+    ({ hello, hub }) => showsOldState(hello, hub.ownerSession, hub.ownerNonce),
     ({ hello, hub }) =>
-      hello.session < hub.ownerSession || (hello.session === hub.ownerSession && hello.nonce !== hub.ownerNonce),
-    ({ hello, hub }) =>
-      `the agent's session ${hello.session} is not above session ${hub.ownerSession} that the hub has seen from another process: its state directory was copied or restored`,
+      `the agent's session ${hello.session} does not come after session ${hub.ownerSession} that the hub has seen from another process: its state directory was copied or restored`,
   ),
   knownRow(
     'L5-failed-over',
@@ -332,4 +331,19 @@ function volumeConflict(hello: Hello, hub: HubGroup): string | null {
 
 function describe(volume: VolumeDescription): string {
   return `volume ${volume.name} as number ${volume.index} with ${volume.sizeBytes} bytes`;
+}
+
+/** The agent's state does not come after that session of its, which the hub has had: it is an old copy, or in use twice. */
+export function showsOldState(
+  hello: Pick<Hello, 'session' | 'nonce' | 'earlierSessions'>,
+  ownerSession: number,
+  ownerNonce: string,
+): boolean {
+  if (hello.session < ownerSession) return true;
+  if (hello.session === ownerSession) return hello.nonce !== ownerNonce;
+  const earlier = hello.earlierSessions ?? [];
+  const same = earlier.find(({ session }) => session === ownerSession);
+  if (same !== undefined) return same.nonce !== ownerNonce.slice(0, same.nonce.length);
+  // It knows older ones, and not that one. Where it knows only newer ones nothing can be said.
+  return earlier.some(({ session }) => session < ownerSession);
 }

@@ -44,6 +44,8 @@ const volumesSchema = z
 
 export const PROTOCOL_VERSION = 1;
 
+export const MAX_EARLIER_SESSIONS = 16;
+
 /** Agent to hub, first frame of a session. */
 export const helloSchema = z.object({
   protocol: z.object({ min: z.number().int().min(1), max: z.number().int().min(1) }),
@@ -55,6 +57,14 @@ export const helloSchema = z.object({
   session: count,
   /** Drawn anew by every agent process: tells a reconnect from a second process on a copied state directory. */
   nonce: uuid,
+  /**
+   * Sessions before this one that were noted before their Hello, newest first, with the first 8 digits of their nonces: the
+   * state of an old copy does not know the sessions that came after it was taken, or knows others under their numbers.
+   */
+  earlierSessions: z
+    .array(z.object({ session: count, nonce: z.string().regex(/^[0-9a-f]{8}$/) }))
+    .max(MAX_EARLIER_SESSIONS)
+    .optional(),
   line: lineSchema,
   /** The highest number that this agent knows to have been used on its line, or, better after a crash, the highest that may have been. */
   lastNumber: count,

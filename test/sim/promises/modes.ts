@@ -3,7 +3,7 @@
  * has FUA, it is durable there; both by what the hub itself has said.
  */
 import { type LogFields } from '@rephub/platform';
-import { type Ack, FrameType } from '@rephub/protocol';
+import { type Ack, FrameType, type Hello, type Verdict, type Welcome } from '@rephub/protocol';
 import { type WireRecord } from '../wire-records.js';
 import { type World } from '../world.js';
 import { type Answered } from '../workload.js';
@@ -40,6 +40,13 @@ export class Modes implements Checker {
   hubAcked({ received, durable }: Ack): void {
     this.#received = received;
     this.#durable = durable;
+  }
+
+  /** What Welcome names is durable. */
+  verdict(_verdict: Verdict, _hello: Hello, { group }: Welcome): void {
+    const lastNumber = group?.lastNumber ?? 0;
+    this.#received = Math.max(this.#received, lastNumber);
+    this.#durable = Math.max(this.#durable, lastNumber);
   }
 
   answered({ error, operation, submittedMs }: Answered): void {

@@ -5,7 +5,7 @@
  */
 import { upstreamContents } from '../disk-contents.js';
 import { type SimFiles } from '@rephub/platform/sim';
-import { type Ack, type Hello, type Verdict, type Welcome } from '@rephub/protocol';
+import { type Ack, type Hello, showsOldState, type Verdict, type Welcome } from '@rephub/protocol';
 import { UNREADABLE } from '../block-content.js';
 import { durableState, type DurableState, findMarks, type FoundMarks } from '../imagined.js';
 import { type World } from '../world.js';
@@ -163,7 +163,8 @@ export class Superset implements Checker {
     // Another line, or a hub that came back older: the handshake sees it and compares everything (L2, L7, L9, L10).
     const seen = hub.line !== marks.line || hub.number < Math.max(marks.restsOn, marks.durableNumber);
     // An old copy of the agent's state: the hub refuses it (`session-back`), and only an operator can go on.
-    const refused = marks.session <= hub.session;
+    const { owner } = hub;
+    const refused = owner !== null && showsOldState(marks.session, owner.session, owner.nonce);
     if (!trusted || seen || refused || world.excuses.hubCameBackOlder > 0) return;
     for (const [volume, marked] of marks.marked.entries()) {
       const own = upstream[volume] ?? new Int32Array();

@@ -178,12 +178,14 @@ test('the reasons of want of room and of a failed applier name the figures and t
 });
 
 describe('RPO: the figure', () => {
-  test('is the agent’s, as long as its beats come in time', () => {
-    expect(status({ silentMs: 1000 }, {}, { rpoMs: 400 }).rpoSeconds).toBe(0.4);
+  test('is the agent’s and the age of its beat: what was exposed then is older now', () => {
+    expect(status({ silentMs: 1000 }, {}, { rpoMs: 400 }).rpoSeconds).toBe(1.4);
+    expect(status({ silentMs: 3500 }, {}, { rpoMs: 400 }).rpoSeconds).toBe(3.9);
   });
 
-  test('grows by the age of the beat beyond one interval', () => {
-    expect(status({ silentMs: 3500 }, {}, { rpoMs: 400 }).rpoSeconds).toBe(2.9);
+  test('is nothing for a beat that told of nothing, until the next one is due', () => {
+    expect(status({ silentMs: 1000 }, {}, { rpoMs: 0 }).rpoSeconds).toBe(0);
+    expect(status({ silentMs: 3500 }, {}, { rpoMs: 0 }).rpoSeconds).toBe(2.5);
   });
 
   test('is unknown past the timeout, with a lower bound, and so is the lag', () => {
@@ -200,7 +202,7 @@ describe('RPO: the figure', () => {
   });
 
   test('is never shown better than it is by rounding', () => {
-    expect(status({}, {}, { rpoMs: 1 }).rpoSeconds).toBe(0.01);
+    expect(status({ silentMs: 0 }, {}, { rpoMs: 1 }).rpoSeconds).toBe(0.01);
   });
 });
 

@@ -108,7 +108,9 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
   const verdict = judge(facts);
   const silent = isSilent(facts);
   const toldMs = report?.rpoMs ?? null;
-  const knownRpoMs = toldMs === null ? facts.silentMs : toldMs + Math.max(0, facts.silentMs - facts.heartbeatMs);
+  // What was exposed when the beat was made is older now. Where nothing was, the next beat is due first.
+  const sinceMs = toldMs === 0 ? Math.max(0, facts.silentMs - facts.heartbeatMs) : facts.silentMs;
+  const knownRpoMs = (toldMs ?? 0) + sinceMs;
   return {
     name: facts.name,
     state: verdict.state,

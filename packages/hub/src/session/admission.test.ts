@@ -50,6 +50,28 @@ test('an older session of the owner is refused', () => {
   expect(codeOf(hello({ session: 4, nonce: N2 }), owner, null)).toBe('session-back');
 });
 
+test('a newer session whose state does not come after the last one is refused, as far as that can be told', () => {
+  const newer = (earlierSessions: Hello['earlierSessions']): string =>
+    codeOf(
+      hello({ session: 8, nonce: N2, ...(earlierSessions === undefined ? {} : { earlierSessions }) }),
+      owner,
+      null,
+    );
+  const known = { session: 5, nonce: N1.slice(0, 8) };
+  const other = { session: 5, nonce: 'ffffffff' };
+  const [before, after] = [
+    { session: 3, nonce: 'abababab' },
+    { session: 7, nonce: 'cdcdcdcd' },
+  ];
+  expect(newer([after, known, before])).toBe('admit');
+  expect(newer([after, other, before])).toBe('session-back');
+  expect(newer([after, before])).toBe('session-back');
+  // All that it knows is newer: so many restarts that the last one fell off its list, or an agent that kept none before.
+  expect(newer([after])).toBe('admit');
+  expect(newer([])).toBe('admit');
+  expect(newer(undefined)).toBe('admit');
+});
+
 test('the same session number from another process is refused', () => {
   expect(codeOf(hello({ nonce: N2 }), owner, null)).toBe('session-copied');
 });

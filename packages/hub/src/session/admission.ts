@@ -5,7 +5,7 @@
  * has enrolled its successor; a copied state directory (session number gone back, or the same number from
  * another process) never is. Rows L3 and L4 of the lineage table say the same to the agent.
  */
-import { type Hello, PROTOCOL_VERSION } from '@rephub/protocol';
+import { type Hello, PROTOCOL_VERSION, showsOldState } from '@rephub/protocol';
 import type { Owner } from '../storage/index.js';
 
 /** An operator's word: the next unknown agent may take the group from the agent named here. */
@@ -48,6 +48,12 @@ export function admit(hello: Hello, owner: Owner | null, enrolment: Enrolment | 
     return refuse(
       'session-copied',
       `session ${hello.session} is in use by another process: its state directory was copied`,
+    );
+  }
+  if (showsOldState(hello, owner.session, owner.nonce)) {
+    return refuse(
+      'session-back',
+      `agent shows session ${hello.session}, and its state knows nothing of session ${owner.session} that it has had: its state directory is an old copy`,
     );
   }
   return { kind: 'admit' };
