@@ -86,10 +86,12 @@ npx --no-install eslint .
 npx --no-install prettier --check --log-level warn .
 say 'tests'
 npx --no-install vitest run "${options[@]}" "$@"
-# All of it, or only the tests that were named.
+# All of it, or only the tests that were named. The seeds are fresh for every state of the sources, and the same for the same one:
+# what fails here fails again.
 if [ "$#" -eq 0 ]; then
-  say 'fresh seeds for two minutes'
-  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-120s}"
+  first=$(git rev-parse 'HEAD^{tree}' 2>/dev/null | cut -c1-7 || true)
+  say 'fresh seeds'
+  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-120s}" --from "$((16#${first:-1}))"
 fi
 if [ "${REPHUB_TEST_PEERS:-all}" = none ]; then
   say "left out, because REPHUB_TEST_PEERS=none: ${with_peers[*]}"

@@ -146,6 +146,14 @@ export class History {
     }
   }
 
+  /** Acknowledged, never flushed, and given up by the disk: such an operation may be seen, and hides nothing any more. */
+  giveUp(volume: number, isLost: (operation: Operation) => boolean): void {
+    for (const operation of this.operations) {
+      if (operation.volume !== volume || !operation.ok || this.#isStable(volume, operation)) continue;
+      if (isLost(operation)) operation.ok = false;
+    }
+  }
+
   /**
    * Looks for a write that a replica lacks although it shows one that was submitted after that one was acknowledged (ORD).
    * `oldestMissingMs`: when the oldest acknowledged write was answered that the replica does not contain (RPO).
@@ -154,7 +162,9 @@ export class History {
     let newest = 0;
     this.#each(replica, (entries, content) => {
       const first = entries.find((entry) => entry.content === content);
-      if (first !== undefined && first.operation.submitted > newest) newest = first.operation.submitted;
+      // What was only ever found, torn, may have been seen before: by the copier, after an earlier crash.
+      if (first === undefined || first.operation.kind === 'found') return;
+      if (first.operation.submitted > newest) newest = first.operation.submitted;
     });
     let violation: Finding | null = null;
     let oldestMissingMs = Infinity;

@@ -1,4 +1,6 @@
 /** FLUSH: what was acknowledged before a flush, or with FUA, is on stable storage upstream whatever crashes. */
+import { type LogFields } from '@rephub/platform';
+import { BLOCK_BYTES } from '../block-content.js';
 import { upstreamContents } from '../disk-contents.js';
 import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
@@ -13,8 +15,15 @@ export class Flush implements Checker {
     this.#world = world;
   }
 
-  logged(event: string): void {
+  logged(event: string, { volume, offset, length }: LogFields): void {
     if (event === 'upstream-back') this.#notPlayed = false;
+    const { agent, history, setup } = this.#world;
+    const index = setup.volumes.findIndex(({ name }) => name === volume);
+    // What an earlier process wrote is not at hand to be played again.
+    if (event === 'upstream-sync-failed') history.giveUp(index, ({ submittedMs }) => submittedMs < agent.startedMs);
+    if (event !== 'replay-refused') return;
+    const [from, to] = [Number(offset) / BLOCK_BYTES, (Number(offset) + Number(length)) / BLOCK_BYTES];
+    history.giveUp(index, ({ block, blocks }) => block < to && from < block + blocks);
   }
 
   crashed({ who, fate }: Crash): void {
