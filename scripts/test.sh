@@ -89,7 +89,7 @@ npx --no-install vitest run "${options[@]}" "$@"
 # All of it, or only the tests that were named. The seeds are fresh for every state of the sources, and the same for the same one:
 # what fails here fails again.
 if [ "$#" -eq 0 ]; then
-  first=$(git rev-parse 'HEAD^{tree}' 2>/dev/null | cut -c1-7 || true)
+  first=$(git rev-parse HEAD:packages HEAD:test 2>/dev/null | git hash-object --stdin 2>/dev/null | cut -c1-7 || true)
   say 'fresh seeds'
   npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-120s}" --from "$((16#${first:-1}))"
 fi

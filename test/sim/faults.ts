@@ -78,10 +78,13 @@ function onDisk(world: World, random: SeededRandomness, act: (name: string, firs
 
 /** The upstream shows itself as something else, for a while. */
 function anotherDisk(world: World, random: SeededRandomness, presented: World['upstream']['presented']): void {
-  if (world.disks.size === 0) return;
+  // An agent that is only starting knows no other disk yet, and would take this one for its own.
+  if (world.disks.size === 0 || world.agent.up === null) return;
   world.excuses.requestsWait = true;
   world.crashUpstream('keep');
   later(world, 200, () => {
+    // Another fault may have brought it back meanwhile, as it is.
+    world.crashUpstream('keep');
     world.upstream.presented = presented;
     world.upstream.start();
   });
@@ -339,7 +342,8 @@ const ACTS: Record<StepKind, Act> = {
     if (!world.agent.isStopped) world.agent.up?.setMode(mode);
   },
   'lose-agent': (world) => {
-    void enrolAnew(world);
+    // A new agent would take for its own whatever disk it finds.
+    if (world.upstream.presented === TRUE_DISK) void enrolAnew(world);
   },
   'foreign-agent': (world, random) => {
     void meetForeignAgent(world, random);

@@ -14,12 +14,14 @@ import { type Checker, type Crash } from './checker.js';
 /** Every so many answers a crash is imagined. */
 const ANSWERS = 40;
 const EXTENT_BYTES = 4 * 1024 * 1024;
+const PROVEN_WITHIN_MS = 3_000;
 
 export class Superset implements Checker {
   readonly #world: World;
   #turn = 0;
   #answers = 0;
   #seconds = 0;
+  #resyncEndedMs = -Infinity;
   /** The highest that any hub has called durable. */
   #durableNumber = 0;
 
@@ -99,9 +101,15 @@ export class Superset implements Checker {
     }
   }
 
+  logged(event: string): void {
+    if (event === 'resync-ended') this.#resyncEndedMs = this.#world.nowMs;
+  }
+
   /** What a kill now may make dirty, at most: null when that cannot be told. */
   #allowedBytes(): number | null {
     const world = this.#world;
+    // What was copied last becomes clean when it is durable at the hub and flushed upstream.
+    if (world.nowMs - this.#resyncEndedMs < PROVEN_WITHIN_MS) return null;
     const status = world.agent.up?.status() ?? null;
     if (status === null || world.excuses.stateDamaged || status.resync !== null) return null;
     if (status.tracking.found === 'new' || status.tracking.found === 'untrusted') return null;
