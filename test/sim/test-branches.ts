@@ -18,9 +18,10 @@ export async function runTestBranch(world: World, random: SeededRandomness): Pro
   const life = hub.starts;
   const still = (): boolean => hub.up !== null && hub.starts === life && world.store === store;
   try {
-    const { lastNumber, lastChecksum } = store.state;
     const test = await group.openTest({ name, leaseMs: null, scratchBytes: 8 << 20 });
     world.coverage.happened('test-branch');
+    // As of now: records may have come while it was opened.
+    const { lastNumber, lastChecksum } = store.state;
     const fold = world.records.foldAt(test.seq, lastNumber, lastChecksum);
     const branch = store.branch(name);
     if (branch === null || fold === null) return;
