@@ -22,6 +22,8 @@ export interface Operation {
   ended: number;
   endedMs: number;
   ok: boolean;
+  /** It was acknowledged, and the disk has given it up since: readers may see it until power goes. */
+  givenUp?: boolean;
 }
 
 interface Entry {
@@ -150,8 +152,15 @@ export class History {
   giveUp(volume: number, isLost: (operation: Operation) => boolean): void {
     for (const operation of this.operations) {
       if (operation.volume !== volume || !operation.ok || this.#isStable(volume, operation)) continue;
-      if (isLost(operation)) operation.ok = false;
+      if (!isLost(operation)) continue;
+      operation.ok = false;
+      operation.givenUp = true;
     }
+  }
+
+  /** This content is that of a write which the disk has given up. */
+  wasGivenUp(volume: number, block: number, content: number): boolean {
+    return this.#known(volume, block).some((entry) => entry.content === content && entry.operation.givenUp === true);
   }
 
   /**

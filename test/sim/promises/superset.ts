@@ -182,6 +182,7 @@ export class Superset implements Checker {
         // The hub knows that it does not know; the operator is told, and asks for it to be read again (FAILWR).
         if (theirs[block] === UNREADABLE) continue;
         if (promise === 'CLEAR' && this.#isPretended(volume, block)) continue;
+        if (world.history.wasGivenUp(volume, block, theirs[block] ?? 0)) continue;
         const shows = world.contents.describe(own[block] ?? 0);
         const holds = world.contents.describe(theirs[block] ?? 0);
         const asked = world.history.tell(volume, block);
