@@ -178,6 +178,8 @@ export class History {
     let violation: Finding | null = null;
     let oldestMissingMs = Infinity;
     this.#each(replica, (entries, content, volume, block) => {
+      // The copier may have read it before the disk lost it, and nobody can know (docs/design.md, REPLAY).
+      if (this.wasGivenUp(volume, block, content)) return;
       const shownEnd = this.#latestEnd(entries, content);
       for (const { operation } of entries) {
         if (!hides(operation) || operation.submitted <= shownEnd) continue;

@@ -20,6 +20,7 @@ export class Convergence implements Checker {
         seen.add(promise);
         const holds = upstream[volume]?.[block] ?? 0;
         if (content === holds || (content === UNREADABLE && world.excuses.unreadable)) continue;
+        if (world.history.wasGivenUp(volume, block, content)) continue;
         const asked = world.history.tell(volume, block);
         world.check(promise, false, () => {
           return [
