@@ -3,7 +3,7 @@
 #
 #   REPHUB_TEST_PEERS=none     runs what needs no other maker's program and no root, and says what it left out
 #   REPHUB_TEST_REPORT=FILE    also writes vitest's report as JSON
-#   REPHUB_TEST_SIM_TIME=10s   how long the simulator runs fresh seeds at the end (120s)
+#   REPHUB_TEST_SIM_TIME=10s   how long the simulator runs fresh seeds at the end (60s)
 #   arguments                  go to vitest: npm test -- test/e2e; no seeds are run then
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -91,7 +91,7 @@ npx --no-install vitest run "${options[@]}" "$@"
 if [ "$#" -eq 0 ]; then
   first=$(git rev-parse HEAD:packages HEAD:test 2>/dev/null | git hash-object --stdin 2>/dev/null | cut -c1-7 || true)
   say 'fresh seeds'
-  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-120s}" --from "$((16#${first:-1}))"
+  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-60s}" --from "$((16#${first:-1}))"
 fi
 if [ "${REPHUB_TEST_PEERS:-all}" = none ]; then
   say "left out, because REPHUB_TEST_PEERS=none: ${with_peers[*]}"

@@ -284,6 +284,8 @@ const ACTS: Record<StepKind, Act> = {
     });
   },
   'rot-state': (world, random) => {
+    // An agent that has forgotten its disk's size would take any for its own.
+    if (world.upstream.presented !== TRUE_DISK) return;
     world.excuses.stateDamaged = true;
     agentDies(world, 'keep', random);
     const names = ['hot.log', 'identity', ...world.setup.volumes.map(({ name }) => `${name}.map`)];

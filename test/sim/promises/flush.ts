@@ -38,7 +38,11 @@ export class Flush implements Checker {
       // What upstream has lost, the agent would have played again: with it goes what only it knew.
       who === 'agent' ? (kind === 'file' ? fate !== 'keep' : this.#notPlayed) : kind === 'nbd' && fate !== 'keep',
     );
-    for (const [volume, isLost] of lost.entries()) if (isLost) this.#survived(volume, upstream[volume]);
+    for (const [volume, isLost] of lost.entries()) {
+      if (isLost) this.#survived(volume, upstream[volume]);
+      // What an earlier process wrote nobody plays again.
+      if (isLost && isPlayedLater) history.giveUp(volume, ({ submittedMs }) => submittedMs < world.agent.startedMs);
+    }
     if (who === 'agent') this.#notPlayed = false;
     if (who === 'agent') history.closeOpen(() => true, world.nowMs);
     const moment = history.tick();
