@@ -84,14 +84,15 @@ npm run --silent build
 say 'lint and format'
 npx --no-install eslint .
 npx --no-install prettier --check --log-level warn .
-say 'tests'
+# Drawn afresh for every state of the sources, and the same for the same one: what fails here fails again.
+drawn=$(git rev-parse HEAD:packages HEAD:test 2>/dev/null | git hash-object --stdin 2>/dev/null | cut -c1-7 || true)
+export REPHUB_TEST_SEED=$((16#${drawn:-1}))
+say "tests, seed $REPHUB_TEST_SEED"
 npx --no-install vitest run "${options[@]}" "$@"
-# All of it, or only the tests that were named. The seeds are fresh for every state of the sources, and the same for the same one:
-# what fails here fails again.
+# All of it, or only the tests that were named.
 if [ "$#" -eq 0 ]; then
-  first=$(git rev-parse HEAD:packages HEAD:test 2>/dev/null | git hash-object --stdin 2>/dev/null | cut -c1-7 || true)
   say 'fresh seeds'
-  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-60s}" --from "$((16#${first:-1}))"
+  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-60s}" --from "$REPHUB_TEST_SEED"
 fi
 if [ "${REPHUB_TEST_PEERS:-all}" = none ]; then
   say "left out, because REPHUB_TEST_PEERS=none: ${with_peers[*]}"

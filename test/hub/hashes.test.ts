@@ -8,7 +8,7 @@ import { testScope } from '../kit/test-scope.js';
 
 const BLOCK = 64 * 1024;
 const KEY = Buffer.alloc(16, 5);
-const CAN = { features: ['hashes', 'something-newer'] };
+const CAN = { features: ['hashes-gmac', 'something-newer'] };
 
 function request(tag: number, number: number, parts: Partial<HashRegion> = {}): HashRegion {
   return { tag, number, volume: 0, offset: 0, length: MIB, blockBytes: BLOCK, key: KEY, ...parts };
@@ -33,7 +33,7 @@ test('an agent that can is told what of that the hub can too, and asked', async 
   const hub = await startHub(testScope());
   const agent = new ScriptedAgent(hub.platform, hub.agents);
   await agent.begin(CAN);
-  expect(agent.welcome?.features).toEqual(['hashes']);
+  expect(agent.welcome?.features).toEqual(['hashes-gmac']);
   await agent.firstSync();
   hub.server.hub.group('vm1').requestVerify();
   hub.server.hub.group('vm1').requestResync(false, true);

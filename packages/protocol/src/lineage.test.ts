@@ -546,7 +546,13 @@ describe('lineage, any input', () => {
       if (decideLineage(agent, group).kind !== 'nothing-to-do') return;
       expect(agent.tracking).toBe('clean');
       expect(group?.lastNumber).toBe(
-        Math.max(agent.lastNumber, agent.restsOn, agent.durableNumber, agent.window?.last ?? 0),
+        Math.max(
+          agent.lastNumber,
+          agent.restsOn,
+          agent.durableNumber,
+          agent.window?.last ?? 0,
+          agent.line.parent?.number ?? 0,
+        ),
       );
       expect(group?.spanOpen).toBe(false);
       expect(group?.consistentNumber).not.toBeNull();
