@@ -1,6 +1,5 @@
 import { ProtocolFault } from '@rephub/platform';
 import fc from 'fast-check';
-import { createHash } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { commonFeatures } from './features.js';
 import { FrameType } from './frame.js';
@@ -42,15 +41,26 @@ function codeOf(act: () => unknown): string {
 }
 
 describe('the digest of a block', () => {
-  test('is the first half of SHA-256 over key and bytes, however the bytes are cut', () => {
-    const block = Buffer.from('some content of a block');
-    const whole = createHash('sha256')
-      .update(Buffer.concat([KEY, block]))
-      .digest()
-      .subarray(0, 16);
-    expect(digestOf(KEY, [block]).equals(whole)).toBe(true);
+  test('is AES-128-GMAC, test case 1 of the GCM specification included, however the bytes are cut', () => {
+    expect(digestOf(Buffer.alloc(16), []).toString('hex')).toBe('58e2fccefa7e3061367f1d57a4e7455a');
+    const block = Buffer.from('some content of a block, longer than one block of AES');
+    const whole = digestOf(KEY, [block]);
+    expect(whole).toHaveLength(DIGEST_BYTES);
     expect(digestOf(KEY, [block.subarray(0, 5), block.subarray(5)]).equals(whole)).toBe(true);
     expect(digestOf(Buffer.alloc(16), [block]).equals(whole)).toBe(false);
+  });
+
+  test('differs for any bit, any byte more, and for parts that change places', () => {
+    const block = Buffer.alloc(64, 'content ');
+    const seen = new Set([digestOf(KEY, [block]).toString('hex')]);
+    for (let bit = 0; bit < 8 * block.length; bit += 1) {
+      const changed = Buffer.from(block);
+      changed.writeUInt8(changed.readUInt8(bit >> 3) ^ (1 << (bit & 7)), bit >> 3);
+      seen.add(digestOf(KEY, [changed]).toString('hex'));
+    }
+    seen.add(digestOf(KEY, [block, Buffer.alloc(1)]).toString('hex'));
+    seen.add(digestOf(KEY, [block.subarray(1), block.subarray(0, 1)]).toString('hex'));
+    expect(seen.size).toBe(8 * block.length + 3);
   });
 
   test('zeroes are found in parts of any length, and one bit is not zero', () => {
@@ -155,5 +165,5 @@ describe('an answer', () => {
 test('features are used only where both sides name them (promise UPGRADE)', () => {
   expect(commonFeatures([])).toEqual([]);
   expect(commonFeatures(['something-new'])).toEqual([]);
-  expect(commonFeatures(['something-new', 'hashes'])).toEqual(['hashes']);
+  expect(commonFeatures(['something-new', 'hashes-gmac'])).toEqual(['hashes-gmac']);
 });

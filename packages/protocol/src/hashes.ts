@@ -8,13 +8,13 @@
  * Must not know: where content lies, what is done about a difference.
  */
 import { ProtocolFault } from '@rephub/platform';
-import { createHash } from 'node:crypto';
+import { createCipheriv } from 'node:crypto';
 import { z } from 'zod';
 
-/** The name under which both sides say that they can do this (Hello, Welcome). */
-export const HASHES_FEATURE = 'hashes';
+/** The name under which both sides say that they can do this (Hello, Welcome). Another digest takes another name. */
+export const HASHES_FEATURE = 'hashes-gmac';
 
-/** 128 bits of SHA-256 over key and block: see docs/design.md for why. */
+/** An AES-128-GMAC of the block under the request's key: see docs/design.md for why. */
 export const DIGEST_BYTES = 16;
 export const HASH_KEY_BYTES = 16;
 /** A region named in one request, at most: a hole of this size is answered in one run. */
@@ -87,11 +87,15 @@ export const hashesSchema = z
   .refine(({ hashes, refused }) => (hashes === null) !== (refused === null), 'must be an answer or a refusal');
 export type Hashes = z.infer<typeof hashesSchema>;
 
-/** The digest of one block, given in parts. */
+/** Always the same one: it hides nothing here, and equal blocks must have equal digests. */
+const NONCE = new Uint8Array(12);
+
+/** The digest of one block, given in parts: the tag of GCM over data that is authenticated only, none enciphered. */
 export function digestOf(key: Uint8Array, parts: readonly Uint8Array[]): Buffer {
-  const hash = createHash('sha256').update(key);
-  for (const part of parts) hash.update(part);
-  return hash.digest().subarray(0, DIGEST_BYTES);
+  const mac = createCipheriv('aes-128-gcm', key, NONCE);
+  for (const part of parts) mac.setAAD(part);
+  mac.final();
+  return mac.getAuthTag();
 }
 
 const ZEROES = Buffer.alloc(64 * 1024);

@@ -21,7 +21,7 @@ describe('packer', () => {
   });
 
   test('names what it may use, and uses what the hub takes of that', () => {
-    const features = ['hashes', 'compress-zstd', 'compress-lz4'];
+    const features = ['hashes-gmac', 'compress-zstd', 'compress-lz4'];
     expect(new Packer('auto', clock, BOTH).features).toEqual(['compress-lz4', 'compress-zstd']);
     expect(new Packer('zstd', clock, BOTH).features).toEqual(['compress-zstd']);
     expect(new Packer('zstd', clock, LZ4).features).toEqual([]);
@@ -31,7 +31,7 @@ describe('packer', () => {
       ['auto', ['compress-zstd'], 'zstd'],
       ['zstd', features, 'zstd'],
       ['lz4', ['compress-zstd'], null],
-      ['auto', ['hashes'], null],
+      ['auto', ['hashes-gmac'], null],
       ['off', features, null],
     ] as const) {
       const packer = new Packer(wish, clock, BOTH);
@@ -90,8 +90,8 @@ describe('packer', () => {
     packer.linkUp(['compress-lz4'], false, pressure);
     packer.pack([TEXT], TEXT.length, 20);
     packer.pack([NOISE], NOISE.length, 21);
-    expect(packer.lacks(['hashes'], 19)).toBe('lz4');
-    expect(packer.lacks(['hashes'], 20)).toBeNull();
+    expect(packer.lacks(['hashes-gmac'], 19)).toBe('lz4');
+    expect(packer.lacks(['hashes-gmac'], 20)).toBeNull();
     expect(packer.lacks(['compress-lz4'], 1)).toBeNull();
   });
 });
