@@ -72,7 +72,7 @@ const coreRules = (name) => ({
     [
       {
         name: 'node:crypto',
-        allowImportNames: ['createHash', 'createHmac', 'timingSafeEqual', 'Hash', 'Hmac'],
+        allowImportNames: ['createCipheriv', 'createHash', 'createHmac', 'timingSafeEqual', 'Hash', 'Hmac'],
         message: 'Take randomness from Randomness, so that a seed decides the run.',
       },
     ],
