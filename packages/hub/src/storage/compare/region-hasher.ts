@@ -3,7 +3,8 @@
  *
  * Always holds: everything is looked up in the turn of the call, and what was found then is read, however long that
  * takes: journal segments in use stay, and a pin keeps newer records from being folded into the base image meanwhile. So
- * the answer is the content at that number, or none (the pin was taken away).
+ * the answer is the content at that number, or none (the pin was taken away). What was read from the journal is hashed
+ * where it lies; memory is used again, and let go when nothing is asked.
  * Must not know: sessions, what the answer is for.
  */
 import { asError, type Logger, ProtocolFault, StorageFault } from '@rephub/platform';
@@ -20,7 +21,7 @@ const ANSWER_BYTES = 2 * 1024 * 1024;
 /** Looked up at once, so that a region of many pieces does not keep the event loop. */
 const LOOK_UP_BYTES = 64 * 1024 * 1024;
 const MOST_PIECES = 4096;
-/** Read and hashed at once. */
+/** Read and hashed at once; also the unit in which memory is taken. */
 const WINDOW_BYTES = 1024 * 1024;
 
 /** A run of the region whose bytes come from one place. */
@@ -44,10 +45,34 @@ export interface HasherParts {
 
 const DONE = Promise.resolve();
 
+/** What one answer reads the journal into, and the reads that do it. */
+class Chunks {
+  readonly taken: Buffer[] = [];
+  readonly reads: Promise<void>[] = [];
+  readonly #take: () => Buffer;
+  #used = WINDOW_BYTES;
+
+  constructor(take: () => Buffer) {
+    this.#take = take;
+  }
+
+  /** At least one of the bytes that are wanted, in one piece. */
+  next(wantedBytes: number): Buffer {
+    if (this.#used === WINDOW_BYTES) {
+      this.taken.push(this.#take());
+      this.#used = 0;
+    }
+    const from = this.#used;
+    this.#used = Math.min(WINDOW_BYTES, from + wantedBytes);
+    return (this.taken.at(-1) ?? this.#take()).subarray(from, this.#used);
+  }
+}
+
 export class RegionHasher {
   readonly #parts: HasherParts;
   readonly #resolver = new Resolver();
-  readonly #windows: Buffer[] = [];
+  readonly #spare: Buffer[] = [];
+  #answering = 0;
 
   constructor(parts: HasherParts) {
     this.#parts = parts;
@@ -71,11 +96,13 @@ export class RegionHasher {
       );
     }
     const point: { expired: string | null } = { expired: null };
+    const chunks = new Chunks(() => this.#takeChunk());
+    this.#answering++;
     const pin = timeline.pinNow((why) => {
       point.expired = why;
     });
     try {
-      const found = this.#lookUp(request, volume);
+      const found = this.#lookUp(request, volume, chunks);
       const image = await this.#parts.base.imageOrSeed(volume.added, volume.name, volume.sizeBytes);
       const builder = new HashesBuilder(request.blockBytes);
       await this.#fill(builder, request, found, image);
@@ -86,11 +113,24 @@ export class RegionHasher {
     } finally {
       timeline.unpin(pin);
       this.#parts.released();
+      // Not before the last read that may still write into them.
+      await Promise.allSettled(chunks.reads);
+      for (const chunk of chunks.taken) this.#giveChunk(chunk);
+      this.#answering--;
+      if (this.#answering === 0) this.#spare.length = 0;
     }
   }
 
+  #takeChunk(): Buffer {
+    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(WINDOW_BYTES);
+  }
+
+  #giveChunk(chunk: Buffer): void {
+    this.#spare.push(chunk);
+  }
+
   /** In one turn: the pieces of as much of the region as an answer may speak of; reads from the journal begin. */
-  #lookUp(request: HashRegion, volume: Parameters<Timeline['resolve']>[2]): Piece[] {
+  #lookUp(request: HashRegion, volume: Parameters<Timeline['resolve']>[2], chunks: Chunks): Piece[] {
     const { timeline, journal } = this.#parts;
     const pieces: Piece[] = [];
     const end = request.offset + request.length;
@@ -104,12 +144,16 @@ export class RegionHasher {
         const room = Math.max(request.blockBytes, ANSWER_BYTES - journalBytes);
         const to = place >= 0 ? Math.min(runs.end(run), from + room) : runs.end(run);
         if (place >= 0) {
-          const bytes = Buffer.allocUnsafe(to - from);
-          const read = journal.read(bytes, place);
-          // Waited for later, or not at all: then a failure is nobody's.
-          read.catch(() => undefined);
-          pieces.push({ from, to, kind: 'journal', bytes, read });
-          journalBytes += bytes.length;
+          for (let begin = from; begin < to;) {
+            const bytes = chunks.next(to - begin);
+            const read = journal.read(bytes, place + begin - from);
+            // Waited for later, or not at all: then a failure is nobody's.
+            read.catch(() => undefined);
+            chunks.reads.push(read);
+            pieces.push({ from: begin, to: begin + bytes.length, kind: 'journal', bytes, read });
+            begin += bytes.length;
+          }
+          journalBytes += to - from;
         } else {
           const kind = place === Place.Gap ? 'base' : place === Place.Unreadable ? 'unreadable' : 'zero';
           const last = pieces.at(-1);
@@ -156,13 +200,14 @@ export class RegionHasher {
     from: number,
     to: number,
   ): Promise<void> {
-    const window = this.#windows.pop() ?? Buffer.allocUnsafeSlow(WINDOW_BYTES);
-    const bytes = window.subarray(0, to - from);
+    const window = this.#takeChunk();
     try {
-      if (await this.#read(bytes, found, image, from)) {
-        for (let at = 0; at < bytes.length && !builder.isFull; at += request.blockBytes) {
-          const block = [bytes.subarray(at, at + request.blockBytes)];
-          const length = block[0]?.length ?? 0;
+      const slices = await this.#read(window, found, image, from, to);
+      if (slices !== null) {
+        const cut = new Cutter(slices);
+        for (let at = from; at < to && !builder.isFull; at += request.blockBytes) {
+          const length = Math.min(request.blockBytes, to - at);
+          const block = cut.next(length);
           if (allZero(block)) builder.add(BlockKind.Zero, length);
           else builder.add(BlockKind.Data, length, digestOf(request.key, block));
         }
@@ -172,34 +217,69 @@ export class RegionHasher {
         }
       } else builder.add(BlockKind.Unreadable, to - from);
     } finally {
-      this.#windows.push(window);
+      this.#giveChunk(window);
     }
   }
 
-  /** False when some of it cannot be read. */
-  async #read(bytes: Buffer, found: readonly Piece[], image: BaseImage | null, from: number): Promise<boolean> {
-    const to = from + bytes.length;
+  /** The bytes of [from, to) in order; what does not come from the journal is read into `window`. Null when some of it cannot be read. */
+  async #read(
+    window: Buffer,
+    found: readonly Piece[],
+    image: BaseImage | null,
+    from: number,
+    to: number,
+  ): Promise<Buffer[] | null> {
+    const within = found.filter((piece) => piece.to > from && piece.from < to);
+    if (within.some(({ kind }) => kind === 'unreadable')) return null;
+    const slices: Buffer[] = [];
     const reads: Promise<void>[] = [];
-    for (const piece of found) {
-      if (piece.to <= from || piece.from >= to) continue;
+    for (const piece of within) {
       const begin = Math.max(piece.from, from);
       const end = Math.min(piece.to, to);
-      const part = bytes.subarray(begin - from, end - from);
-      if (piece.kind === 'unreadable') return false;
       if (piece.bytes !== null) {
-        const source = piece.bytes.subarray(begin - piece.from, end - piece.from);
-        reads.push(piece.read.then(() => void source.copy(part)));
-      } else if (piece.kind === 'zero' || image === null) part.fill(0);
+        slices.push(piece.bytes.subarray(begin - piece.from, end - piece.from));
+        reads.push(piece.read);
+        continue;
+      }
+      const part = window.subarray(begin - from, end - from);
+      slices.push(part);
+      if (piece.kind === 'zero' || image === null) part.fill(0);
       else reads.push(image.read(part, begin));
     }
-    try {
-      await Promise.all(reads);
-      return true;
-    } catch (error) {
-      await Promise.allSettled(reads);
-      this.#parts.log.warn('hash-read-failed', { offset: from, length: bytes.length, message: asError(error).message });
-      return false;
+    // All of them, before the memory of any is used again.
+    const failed = (await Promise.allSettled(reads)).find((read) => read.status === 'rejected');
+    if (failed === undefined) return slices;
+    const { message } = asError(failed.reason);
+    this.#parts.log.warn('hash-read-failed', { offset: from, length: to - from, message });
+    return null;
+  }
+}
+
+/** Cuts one block after another off the front of slices. */
+class Cutter {
+  readonly #slices: readonly Buffer[];
+  #slice = 0;
+  #used = 0;
+
+  constructor(slices: readonly Buffer[]) {
+    this.#slices = slices;
+  }
+
+  next(lengthBytes: number): Buffer[] {
+    const block: Buffer[] = [];
+    for (let missing = lengthBytes; missing > 0;) {
+      const slice = this.#slices[this.#slice];
+      if (slice === undefined) break;
+      const part = slice.subarray(this.#used, this.#used + missing);
+      block.push(part);
+      missing -= part.length;
+      this.#used += part.length;
+      if (this.#used === slice.length) {
+        this.#slice++;
+        this.#used = 0;
+      }
     }
+    return block;
   }
 }
 
