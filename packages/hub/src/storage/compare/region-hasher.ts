@@ -15,13 +15,14 @@ import { Place } from '../index/extent-leaf.js';
 import { Resolver } from '../index/run-list.js';
 import type { JournalReader } from '../journal/journal-reader.js';
 import type { Timeline } from '../layers/timeline.js';
+import { PooledBlocks } from '../pooled-blocks.js';
 
 /** Content read for one answer, at most, beyond its last block: an answer stops short rather than take long. */
 const ANSWER_BYTES = 2 * 1024 * 1024;
 /** Looked up at once, so that a region of many pieces does not keep the event loop. */
 const LOOK_UP_BYTES = 64 * 1024 * 1024;
 const MOST_PIECES = 4096;
-/** Read and hashed at once; also the unit in which memory is taken. */
+/** Read and hashed at once. */
 const WINDOW_BYTES = 1024 * 1024;
 
 /** A run of the region whose bytes come from one place. */
@@ -32,6 +33,12 @@ interface Piece {
   /** Those of a journal piece, on their way since it was found. */
   readonly bytes: Buffer | null;
   readonly read: Promise<void>;
+}
+
+/** What one answer reads of the journal: into what, and what is still on its way. */
+interface Reading {
+  readonly memory: PooledBlocks;
+  readonly reads: Promise<void>[];
 }
 
 export interface HasherParts {
@@ -45,34 +52,9 @@ export interface HasherParts {
 
 const DONE = Promise.resolve();
 
-/** What one answer reads the journal into, and the reads that do it. */
-class Chunks {
-  readonly taken: Buffer[] = [];
-  readonly reads: Promise<void>[] = [];
-  readonly #take: () => Buffer;
-  #used = WINDOW_BYTES;
-
-  constructor(take: () => Buffer) {
-    this.#take = take;
-  }
-
-  /** At least one of the bytes that are wanted, in one piece. */
-  next(wantedBytes: number): Buffer {
-    if (this.#used === WINDOW_BYTES) {
-      this.taken.push(this.#take());
-      this.#used = 0;
-    }
-    const from = this.#used;
-    this.#used = Math.min(WINDOW_BYTES, from + wantedBytes);
-    return (this.taken.at(-1) ?? this.#take()).subarray(from, this.#used);
-  }
-}
-
 export class RegionHasher {
   readonly #parts: HasherParts;
   readonly #resolver = new Resolver();
-  readonly #spare: Buffer[] = [];
-  #answering = 0;
 
   constructor(parts: HasherParts) {
     this.#parts = parts;
@@ -96,13 +78,12 @@ export class RegionHasher {
       );
     }
     const point: { expired: string | null } = { expired: null };
-    const chunks = new Chunks(() => this.#takeChunk());
-    this.#answering++;
+    const reading: Reading = { memory: new PooledBlocks(), reads: [] };
     const pin = timeline.pinNow((why) => {
       point.expired = why;
     });
     try {
-      const found = this.#lookUp(request, volume, chunks);
+      const found = this.#lookUp(request, volume, reading);
       const image = await this.#parts.base.imageOrSeed(volume.added, volume.name, volume.sizeBytes);
       const builder = new HashesBuilder(request.blockBytes);
       await this.#fill(builder, request, found, image);
@@ -114,23 +95,13 @@ export class RegionHasher {
       timeline.unpin(pin);
       this.#parts.released();
       // Not before the last read that may still write into them.
-      await Promise.allSettled(chunks.reads);
-      for (const chunk of chunks.taken) this.#giveChunk(chunk);
-      this.#answering--;
-      if (this.#answering === 0) this.#spare.length = 0;
+      await Promise.allSettled(reading.reads);
+      reading.memory.release();
     }
   }
 
-  #takeChunk(): Buffer {
-    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(WINDOW_BYTES);
-  }
-
-  #giveChunk(chunk: Buffer): void {
-    this.#spare.push(chunk);
-  }
-
   /** In one turn: the pieces of as much of the region as an answer may speak of; reads from the journal begin. */
-  #lookUp(request: HashRegion, volume: Parameters<Timeline['resolve']>[2], chunks: Chunks): Piece[] {
+  #lookUp(request: HashRegion, volume: Parameters<Timeline['resolve']>[2], reading: Reading): Piece[] {
     const { timeline, journal } = this.#parts;
     const pieces: Piece[] = [];
     const end = request.offset + request.length;
@@ -145,11 +116,11 @@ export class RegionHasher {
         const to = place >= 0 ? Math.min(runs.end(run), from + room) : runs.end(run);
         if (place >= 0) {
           for (let begin = from; begin < to;) {
-            const bytes = chunks.next(to - begin);
+            const bytes = reading.memory.next(to - begin);
             const read = journal.read(bytes, place + begin - from);
             // Waited for later, or not at all: then a failure is nobody's.
             read.catch(() => undefined);
-            chunks.reads.push(read);
+            reading.reads.push(read);
             pieces.push({ from: begin, to: begin + bytes.length, kind: 'journal', bytes, read });
             begin += bytes.length;
           }
@@ -200,7 +171,7 @@ export class RegionHasher {
     from: number,
     to: number,
   ): Promise<void> {
-    const window = this.#takeChunk();
+    const window = new PooledBlocks();
     try {
       const slices = await this.#read(window, found, image, from, to);
       if (slices !== null) {
@@ -217,13 +188,13 @@ export class RegionHasher {
         }
       } else builder.add(BlockKind.Unreadable, to - from);
     } finally {
-      this.#giveChunk(window);
+      window.release();
     }
   }
 
-  /** The bytes of [from, to) in order; what does not come from the journal is read into `window`. Null when some of it cannot be read. */
+  /** The bytes of [from, to) in order; what does not come from the journal is put into `window`. Null when some of it cannot be read. */
   async #read(
-    window: Buffer,
+    window: PooledBlocks,
     found: readonly Piece[],
     image: BaseImage | null,
     from: number,
@@ -241,10 +212,13 @@ export class RegionHasher {
         reads.push(piece.read);
         continue;
       }
-      const part = window.subarray(begin - from, end - from);
-      slices.push(part);
-      if (piece.kind === 'zero' || image === null) part.fill(0);
-      else reads.push(image.read(part, begin));
+      for (let at = begin; at < end;) {
+        const part = window.next(end - at);
+        slices.push(part);
+        if (piece.kind === 'zero' || image === null) part.fill(0);
+        else reads.push(image.read(part, at));
+        at += part.length;
+      }
     }
     // All of them, before the memory of any is used again.
     const failed = (await Promise.allSettled(reads)).find((read) => read.status === 'rejected');

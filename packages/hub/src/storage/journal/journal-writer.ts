@@ -12,8 +12,8 @@
  */
 import { asError, type Clock, Fault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
 import { encodeSegmentHeader, type SegmentInfo } from './segment-header.js';
+import { PooledBlocks } from '../pooled-blocks.js';
 import { Segment, segmentName, type SegmentSet, type Spare } from './segments.js';
-import { BatchMemory } from './batch-memory.js';
 
 /** One write takes about this much at most: the sync after it can begin, and memory is let go, early. */
 const BATCH_BYTES = 4 * 1024 * 1024;
@@ -64,7 +64,7 @@ interface Part {
   /** The segment that begins with this part; null when it belongs to the one before. */
   readonly begins: { readonly info: SegmentInfo; readonly header: Buffer } | null;
   readonly position: number;
-  readonly content: BatchMemory;
+  readonly content: PooledBlocks;
   bytes: number;
   lastNumber: number;
 }
@@ -165,7 +165,7 @@ export class JournalWriter {
     if (this.#base === null || this.#position - this.#base + bytes > this.#segmentBytes) this.#rollIfWorthIt();
     let tail = this.#tail;
     if (tail === null || tail.bytes >= BATCH_BYTES) {
-      tail = { begins: null, position: this.#position, content: new BatchMemory(), bytes: 0, lastNumber: number };
+      tail = { begins: null, position: this.#position, content: new PooledBlocks(), bytes: 0, lastNumber: number };
       this.#parts.push(tail);
       this.#tail = tail;
     }
@@ -232,7 +232,7 @@ export class JournalWriter {
     this.#tail = {
       begins: { info, header },
       position: this.#position,
-      content: new BatchMemory(),
+      content: new PooledBlocks(),
       bytes: 0,
       lastNumber: this.#queuedNumber,
     };
