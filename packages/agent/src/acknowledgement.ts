@@ -30,7 +30,7 @@ export interface AcknowledgementParts {
   readonly store: (inForce: AckMode) => Promise<void>;
   /** The highest number given. */
   readonly lastNumber: () => number;
-  /** An answer waits for the hub: what was numbered is to leave now. */
+  /** Answers wait for the hub: what was numbered is to leave now. */
   readonly hurry: () => void;
 }
 
@@ -50,6 +50,8 @@ export class Acknowledgement {
   #linked = false;
   #received = 0;
   #durable = 0;
+  /** All that was numbered when records were last sent in a hurry. */
+  #hurriedThrough = 0;
   #givenUp = false;
 
   constructor(parts: AcknowledgementParts) {
@@ -98,8 +100,18 @@ export class Acknowledgement {
     if (this.#givenUp) answerer.answer(request, NbdError.Eshutdown);
     else {
       queue.push(number, request, answerer);
-      this.#parts.hurry();
+      this.#hurry();
     }
+  }
+
+  /**
+   * What came while the hub is at work on the last batch makes the next one, as a journal's group commit does; gathering
+   * sends it before that where the hub is far.
+   */
+  #hurry(): void {
+    if (this.#hurriedThrough > (this.#mode === 'semi-sync' ? this.#received : this.#durable)) return;
+    this.#hurriedThrough = this.#parts.lastNumber();
+    this.#parts.hurry();
   }
 
   /** A flush that upstream has done. True: it is answered later, when all that was numbered before it is durable at the hub. */
@@ -118,6 +130,7 @@ export class Acknowledgement {
     if (this.#state === 'leaving' || this.#state === 'out') return;
     this.#forReceived.answerThrough(received);
     this.#forDurable.answerThrough(durable);
+    if (this.waiting > 0) this.#hurry();
     if (this.#state === 'entering') this.#enterWhenDurable();
   }
 

@@ -3,7 +3,7 @@ import { FlushProof } from './flush-proof.js';
 
 describe('flush proof (promise CLEAR)', () => {
   it('proves nothing that was written after the flush was submitted', () => {
-    const proof = new FlushProof(1);
+    const proof = new FlushProof();
     proof.written(0, 1);
     const covered = proof.coveredBy(0);
     proof.written(0, 2);
@@ -13,7 +13,7 @@ describe('flush proof (promise CLEAR)', () => {
   });
 
   it('waits for the volume that has something unflushed', () => {
-    const proof = new FlushProof(2);
+    const proof = new FlushProof();
     proof.written(0, 1);
     proof.written(1, 2);
     proof.flushed(1, proof.coveredBy(1));
@@ -23,7 +23,7 @@ describe('flush proof (promise CLEAR)', () => {
   });
 
   it('does not wait for a volume that was never written to', () => {
-    const proof = new FlushProof(2);
+    const proof = new FlushProof();
     proof.written(0, 7);
     proof.flushed(0, 7);
     expect(proof.proven()).toBe(7);

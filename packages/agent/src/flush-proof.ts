@@ -4,21 +4,21 @@
  * volume before the flush was submitted. What is proven for the group is the highest ticket below which
  * no volume has anything unflushed (promise CLEAR).
  */
-export class FlushProof {
-  readonly #lastTicket: number[] = [];
-  readonly #flushedTicket: number[] = [];
-  #newest = 0;
+/** Volumes have numbers below this. */
+const MOST_VOLUMES = 256;
 
-  constructor(volumes: number) {
-    for (let at = 0; at < volumes; at++) {
-      this.#lastTicket.push(0);
-      this.#flushedTicket.push(0);
-    }
-  }
+export class FlushProof {
+  /** By the volumes' numbers, which need not be without gaps. */
+  readonly #lastTicket = new Float64Array(MOST_VOLUMES);
+  readonly #flushedTicket = new Float64Array(MOST_VOLUMES);
+  /** One above the highest number seen. */
+  #end = 0;
+  #newest = 0;
 
   /** A write to this volume has completed with this ticket. */
   written(volume: number, ticket: number): void {
     this.#lastTicket[volume] = ticket;
+    if (volume >= this.#end) this.#end = volume + 1;
     this.#newest = ticket;
   }
 
@@ -39,7 +39,7 @@ export class FlushProof {
   /** Every write with a ticket up to this one is on stable storage. */
   proven(): number {
     let proven = this.#newest;
-    for (let volume = 0; volume < this.#lastTicket.length; volume++) {
+    for (let volume = 0; volume < this.#end; volume++) {
       if (this.hasUnflushed(volume)) proven = Math.min(proven, this.#flushedTicket[volume] ?? 0);
     }
     return proven;

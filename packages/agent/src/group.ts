@@ -78,10 +78,9 @@ export class AgentGroup {
         durability: config.durability,
         mayShrink: config.allowShrink,
         doubt: (notes, clean) => doubtOf(seen, notes, clean, config.volumes),
-        volumes: config.volumes.map(({ name }, index) => ({
-          index,
+        volumes: config.volumes.map(({ name }, position) => ({
           name,
-          sizeBytes: upstreams[index]?.sizeBytes ?? 0,
+          sizeBytes: upstreams[position]?.sizeBytes ?? 0,
         })),
         hooks: {
           wantsFlush: () => {
@@ -126,7 +125,7 @@ export class AgentGroup {
     this.#log = log;
     this.#tracker = tracker;
     this.#upstreams = upstreams;
-    this.#proof = new FlushProof(upstreams.length);
+    this.#proof = new FlushProof();
     this.#door = new GuestDoor(platform, (fault) => {
       this.#reporter.clientFaults++;
       log.warn('client-fault', { code: fault.code, peer: fault.peer, reason: fault.message });
@@ -192,13 +191,13 @@ export class AgentGroup {
         : null;
     this.#gate = config.onCongestion === 'block' ? new CongestionGate(this.#mirror) : null;
     this.#volumes = config.volumes.map(
-      ({ name }, index) =>
+      ({ name }, position) =>
         new GuestVolume({
-          index,
+          index: tracker.indexOf(name),
           name,
-          upstream: readAhead(upstreams[index] as BlockDevice, config.readCacheBytes),
+          upstream: readAhead(upstreams[position] as BlockDevice, config.readCacheBytes),
           // What we read ourselves is cut to what this upstream takes.
-          reader: fitLimits((upstreams[index] as Upstream).once, DEFAULT_LIMITS),
+          reader: fitLimits((upstreams[position] as Upstream).once, DEFAULT_LIMITS),
           tracker,
           marks,
           proof: this.#proof,
@@ -207,7 +206,7 @@ export class AgentGroup {
           gate: this.#gate,
           freeze: this.#freeze,
           acknowledgement: this.#acknowledgement,
-          upstreamIsUp: () => upstreams[index]?.status.up ?? false,
+          upstreamIsUp: () => upstreams[position]?.status.up ?? false,
         }),
     );
     const pace = new Pace(clock, config.maxBytesPerSecond);
@@ -334,10 +333,8 @@ export class AgentGroup {
 
   /** What the process before has written and not flushed is not at hand: a flush of ours proves it, or the guest's fails. */
   #proveWhatWasWritten(): void {
-    for (const [index, upstream] of this.#upstreams.entries()) {
-      upstream.unflushedBefore();
-      this.#proof.written(index, this.#tracker.takeTicket());
-    }
+    for (const upstream of this.#upstreams) upstream.unflushedBefore();
+    for (const { index } of this.#volumes) this.#proof.written(index, this.#tracker.takeTicket());
     this.#flusher.want();
   }
 

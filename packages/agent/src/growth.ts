@@ -19,6 +19,7 @@ export interface GrowthParts {
   readonly log: Logger;
   readonly tracker: Tracker;
   readonly mirror: Mirror;
+  /** In the order of `volumes`. */
   readonly upstreams: readonly Upstream[];
   readonly volumes: readonly GuestVolume[];
   readonly watch: UpstreamWatch;
@@ -40,10 +41,10 @@ export class Growth {
     this.#parts = parts;
   }
 
-  /** Upstream of this volume can do so many bytes now. Told again as long as it is not admitted. */
-  offered(index: number, sizeBytes: number): void {
+  /** The upstream at this position can do so many bytes now. Told again as long as it is not admitted. */
+  offered(position: number, sizeBytes: number): void {
     if (this.#stopped) return;
-    this.#wanted.set(index, sizeBytes);
+    this.#wanted.set(position, sizeBytes);
     this.#running ??= this.#run().finally(() => {
       this.#running = null;
     });
@@ -57,40 +58,41 @@ export class Growth {
 
   async #run(): Promise<void> {
     for (let next = this.#next(); next !== null && !this.#stopped; next = this.#next()) {
-      const [index, sizeBytes] = next;
-      const volume = this.#parts.volumes[index];
-      if (volume === undefined || sizeBytes <= volume.sizeBytes) continue;
+      const [position, sizeBytes] = next;
+      const volume = this.#parts.volumes[position];
+      const upstream = this.#parts.upstreams[position];
+      if (volume === undefined || upstream === undefined || sizeBytes <= volume.sizeBytes) continue;
       try {
-        await this.#parts.tracker.grow(index, sizeBytes, () => this.#admitted(volume, sizeBytes));
-        this.#said.delete(index);
+        await this.#parts.tracker.grow(volume.index, sizeBytes, () => this.#admitted(volume, upstream, sizeBytes));
+        this.#said.delete(position);
         // Whoever made it larger has changed the file; that is no sign of a disk that was changed behind our back.
         await this.#parts.watch.noteGrown();
       } catch (thrown) {
         const reason = asError(thrown).message;
-        if (this.#said.get(index) === reason) continue;
-        this.#said.set(index, reason);
+        if (this.#said.get(position) === reason) continue;
+        this.#said.set(position, reason);
         this.#parts.log.error('volume-cannot-grow', { volume: volume.name, sizeBytes, reason });
       }
     }
   }
 
   #next(): [number, number] | null {
-    for (const [index, sizeBytes] of this.#wanted) {
-      this.#wanted.delete(index);
-      return [index, sizeBytes];
+    for (const [position, sizeBytes] of this.#wanted) {
+      this.#wanted.delete(position);
+      return [position, sizeBytes];
     }
     return null;
   }
 
   /** Marked, durably, in this turn: from here on the new size counts everywhere. */
-  #admitted(volume: GuestVolume, sizeBytes: number): void {
-    const { link, log, mirror, upstreams } = this.#parts;
+  #admitted(volume: GuestVolume, upstream: Upstream, sizeBytes: number): void {
+    const { link, log, mirror } = this.#parts;
     const before = volume.sizeBytes;
     this.count++;
     log.info('volume-grown', { volume: volume.name, fromBytes: before, toBytes: sizeBytes });
     // The hub was told the old size: no record that knows the new one may reach it in this session.
     link?.leave(`volume ${volume.name} has grown to ${sizeBytes} bytes`);
-    upstreams[volume.index]?.admit(sizeBytes);
+    upstream.admit(sizeBytes);
     mirror.unknown(volume.index, before, sizeBytes - before);
     link?.noteSpanCause(`volume ${volume.name} has grown from ${before} to ${sizeBytes} bytes`);
     if (mirror.state === 'span') link?.announceVolumes();

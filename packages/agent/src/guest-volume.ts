@@ -41,6 +41,7 @@ export const DIRTY_CONTEXT = 'rephub:dirty';
 const POOL_LIMIT = 512;
 
 export interface GuestVolumeParts {
+  /** Its number in marks and records; not its place among the group's volumes. */
   readonly index: number;
   readonly name: string;
   readonly upstream: BlockDevice;

@@ -66,6 +66,8 @@ export interface CheckedOptions {
   readonly hotExtents: number;
   readonly durability: 'host' | 'process';
   readonly volumes: readonly Geometry[];
+  /** The indexes of `volumes` are only positions in the list: what counts is the number of each name. */
+  readonly isNumberedByName: boolean;
   readonly mayShrink: boolean;
   readonly doubt: NonNullable<TrackerOptions['doubt']>;
 }
@@ -86,7 +88,9 @@ export function checkOptions(options: TrackerOptions): CheckedOptions {
       `hot extents ${hotExtents} is not in ${MIN_HOT_EXTENTS} … ${MAX_HOT_EXTENTS}`,
     );
   }
-  const volumes = options.volumes.map((volume) => geometryOf(volume, granularityBytes));
+  const volumes = options.volumes.map((volume, position) =>
+    geometryOf({ ...volume, index: volume.index ?? position }, granularityBytes),
+  );
   if (volumes.length === 0) throw new ConfigFault('no-volumes', 'there is no volume to track');
   if (new Set(volumes.map(({ index }) => index)).size < volumes.length) {
     throw new ConfigFault('wrong-volume-index', 'two volumes have the same index');
@@ -99,6 +103,7 @@ export function checkOptions(options: TrackerOptions): CheckedOptions {
     hotExtents,
     durability: options.durability ?? 'host',
     volumes,
+    isNumberedByName: options.volumes.every(({ index }) => index === undefined),
     mayShrink: options.mayShrink ?? false,
     doubt: options.doubt ?? ((): null => null),
   };

@@ -8,5 +8,6 @@ export type {
   TrackedVolume,
   TrackerHooks,
   TrackerOptions,
+  WantedVolume,
 } from './options.js';
 export { Tracker } from './tracker.js';

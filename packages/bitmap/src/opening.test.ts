@@ -34,7 +34,8 @@ async function stateWith(
 ): Promise<SimFiles> {
   const files = new SimFiles();
   const tracker = await open(files, patch);
-  for (const { index } of patch.volumes ?? [DISK0]) {
+  for (const { name } of patch.volumes ?? [DISK0]) {
+    const index = tracker.indexOf(name);
     for (let run = tracker.nextDirty(index, 0); run !== null; run = tracker.nextDirty(index, 0)) {
       tracker.numbered(tracker.take(index, run.offset, run.length), 1, 0);
     }

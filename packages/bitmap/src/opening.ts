@@ -34,6 +34,7 @@ import { IDENTITY_NAME, IdentityFile, makeIdentity, readIdentity } from './ident
 import { setAside } from './make-file.js';
 import { fillAll, makeMap, MapFile, readMapHeader, readPages } from './map-file.js';
 import { Marks } from './marks.js';
+import { findNumbering, type Numbering } from './numbering.js';
 import type { Found } from './options.js';
 import {
   mapPath,
@@ -54,6 +55,7 @@ export interface OpenedState {
   readonly log: HotLog;
   readonly maps: Map<number, MapFile>;
   readonly marks: Marks;
+  readonly volumes: readonly Geometry[];
   readonly found: Found;
   readonly reason: string;
   readonly faults: readonly CorruptionFault[];
@@ -97,7 +99,8 @@ class Opening {
   readonly #files: FileSystem;
   readonly #platform: StatePlatform;
   readonly #place: StatePlace;
-  readonly #checked: CheckedOptions;
+  #checked: CheckedOptions;
+  #numbering: Numbering | null = null;
   readonly #syncs: boolean;
   readonly #faults: CorruptionFault[] = [];
   /** Files that are not what they should be. */
@@ -113,6 +116,7 @@ class Opening {
 
   async open(): Promise<Omit<OpenedState, 'lock'>> {
     const read = (await this.#readIdentity()) ?? (await this.#makeIdentity());
+    if (this.#checked.isNumberedByName) await this.#numberByName(read.identity);
     const { stage, trusted, clean, notes } = read.identity;
     if (stage === 'made' && trusted) {
       const doubt = this.#checked.doubt(notes, clean);
@@ -175,6 +179,19 @@ class Opening {
       clean: false,
       volumes: [],
     });
+  }
+
+  /** From here on each volume has the number that belongs to its name in this directory. */
+  async #numberByName(identity: StoredIdentity): Promise<void> {
+    const { volumes } = this.#checked;
+    const names = volumes.map(({ name }) => name);
+    const numbering = await findNumbering(this.#files, this.#place.directory, identity, names);
+    const numbered = volumes.map((volume) => ({
+      ...volume,
+      index: numbering.numbers.get(volume.name) ?? volume.index,
+    }));
+    this.#checked = { ...this.#checked, volumes: numbered };
+    this.#numbering = numbering;
   }
 
   /** Opens hot.log and the maps; null when one of them cannot be relied on: the faults say why. */
@@ -240,8 +257,11 @@ class Opening {
     marks.setNumbers(Math.max(marks.durableNumber, restsOn), Math.max(marks.lastNumber, restsOn));
     const strangers = restoreTable(marks, ring.table);
 
+    await this.#numbering?.store();
     const identity = await this.#openIdentity(read);
-    await identity.save({ session: read.identity.session + 1, clean: false });
+    // What has gone is not known from here on: a crash before its map has gone too must not let it be taken for whole.
+    const kept = read.identity.volumes.filter((index) => volumes.some((volume) => volume.index === index));
+    await identity.save({ session: read.identity.session + 1, clean: false, volumes: kept });
     for (const map of readMaps) await repair(map, marks.durableNumber);
     const maps = new Map(readMaps.map(({ map }) => [map.geometry.index, map]));
     for (const geometry of volumes.filter(({ index }) => !maps.has(index))) {
@@ -266,7 +286,7 @@ class Opening {
       : clean
         ? 'a volume is new'
         : 'not stopped in order, or with marks left';
-    return { identity, log, maps, marks, found: isClean ? 'clean' : 'marked', reason, faults: [] };
+    return { identity, log, maps, marks, volumes, found: isClean ? 'clean' : 'marked', reason, faults: [] };
   }
 
   /** The map as it is, or, when its granularity is another, made anew with its marks. */
@@ -295,6 +315,7 @@ class Opening {
   async #startAnew(read: ReadIdentity, found: 'new' | 'untrusted', reason: string): Promise<Omit<OpenedState, 'lock'>> {
     const { identity: old } = read;
     await this.#refuseWrongSizes(old);
+    await this.#numbering?.store();
     const identity = await this.#openIdentity(read);
     await identity.save({
       session: old.session + 1,
@@ -322,7 +343,7 @@ class Opening {
     const log = new HotLog(file, this.#syncs, table, sequence);
     await this.#dropOtherMaps();
     await identity.save({ stage: 'made', trusted: true, reason: '', volumes: volumes.map(({ index }) => index) });
-    return { identity, log, maps, marks, found, reason, faults: this.#faults };
+    return { identity, log, maps, marks, volumes, found, reason, faults: this.#faults };
   }
 
   /**

@@ -11,6 +11,9 @@ export interface TrackedVolume {
   readonly sizeBytes: number;
 }
 
+/** A disk that is to be tracked. Without an index it has the number of its name in this directory (numbers.ts). */
+export type WantedVolume = Omit<TrackedVolume, 'index'> & Partial<Pick<TrackedVolume, 'index'>>;
+
 /** Called in the middle of the tracker's work: must not throw. */
 export interface TrackerHooks {
   /** Marks could be cleared, or slots freed, if upstream were flushed now. Called at most once until `upstreamFlushed`. */
@@ -28,7 +31,8 @@ export interface TrackerOptions {
   readonly hotExtents?: number;
   /** `host`: marks survive a power cut. `process`: they survive a killed agent only. Default `host`. */
   readonly durability?: 'host' | 'process';
-  readonly volumes: readonly TrackedVolume[];
+  /** In any order. All of them come with an index, or none. */
+  readonly volumes: readonly WantedVolume[];
   /** A volume may be smaller than its marks say. One that has grown is taken; either way nothing found is believed. */
   readonly mayShrink?: boolean;
   /**

@@ -93,6 +93,13 @@ export class Tracker {
     this.#marks.onStale = () => this.#scheduleTidy();
   }
 
+  /** The number that this volume has in every call, and in records. */
+  indexOf(name: string): number {
+    const volume = this.#state.volumes.find((tracked) => tracked.name === name);
+    assert(volume !== undefined, `volume ${name} is tracked`);
+    return volume.index;
+  }
+
   get identity(): Identity {
     const { agentId, session, group, line, restsOn, notes } = this.#state.identity.stored;
     const { lastNumber, durableNumber } = this.#marks;

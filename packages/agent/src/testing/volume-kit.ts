@@ -77,7 +77,7 @@ export async function volumeKit(
     return await work;
   };
   const lost: { tell: (fault: Fault) => void } = { tell: () => undefined };
-  const proof = new FlushProof(1);
+  const proof = new FlushProof();
   const parts: { flusher?: Flusher; copier?: Copier } = {};
   const tracker = await run(
     Tracker.open(platform, {

@@ -15,9 +15,10 @@ export interface UpstreamListener {
 
 /** Who opens them; its volumes come later. */
 export interface UpstreamOwner {
+  /** In the configuration's order. */
   volumes: readonly UpstreamListener[];
   /** An upstream has become larger than it was. */
-  growth: { offered(index: number, sizeBytes: number): void } | null;
+  growth: { offered(position: number, sizeBytes: number): void } | null;
 }
 
 /** Throws the Fault of the first upstream that cannot be had. */
@@ -29,7 +30,7 @@ export async function openUpstreams(
 ): Promise<Upstream[]> {
   const upstreams: Upstream[] = [];
   try {
-    for (const [index, { name, upstream: uri }] of config.volumes.entries()) {
+    for (const [position, { name, upstream: uri }] of config.volumes.entries()) {
       const parts = {
         name,
         clock: platform.clock,
@@ -46,7 +47,7 @@ export async function openUpstreams(
         memory: { hold: holdBytes, release: releaseBytes },
         open: upstreamOpener(platform, uri, config.requestTimeoutMs),
         askSize: sizeAsker(platform, uri),
-        hooks: hooksOf(owner, index),
+        hooks: hooksOf(owner, position),
       };
       const upstream = await openPatiently(parts, config.waitUpstream);
       upstreams.push(upstream);
@@ -59,10 +60,10 @@ export async function openUpstreams(
   }
 }
 
-function hooksOf(owner: UpstreamOwner, index: number): UpstreamHooks {
-  const volume = (): UpstreamListener | undefined => owner.volumes[index];
+function hooksOf(owner: UpstreamOwner, position: number): UpstreamHooks {
+  const volume = (): UpstreamListener | undefined => owner.volumes[position];
   return {
-    grown: (sizeBytes) => owner.growth?.offered(index, sizeBytes),
+    grown: (sizeBytes) => owner.growth?.offered(position, sizeBytes),
     wantsFlush: () => volume()?.flushForRoom(),
     contentUnknown: (offset, length) => volume()?.contentUnknown(offset, length),
     writeLost: (offset, length) => volume()?.writeLost(offset, length),
