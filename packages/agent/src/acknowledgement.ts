@@ -52,6 +52,7 @@ export class Acknowledgement {
   #durable = 0;
   /** All that was numbered when records were last sent in a hurry. */
   #hurriedThrough = 0;
+  #isHurrying = false;
   #givenUp = false;
 
   constructor(parts: AcknowledgementParts) {
@@ -105,14 +106,21 @@ export class Acknowledgement {
   }
 
   /**
-   * What came while the hub is at work on the last batch makes the next one, as a journal's group commit does; gathering
-   * sends it before that where the hub is far.
+   * At the end of this turn, all that it brought at once. What comes while the hub is at work on that makes the next batch,
+   * as in a journal's group commit; gathering sends it sooner where the hub is far.
    */
   #hurry(): void {
-    if (this.#hurriedThrough > (this.#mode === 'semi-sync' ? this.#received : this.#durable)) return;
+    if (this.#isHurrying || this.#hurriedThrough > (this.#mode === 'semi-sync' ? this.#received : this.#durable))
+      return;
+    this.#isHurrying = true;
+    queueMicrotask(this.#sendBatch);
+  }
+
+  readonly #sendBatch = (): void => {
+    this.#isHurrying = false;
     this.#hurriedThrough = this.#parts.lastNumber();
     this.#parts.hurry();
-  }
+  };
 
   /** A flush that upstream has done. True: it is answered later, when all that was numbered before it is durable at the hub. */
   holdFlush(request: BlockRequest, answerer: Answerer): boolean {

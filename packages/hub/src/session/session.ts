@@ -4,7 +4,8 @@
  *
  * Always holds:
  *  - a record reaches the store only after both sides came to the same verdict and the owner is durable;
- *  - acknowledgements say what the store says, at most one per turn; while the store is congested nothing is read;
+ *  - acknowledgements say what the store says, at most one per turn; of what is received and not yet durable only where
+ *    somebody waits for that (semi-sync): each costs both sides a system call and a wake-up; while the store is congested nothing is read;
  *  - whatever the agent sends wrongly ends this session, with a reason, and nothing else.
  *
  * Must not know: other groups, other sessions, files.
@@ -105,6 +106,8 @@ export class AgentSession {
   #lastReceived = -1;
   #lastDurable = -1;
   #lastStalled: string | null = null;
+  /** Guests wait for records to be received, not only to be durable. */
+  #isSemiSync = false;
   #paused = false;
   #peerSentMs: number | null = null;
   #groupName: string | null = null;
@@ -199,6 +202,7 @@ export class AgentSession {
     this.#phase = { name: 'busy' };
     this.#groupName = hello.group;
     this.#features = hello.features;
+    this.#isSemiSync = hello.mode === 'semi-sync';
     this.#link.use({ closed: this.#closed });
     this.#meet(hello).catch((thrown: unknown) => this.#failed(thrown));
   }
@@ -269,6 +273,7 @@ export class AgentSession {
       record: (header, raw) => this.#record(group, store, header, raw),
       beat: (beat) => {
         this.#peerSentMs = beat.sentMs;
+        if (beat.report !== null) this.#isSemiSync = beat.report.mode === 'semi-sync';
         group.beat(this, beat);
       },
       ...(this.hasHashes ? { hashRegion: (asked) => hashes.asked(asked) } : {}),
@@ -329,9 +334,8 @@ export class AgentSession {
     this.#ackQueued = false;
     if (this.#phase.name !== 'running') return;
     const { receivedNumber, durableNumber, stalled } = this.#phase.store.progress;
-    if (receivedNumber === this.#lastReceived && durableNumber === this.#lastDurable && stalled === this.#lastStalled) {
-      return;
-    }
+    const isNews = durableNumber !== this.#lastDurable || stalled !== this.#lastStalled;
+    if (!isNews && (!this.#isSemiSync || receivedNumber === this.#lastReceived)) return;
     this.#lastReceived = receivedNumber;
     this.#lastDurable = durableNumber;
     this.#lastStalled = stalled;
