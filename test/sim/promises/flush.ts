@@ -4,7 +4,6 @@ import { BLOCK_BYTES } from '../block-content.js';
 import { upstreamContents } from '../disk-contents.js';
 import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
-import { REPLAY_IS_BUILT } from './built.js';
 
 export class Flush implements Checker {
   readonly #world: World;
@@ -31,7 +30,7 @@ export class Flush implements Checker {
     const { setup, history } = world;
     if (who === 'hub') return;
     // Only a process that was there then knows what to play again.
-    const isPlayedLater = who === 'upstream' && REPLAY_IS_BUILT && (world.agent.up !== null || world.agent.isEnding);
+    const isPlayedLater = who === 'upstream' && (world.agent.up !== null || world.agent.isEnding);
     if (isPlayedLater && fate !== 'keep') this.#notPlayed = true;
     const upstream = upstreamContents(world);
     const lost = setup.volumes.map(({ upstream: kind }) =>

@@ -4,11 +4,10 @@
  * ACK: an answered write is upstream.
  */
 import { upstreamBlock } from '../disk-contents.js';
-import { Command, NbdError } from '@rephub/nbd';
+import { NbdError } from '@rephub/nbd';
 import { type World } from '../world.js';
 import { type Answered, type OpenRequest } from '../workload.js';
 import { type Checker, type Crash } from './checker.js';
-import { REPLAY_IS_BUILT } from './built.js';
 
 /** Nothing of ours may hold a request for so long. */
 const LONGEST_MS = 3_000;
@@ -51,10 +50,8 @@ export class Guest implements Checker {
   #failed({ command, volume, block, error }: Answered): void {
     const world = this.#world;
     const { excuses } = world;
-    // Before REPLAY is built the flush after a lost upstream says that writes may be lost.
-    const told = !REPLAY_IS_BUILT && command === Command.Flush && this.#upstreamLostAt > 0;
     const promise = excuses.stateDamaged ? 'FAIL-OPEN' : this.#upstreamLostAt > 0 ? 'OUTAGE' : 'GUEST';
-    world.check(promise, excuses.guestErrors || told, () => {
+    world.check(promise, excuses.guestErrors, () => {
       return `the guest's command ${command} at ${volume}:${block} got error ${error}, and its disk has had no fault`;
     });
   }
@@ -72,7 +69,7 @@ export class Guest implements Checker {
     world.check('GUEST', true, () => '');
     if (this.#upstreamLostAt > 0) {
       world.check('OUTAGE', true, () => '');
-      if (REPLAY_IS_BUILT) world.check('REPLAY', true, () => '');
+      world.check('REPLAY', true, () => '');
     }
     if (world.excuses.stateDamaged) world.check('FAIL-OPEN', true, () => '');
   }
