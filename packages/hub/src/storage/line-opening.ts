@@ -219,7 +219,8 @@ async function openImages(base: BaseSet, applied: Applied, timeline: Timeline): 
   // What a seeded volume begins with is content, whether or not a record of it has been folded.
   for (const layer of timeline.layers) {
     for (const { kind, volume, sizeBytes } of layer.changes) {
-      if (kind === 'added' && !gone.has(volume.added)) await base.imageOrSeed(volume.added, volume.name, sizeBytes);
+      if (kind !== 'added' || gone.has(volume.added) || timeline.isNameTaken(volume)) continue;
+      await base.imageOrSeed(volume.added, volume.name, sizeBytes);
     }
   }
 }

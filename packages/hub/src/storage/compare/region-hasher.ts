@@ -84,7 +84,9 @@ export class RegionHasher {
     });
     try {
       const found = this.#lookUp(request, volume, reading);
-      const image = await this.#parts.base.imageOrSeed(volume.added, volume.name, volume.sizeBytes);
+      const image = timeline.isNameTaken(volume)
+        ? null
+        : await this.#parts.base.imageOrSeed(volume.added, volume.name, volume.sizeBytes);
       const builder = new HashesBuilder(request.blockBytes);
       await this.#fill(builder, request, found, image);
       if (point.expired !== null) {

@@ -186,6 +186,13 @@ export class Timeline {
     return this.#droppedLastGood && this.state.consistentNumber === null;
   }
 
+  /** What lies under this volume's name is an earlier volume's, whose removal has not been folded: it has no image yet. */
+  isNameTaken({ name, added }: Volume): boolean {
+    return this.layers.some(({ changes }) =>
+      changes.some(({ kind, volume }) => kind === 'removed' && volume.name === name && volume.added < added),
+    );
+  }
+
   /** Holds the newest consistent point open; null when there is none. */
   pinLatest(expire: (why: string) => void): Pin | null {
     const { consistentNumber, consistentTimeUs, spanOpen } = this.state;
