@@ -27,7 +27,9 @@ export interface Beginning {
 async function makeDisk(files: SimFiles, { name, sizeBytes }: JudgedVolume, pages: readonly number[]): Promise<void> {
   const file = await files.open(`/${name}.raw`, 'create-new');
   await file.truncate(sizeBytes);
-  for (const page of pages) await file.write([Buffer.alloc(PAGE, `old page ${page}; `)], page * PAGE);
+  for (const page of pages.filter((page) => page < sizeBytes / PAGE)) {
+    await file.write([Buffer.alloc(PAGE, `old page ${page}; `)], page * PAGE);
+  }
   await file.sync();
   await file.close();
   await files.syncDirectory('/');

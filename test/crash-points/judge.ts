@@ -7,7 +7,15 @@ import { openGroupStore } from '@rephub/hub';
 import { readSmallFile, silentLogger } from '@rephub/platform';
 import { SeededRandomness, SimClock, type SimFiles, pureLz4 } from '@rephub/platform/sim';
 import type { Guest } from './guest.js';
-import { BLOCK, differingBlocks, firstDifference, pagesOfDevice, pagesOfFile, type Pages } from './pages.js';
+import {
+  BLOCK,
+  differingBlocks,
+  emptyPages,
+  firstDifference,
+  pagesOfDevice,
+  pagesOfFile,
+  type Pages,
+} from './pages.js';
 import type { RecordName, Wire } from './wire.js';
 
 const BLOCKS_PER_EXTENT = 64;
@@ -57,8 +65,15 @@ export async function judgeHub(files: SimFiles, wire: Wire, hadConsistent: boole
   return { last, consistentNumber };
 }
 
-/** Marked blocks of each volume, as the next agent would find them; null when it would compare everything. */
-async function marksOf(files: SimFiles, volumes: readonly JudgedVolume[]): Promise<ReadonlySet<number>[] | null> {
+/** A volume as the next agent would find it. */
+interface FoundMarks {
+  /** Its number in records. */
+  readonly index: number;
+  readonly blocks: ReadonlySet<number>;
+}
+
+/** Marked blocks of each volume; null when there is no state yet. */
+async function marksOf(files: SimFiles, volumes: readonly JudgedVolume[]): Promise<FoundMarks[] | null> {
   const copy = files.imagineCrash({ seed: 1, fate: 'keep' });
   if ((await copy.status('/state/identity')) === null) return null;
   const tracker = await Tracker.open(
@@ -68,19 +83,23 @@ async function marksOf(files: SimFiles, volumes: readonly JudgedVolume[]): Promi
       group: 'vm1',
       granularityBytes: BLOCK,
       hotExtents: 16,
-      volumes: volumes.map(({ name, sizeBytes }, index) => ({ index, name, sizeBytes })),
+      volumes,
       hooks: { wantsFlush: () => undefined, failed: () => undefined },
     },
   );
   if (tracker.found === 'untrusted') throw new Error(`NOFULL: marks are not trusted: ${tracker.foundReason}`);
-  return volumes.map((_volume, index) => {
+  return volumes.map(({ name }) => {
+    const index = tracker.indexOf(name);
     const blocks = new Set<number>();
     for (const { offset, length } of tracker.runs(index)) {
       for (let at = offset; at < offset + length; at += BLOCK) blocks.add(at / BLOCK);
     }
-    return blocks;
+    return { index, blocks };
   });
 }
+
+/** The volume whose marks are looked at for those that nothing has made. */
+const FIRST_VOLUME = 'disk0';
 
 export interface AgentRemains {
   readonly files: SimFiles;
@@ -110,7 +129,7 @@ export async function judgeAgent(remains: AgentRemains): Promise<void> {
     if (hub !== null) judgeMarks(upstream, marks, wire.foldAt(hub.last), `from what the hub would ${fate}`);
   }
   if (mayBeMarked === null) return;
-  for (const block of marks[0] ?? []) {
+  for (const block of marks[volumes.findIndex(({ name }) => name === FIRST_VOLUME)]?.blocks ?? []) {
     if (!mayBeMarked.has(Math.floor(block / BLOCKS_PER_EXTENT))) {
       throw new Error(`NOFULL: block ${block} is marked, and nothing was done there`);
     }
@@ -120,16 +139,16 @@ export async function judgeAgent(remains: AgentRemains): Promise<void> {
 /** SUPERSET: every block in which upstream and the hub differ is marked. Throws with the first that is not. */
 function judgeMarks(
   upstream: readonly Pages[],
-  marks: readonly ReadonlySet<number>[],
+  marks: readonly FoundMarks[],
   replica: ReadonlyMap<number, Pages>,
   note: string,
 ): void {
-  for (const [index, pages] of upstream.entries()) {
+  for (const [at, { index, blocks }] of marks.entries()) {
     // A volume that the hub does not know is copied whole.
     const held = replica.get(index);
     if (held === undefined) continue;
-    for (const block of differingBlocks(pages, held)) {
-      if (marks[index]?.has(block) !== true) {
+    for (const block of differingBlocks(upstream[at] ?? emptyPages(0), held)) {
+      if (!blocks.has(block)) {
         throw new Error(`SUPERSET: block ${block} of volume ${index} differs ${note} and is not marked`);
       }
     }

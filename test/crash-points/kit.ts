@@ -78,7 +78,7 @@ export class World {
     this.agentFiles = beginning.agentDisk.imagineCrash({ seed, fate: 'keep' }, this.#disk(seed + 1));
     const hubDisk = this.#disk(seed + 2, () => this.hubSyncMs);
     this.hubFiles = beginning.hubDisk.imagineCrash({ seed, fate: 'keep' }, hubDisk);
-    this.#addGuests(beginning.upstream);
+    this.guests.push(...setting.volumes.map((volume, at) => this.#guestOf(volume, beginning.upstream[at])));
   }
 
   get volumes(): readonly JudgedVolume[] {
@@ -167,12 +167,13 @@ export class World {
     process?.kill();
   }
 
-  /** The next start of the agent has the spare volume too. */
-  addVolume(): void {
-    const { spare } = this.#setting;
-    if (spare === undefined) throw new Error('there is no spare volume');
-    this.#volumes = [...this.#volumes, spare];
-    this.#addGuests([emptyPages(spare.sizeBytes)]);
+  /** The next start of the agent has these volumes, in this order. */
+  listVolumes(names: readonly string[]): void {
+    const { spare, volumes } = this.#setting;
+    const all = [...volumes, ...(spare === undefined ? [] : [spare])];
+    const guests = new Map(this.#volumes.map(({ name }, at) => [name, this.guests[at]]));
+    this.#volumes = names.flatMap((name) => all.filter((volume) => volume.name === name));
+    this.guests.splice(0, Infinity, ...this.#volumes.map((volume) => guests.get(volume.name) ?? this.#guestOf(volume)));
   }
 
   /** SIGKILL: what it wrote is still in the page cache, and its guest waits. Judged, and started again at once. */
@@ -422,11 +423,8 @@ export class World {
     });
   }
 
-  #addGuests(upstream: readonly Pages[]): void {
-    for (const pages of upstream) {
-      const name = this.#volumes[this.guests.length]?.name ?? '';
-      this.guests.push(new Guest(this, `nbd+unix:///${name}?socket=${GUEST_SOCKET}`, pages));
-    }
+  #guestOf({ name, sizeBytes }: JudgedVolume, holds: Pages = emptyPages(sizeBytes)): Guest {
+    return new Guest(this, `nbd+unix:///${name}?socket=${GUEST_SOCKET}`, holds);
   }
 
   /** Operations take from 20 µs to 1 ms, reads up to 2 ms, syncs up to 5 ms: crashes and writes find every step half done. */

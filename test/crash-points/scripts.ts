@@ -17,7 +17,9 @@ export interface Script {
   readonly setting?: Partial<Setting['agent']>;
   /** 16 MiB when left out. */
   readonly diskBytes?: number;
-  /** Extents that it writes to; a crash may find no others marked. Null: all may be. */
+  /** Volumes beside the first one, 1 MiB each. */
+  readonly others?: readonly string[];
+  /** Extents of the first volume that it writes to; a crash may find no others marked. Null: all may be. */
   readonly extents: readonly number[] | null;
   run(world: World): Promise<void>;
 }
@@ -158,11 +160,26 @@ export const SCRIPTS: readonly Script[] = [
     async run(world: World): Promise<void> {
       await world.run(world.guest.write(0, 2));
       await world.stopAgent();
-      world.addVolume();
+      world.listVolumes(['disk0', 'disk1']);
       await world.startAgent();
       await world.run(Promise.all([world.guest.write(1, 2), world.guests[1]?.write(3, 20)]));
       await world.protected();
       await world.run(Promise.all([world.guest.flush(), world.guests[1]?.flush()]));
+    },
+  },
+  {
+    name: 'a volume that goes from the middle, and one that comes in front',
+    begins: 'in step',
+    others: ['disk2', 'disk3'],
+    extents: [0],
+    async run(world: World): Promise<void> {
+      await world.run(Promise.all(world.guests.map((guest, at) => guest.write(at, 2))));
+      await world.stopAgent();
+      world.listVolumes(['disk1', 'disk3', 'disk0']);
+      await world.startAgent();
+      await world.run(Promise.all(world.guests.map((guest, at) => guest.write(3 + at, 20))));
+      await world.protected();
+      await world.run(Promise.all(world.guests.map((guest) => guest.flush())));
     },
   },
 ];
@@ -171,7 +188,10 @@ const PAGES_WITH_DATA = [0, 1, 2, 17, 40, 100, PAGES_PER_EXTENT - 1, PAGES_PER_E
 
 export async function beginningOf(script: Script): Promise<Beginning> {
   const setting: Setting = {
-    volumes: [{ name: 'disk0', sizeBytes: script.diskBytes ?? 16 * MIB }],
+    volumes: [
+      { name: 'disk0', sizeBytes: script.diskBytes ?? 16 * MIB },
+      ...(script.others ?? []).map((name) => ({ name, sizeBytes: MIB })),
+    ],
     spare: { name: 'disk1', sizeBytes: MIB },
     agent: { windowBytes: MIB, ...script.setting },
   };
