@@ -1,12 +1,12 @@
 /**
  * Flushes: which connections one goes to, what it covered, and when upstream's side wants one by itself because the
- * replay log fills up (promise FLUSH). Writes that find no room in the log wait here.
+ * replay log fills up, or because one costs next to nothing (promise FLUSH). Writes that find no room in the log wait here.
  *
  * Always holds: a flush covers the writes that were answered before it was sent, on whichever connection; it is
  * done only when every connection that may hold such a write in a cache of its own has answered.
  */
 import { Command } from '@rephub/nbd';
-import { type Logger } from '@rephub/platform';
+import { type Clock, type Logger } from '@rephub/platform';
 import { FlushRun } from './flush-run.js';
 import { type Lane } from './lane.js';
 import { type LanePool } from './lane-pool.js';
@@ -23,7 +23,16 @@ export interface FlushSteps {
   begin(op: UpstreamOp): void;
 }
 
+/**
+ * From so much unflushed on a flush is sent where flushes are quick: what is kept stays in the processor's caches, and less
+ * is played again after a loss.
+ */
+const EARLY_FLUSH_BYTES = 8 * 1024 * 1024;
+/** Such flushes take a thirtieth of the time at most. */
+const EARLY_FLUSH_PAUSES = 30;
+
 export interface FlushCoordinatorParts {
+  readonly clock: Clock;
   readonly lanes: LanePool;
   readonly log: ReplayLog;
   readonly trackDirty: TrackDirty;
@@ -39,6 +48,8 @@ export class FlushCoordinator {
   mustPlay = false;
   readonly #parts: FlushCoordinatorParts;
   #asked = false;
+  /** An early flush is due from then on; not before one has shown what it takes. */
+  #earlyFromMs = Infinity;
   /** Writes for which the replay log has no room until a flush has made some. */
   #blocked: UpstreamOp[] = [];
 
@@ -50,6 +61,7 @@ export class FlushCoordinator {
   start(op: UpstreamOp): void {
     const { lanes, log, trackDirty, steps } = this.#parts;
     op.lane = null;
+    op.flushSentMs = NaN;
     op.coveredStamp = log.stamp;
     op.coveredEnd = log.nextEntry;
     const only = lanes.lanes.length === 1 ? lanes.lanes[0] : undefined;
@@ -69,10 +81,12 @@ export class FlushCoordinator {
   send(op: UpstreamOp, lane: Lane): void {
     op.fillFlush();
     op.lane = lane;
+    op.flushSentMs = this.#parts.clock.monotonicMs();
     lane.submit(op.inner);
   }
 
   #sendAll(op: UpstreamOp, targets: readonly Lane[]): void {
+    op.flushSentMs = this.#parts.clock.monotonicMs();
     new FlushRun((error, lost) => {
       if (error === 0 && !lost) for (const lane of targets) lane.flushed(op.coveredStamp);
       this.#parts.steps.flushEnded(op, error, lost);
@@ -88,7 +102,10 @@ export class FlushCoordinator {
 
   /** Counts what the operation's flush has covered. */
   landed(op: UpstreamOp): void {
-    const { lanes, log } = this.#parts;
+    const { clock, lanes, log } = this.#parts;
+    const nowMs = clock.monotonicMs();
+    const tookMs = nowMs - op.flushSentMs;
+    if (!Number.isNaN(tookMs)) this.#earlyFromMs = nowMs + tookMs * EARLY_FLUSH_PAUSES;
     if (op.lane !== null) {
       if (lanes.plan.placed) op.lane.flushed(op.coveredStamp);
       else for (const lane of lanes.lanes) lane.flushed(op.coveredStamp);
@@ -126,7 +143,9 @@ export class FlushCoordinator {
 
   /** A write was answered: is it time to flush? */
   noteWritten(): void {
-    if (this.#blocked.length > 0 || this.#parts.log.wantsFlush) this.ask();
+    const { clock, log } = this.#parts;
+    const isEarly = log.bytes >= EARLY_FLUSH_BYTES && clock.monotonicMs() >= this.#earlyFromMs;
+    if (isEarly || this.#blocked.length > 0 || log.wantsFlush) this.ask();
   }
 
   /** The log is as full as it may be, or soon will be. */

@@ -31,6 +31,8 @@ export class UpstreamOp implements LaneUser {
   /** Of its flush: the answers to writes before it was sent, and the log's next entry then. */
   coveredStamp = 0;
   coveredEnd = 0;
+  /** When its flush was sent; NaN: there was nothing to send. */
+  flushSentMs = NaN;
   /** It is given up when it still waits for a connection then. */
   deadlineMs = Infinity;
   /** It is repeated then. */

@@ -202,6 +202,36 @@ describe('the replay buffer is bounded', () => {
     expect(most).toBeLessThanOrEqual(32 * KIB);
   });
 
+  it('a quick flush is asked for early, and takes a thirtieth of the time at most; before one was seen, none is', async () => {
+    const clock = new SimClock();
+    const disk = new ForgetfulDisk(clock, { sizeBytes: 32 * 1024 * KIB, delayMs: () => 2 });
+    const flushing: { run: () => void } = { run: () => undefined };
+    const { upstream, told, outcome } = await upstreamKit(
+      clock,
+      disk.open,
+      { replayBytes: 64 * 1024 * KIB },
+      POLICY,
+      () => {
+        flushing.run();
+      },
+    );
+    flushing.run = () => void outcomeOf(flushDevice(upstream));
+    const write = async (mebibytes: number): Promise<void> => {
+      for (let at = 0; at < mebibytes; at++) {
+        expect(await outcome(writeBytes(upstream, (at % 32) * 1024 * KIB, data(at, 1024 * KIB)))).toBe(0);
+      }
+    };
+    await write(10);
+    expect(told.flushesWanted).toBe(0);
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    // 16 ms: the flush of 2 ms is not to be followed by another for 60.
+    await write(8);
+    expect(told.flushesWanted).toBe(0);
+    await write(24);
+    expect(told.flushesWanted).toBe(1);
+    expect(upstream.status.unflushedBytes).toBeLessThan(12 * 1024 * KIB);
+  });
+
   it('gives up what it keeps, and says so, when no flush can make room', async () => {
     const clock = new SimClock();
     const disk = new ForgetfulDisk(clock, { sizeBytes: SIZE });

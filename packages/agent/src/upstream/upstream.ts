@@ -118,6 +118,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     });
     this.#readOnly = new ReadOnlyGuard(options.retryReadonly, log, name);
     this.#flushes = new FlushCoordinator({
+      clock,
       lanes: this.#lanes,
       log: this.#log,
       trackDirty: options.trackDirty,
