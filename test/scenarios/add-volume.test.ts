@@ -173,6 +173,30 @@ test('one that comes back after the hub was told of its removal is sent anew, ov
   }
 });
 
+test('an agent that has lost which numbers were given is refused by a hub that knows them, and takes them at its next start', async () => {
+  const cluster = await protectedCluster(THREE);
+  await cluster.work(50, SIZE);
+  await settled(cluster);
+  await makeDisk(cluster, 'log', 'what the new one holds');
+  await cluster.stopHub(false);
+  await cluster.stopAgent();
+  await goOnWith(cluster, ['root', 'swap']);
+  await cluster.stopAgent();
+  await cluster.run(cluster.agentHost.files.remove('/state/numbers'));
+  await goOnWith(cluster, ['log', 'root', 'swap']);
+  await cluster.startHub();
+  await cluster.clock.runUntil(() => status(cluster).hub?.refused === true);
+  expect(status(cluster).reason).toMatch(/volume log as number 2 .* volume data as number 2 .* started again it takes/);
+  await write(cluster, 0, 64 * KIB, 'meanwhile', 'root');
+  expect(numbersAt(cluster)).toEqual({ root: 0, swap: 1, data: 2 });
+  await cluster.stopAgent();
+  await cluster.startAgent();
+  await settled(cluster);
+  expect(numbersAt(cluster)).toEqual({ root: 0, swap: 1, log: 3 });
+  expect([status(cluster).tracking.found, copiedBytes(cluster)]).toEqual(['marked', SIZE / 2 + 64 * KIB]);
+  await expectEqual(cluster);
+});
+
 test(
   'again and again at random, whoever is killed or cut off meanwhile (random, seeded)',
   { timeout: 120_000 },

@@ -1,4 +1,5 @@
 /** What one handshake leaves for the next: volumes are announced once, however often the link goes before the hub has heard of them. */
+import { silentLogger } from '@rephub/platform';
 import { chainStart, FrameType, type HubGroup, uuidBytes, type Verdict, type Welcome } from '@rephub/protocol';
 import { expect, test } from 'vitest';
 import { AGENT_DEFAULTS, type AgentConfig } from './config.js';
@@ -45,7 +46,7 @@ function verdict(kit: VolumeKit, kind: Verdict['kind']): Verdict {
 async function begun(): Promise<{ readonly kit: VolumeKit; readonly handshake: Handshake }> {
   const kit = await volumeKit();
   const { comparer, mirror, platform, tracker, volume } = kit;
-  const parts = { platform, config, tracker, mirror, comparer, volumes: [volume], nonce: UUID };
+  const parts = { platform, log: silentLogger, config, tracker, mirror, comparer, volumes: [volume], nonce: UUID };
   const handshake = new Handshake(parts, new Standing(tracker));
   await kit.run(handshake.carryOut(verdict(kit, 'first-sync'), welcome(null)));
   handshake.announceVolumes();

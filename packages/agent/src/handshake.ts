@@ -5,8 +5,8 @@
  *
  * Must not know: sockets, when to connect.
  */
-import { type Tracker } from '@rephub/bitmap';
-import { type Platform } from '@rephub/platform';
+import { storeHubNumbers, type Tracker } from '@rephub/bitmap';
+import { asError, type Logger, type Platform } from '@rephub/platform';
 import { type Hello, type Verdict, type VolumeDescription, type Welcome } from '@rephub/protocol';
 import { type Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
@@ -16,7 +16,8 @@ import { type Mirror } from './mirror.js';
 import { type Standing } from './standing.js';
 
 export interface HandshakeParts {
-  readonly platform: Pick<Platform, 'clock'>;
+  readonly platform: Pick<Platform, 'clock' | 'files'>;
+  readonly log: Logger;
   readonly config: AgentConfig;
   readonly tracker: Tracker;
   readonly mirror: Mirror;
@@ -127,10 +128,39 @@ export class Handshake {
     this.#windowDoubted = false;
   }
 
+  /**
+   * The verdict refuses. Where that is for the volumes' numbers, the hub's are stored for the next start: records of this
+   * process are numbered already. Returns what is to be said besides the verdict.
+   */
+  refused(verdict: Verdict, welcome: Welcome): string {
+    const { config, log, platform, tracker, volumes } = this.#parts;
+    const hub = new Map((welcome.group?.volumes ?? []).map(({ name, index }) => [name, index]));
+    const used = new Map(volumes.map(({ name, index }) => [name, index]));
+    if (verdict.row !== 'L8-volumes' || !areOtherNumbers(used, hub)) return '';
+    const numbers = [...hub].map(([name, number]) => `${name}=${number}`).join(' ');
+    storeHubNumbers(platform.files, config.stateDirectory, tracker.identity.agentId, used, hub).then(
+      (isStored) => {
+        log.warn(isStored ? 'numbers-for-next-start' : 'numbers-not-taken', { numbers });
+      },
+      (fault: unknown) => {
+        log.error('numbers-not-stored', { numbers, reason: asError(fault).message });
+      },
+    );
+    return '; when repagent is started again it takes the numbers of the hub';
+  }
+
   #hubKnows(volumes: readonly VolumeDescription[]): void {
     this.#known.clear();
     for (const volume of volumes) this.#known.set(volume.name, volume);
   }
+}
+
+/** A name has another number there, or a number another name. */
+function areOtherNumbers(used: ReadonlyMap<string, number>, hub: ReadonlyMap<string, number>): boolean {
+  const names = new Map([...hub].map(([name, number]) => [number, name]));
+  return [...used].some(
+    ([name, number]) => (names.get(number) ?? name) !== name || (hub.get(name) ?? number) !== number,
+  );
 }
 
 function causeOf(verdict: Verdict, welcome: Welcome): string {

@@ -324,7 +324,7 @@ export class HubLink {
     link.setHeartbeat(welcome.heartbeatMs, welcome.timeoutMs);
     if (verdict.kind === 'refuse' || verdict.kind === 'superseded' || verdict.kind === 'split-brain') {
       this.#refused = true;
-      this.#reason = `${verdict.kind}: ${verdict.reason}`;
+      this.#reason = `${verdict.kind}: ${verdict.reason}${this.#handshake.refused(verdict, welcome)}`;
       if (Standing.isBarring(verdict.row)) this.#bar(this.#reason, verdict.divergence ?? null);
       mirror.leaveStep();
       link.refuse(new LinkFault('lineage', `${verdict.kind}: ${fullReason(verdict)}`), null);

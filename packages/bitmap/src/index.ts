@@ -1,4 +1,5 @@
 export { type InspectedState, inspectState } from './inspect.js';
+export { storeHubNumbers } from './numbering.js';
 export type {
   ByteRange,
   Found,

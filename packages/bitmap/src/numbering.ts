@@ -9,7 +9,8 @@ import { CorruptionFault, type FileSystem, StorageFault } from '@rephub/platform
 import type { StoredIdentity } from './identity.js';
 import { setAside } from './make-file.js';
 import { readMapHeader } from './map-file.js';
-import { isSameTable, isWorthStoring, type NumberTable, numberVolumes } from './numbers.js';
+import { MAX_VOLUME_INDEX } from './geometry.js';
+import { isSameTable, isWorthStoring, type NumberTable, numberVolumes, takeNumbers } from './numbers.js';
 import { NUMBERS_NAME, readNumbers, writeNumbers } from './numbers-file.js';
 import { mapPath } from './recovery.js';
 
@@ -41,6 +42,29 @@ export async function findNumbering(
       }
     },
   };
+}
+
+/**
+ * A hub has other numbers for volumes of these names: stores them for the next start, which then believes no mark that was
+ * kept under another. Only while the directory is in use by this agent; `used` are the numbers that it has now. False when
+ * nothing can be made of what the hub says. Throws StorageFault.
+ */
+export async function storeHubNumbers(
+  files: FileSystem,
+  directory: string,
+  agentId: string,
+  used: ReadonlyMap<string, number>,
+  hub: ReadonlyMap<string, number>,
+): Promise<boolean> {
+  if ([...hub.values()].some((number) => number > MAX_VOLUME_INDEX)) return false;
+  const path = `${directory}/${NUMBERS_NAME}`;
+  const stored = await read(files, path, agentId);
+  if (stored === 'damaged') await setAside(files, path);
+  const known = stored === 'damaged' || stored === null ? { next: 0, numbers: used } : stored;
+  const next = Math.max(known.next, 1 + Math.max(-1, ...used.values()));
+  const table = takeNumbers([...used.keys()], { next, numbers: known.numbers }, hub);
+  if (known !== stored || !isSameTable(known, table)) await writeNumbers(files, path, agentId, table);
+  return true;
 }
 
 async function read(files: FileSystem, path: string, agentId: string): Promise<NumberTable | 'damaged' | null> {

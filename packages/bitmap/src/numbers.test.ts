@@ -1,7 +1,7 @@
 import { SeededRandomness } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { MAX_VOLUME_INDEX } from './geometry.js';
-import { type NumberTable, numberVolumes } from './numbers.js';
+import { type NumberTable, numberVolumes, takeNumbers } from './numbers.js';
 
 const found = (
   numbers: Readonly<Record<string, number>>,
@@ -83,5 +83,14 @@ describe('the numbers of volumes', () => {
         left.push(...names.splice(0, 100));
       }
     }
+  });
+
+  it('that a hub has are taken, and what they leave no number for gets a new one', () => {
+    const table = { next: 4, numbers: new Map(Object.entries({ away: 3, gone: 1, root: 0, log: 2 })) };
+    const taken = takeNumbers(['root', 'log'], table, new Map(Object.entries({ root: 0, data: 2, gone: 5 })));
+    expect([taken.next, entries(taken)]).toEqual([7, { away: 3, data: 2, gone: 5, root: 0, log: 6 }]);
+    expect(takeNumbers(['root', 'log'], taken, new Map(Object.entries({ root: 0, data: 2, gone: 5 })))).toEqual(taken);
+    const swapped = takeNumbers(['root', 'log'], taken, new Map(Object.entries({ root: 6, log: 0 })));
+    expect([swapped.numbers.get('root'), swapped.numbers.get('log'), swapped.next]).toEqual([6, 0, 7]);
   });
 });

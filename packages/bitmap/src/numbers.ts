@@ -81,6 +81,25 @@ function unusedNumber(taken: ReadonlySet<number>, gone: Map<string, number>): nu
   return longest[1];
 }
 
+/**
+ * The table for the next start when a hub has other numbers for these names: the hub's, for all that it knows; what
+ * they leave no number for gets a new one.
+ */
+export function takeNumbers(
+  names: readonly string[],
+  table: NumberTable,
+  hub: ReadonlyMap<string, number>,
+): NumberTable {
+  const taken = new Set(hub.values());
+  const kept = [...table.numbers].filter(([name, number]) => !hub.has(name) && !taken.has(number));
+  const next = Math.max(table.next, 1 + Math.max(-1, ...taken));
+  return numberVolumes(names, {
+    table: { next, numbers: new Map([...kept, ...hub]) },
+    mapped: new Map(),
+    inUse: [],
+  });
+}
+
 /** True when the maps alone do not tell all that the table does: it is to be stored. */
 export function isWorthStoring(names: readonly string[], { next, numbers }: NumberTable): boolean {
   return numbers.size > names.length || next > 1 + Math.max(-1, ...numbers.values());
