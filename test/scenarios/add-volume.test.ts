@@ -106,6 +106,47 @@ test('another order changes nothing', async () => {
   await expectEqual(cluster);
 });
 
+test('numbers that are not the places in the list: growth, verification, remote reads and copies find their volumes', async () => {
+  const cluster = await protectedCluster(THREE);
+  await cluster.stopAgent();
+  await makeDisk(cluster, 'log', 'what the new one holds');
+  await goOnWith(cluster, ['log', 'data', 'root']);
+  await settled(cluster);
+  expect(numbersAt(cluster)).toEqual({ root: 0, data: 2, log: 3 });
+  for (const [at, name] of cluster.volumes.entries()) await write(cluster, at * MIB, 256 * KIB, `only ${name}`, name);
+  await cluster.clock.advance(20_000);
+  const group = cluster.hub?.hub.group('vm1');
+  for (const [at, name] of cluster.volumes.entries()) {
+    const order = { volume: name, offset: at * MIB, length: 64 * KIB, timeoutMs: 5_000 };
+    const answer = await cluster.run(group?.readRegion(order) ?? Promise.resolve(null));
+    expect(answer?.bytes.toString('latin1', 0, 16), name).toContain(`only ${name}`);
+  }
+  await cluster.clock.advance(20_000);
+  const { files } = cluster.agentHost;
+  const grow = async (): Promise<void> => {
+    const file = await files.open('/data.raw', 'write');
+    await file.truncate(SIZE + 4 * MIB);
+    await file.write([Buffer.alloc(64 * KIB, 'beyond')], SIZE + MIB);
+    await file.sync();
+    await file.close();
+  };
+  await cluster.run(grow());
+  await cluster.clock.runUntil(() => status(cluster).volumes.some(({ sizeBytes }) => sizeBytes > SIZE), 60_000);
+  await settled(cluster);
+  expect(storeOf(cluster).state.volumes.map(({ index, sizeBytes }) => [index, sizeBytes / MIB])).toEqual([
+    [0, 8],
+    [2, 12],
+    [3, 8],
+  ]);
+  cluster.agent?.verify();
+  await cluster.clock.runUntil(() => typeof status(cluster).verify?.finishedAt === 'string', 120_000);
+  expect(status(cluster).verify).toMatchObject({ bytesSame: 28 * MIB, bytesDiffer: 0, bytesUnknown: 0 });
+  const resync = cluster.agent?.resync(false, true);
+  await cluster.run(resync ?? Promise.resolve());
+  await settled(cluster);
+  await expectEqual(cluster);
+});
+
 test('one that goes and comes back while the hub is away is compared with what the hub still has of it', async () => {
   const cluster = await protectedCluster(THREE);
   await cluster.work(100, SIZE);

@@ -22,6 +22,16 @@ describe('flush proof (promise CLEAR)', () => {
     expect(proof.proven()).toBe(2);
   });
 
+  it('takes numbers with gaps between them, up to the highest', () => {
+    const proof = new FlushProof();
+    proof.written(254, 1);
+    proof.written(3, 2);
+    proof.flushed(3, proof.coveredBy(3));
+    expect([proof.proven(), proof.hasUnflushed(254)]).toEqual([0, true]);
+    proof.flushed(254, proof.coveredBy(254));
+    expect(proof.proven()).toBe(2);
+  });
+
   it('does not wait for a volume that was never written to', () => {
     const proof = new FlushProof();
     proof.written(0, 7);

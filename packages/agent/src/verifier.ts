@@ -159,14 +159,15 @@ export class Verifier {
       let seenRequests = volume.guestRequests;
       while (cursor.at < end && !this.#stopped) {
         const offset = cursor.at;
-        cursor.at = Math.min(end, offset + REGION_BYTES);
+        const partEnd = Math.min(end, offset + REGION_BYTES);
+        cursor.at = partEnd;
         const hole = await holeAt(volume.reader, offset, Math.min(end - offset, MAX_HASHED_BYTES));
         // All of a longer hole, unless another lane has gone on from where this one's part ends.
-        const isHole = hole >= cursor.at - offset;
-        if (isHole && cursor.at === Math.min(end, offset + REGION_BYTES)) {
-          cursor.at = offset + hole === end ? end : offset + hole - (hole % BLOCK_BYTES);
+        let to = partEnd;
+        if (hole >= partEnd - offset && cursor.at === partEnd) {
+          to = offset + hole === end ? end : offset + hole - (hole % BLOCK_BYTES);
+          cursor.at = to;
         }
-        const to = isHole ? cursor.at : Math.min(end, offset + REGION_BYTES);
         for (let at = offset; at < to;) at += await this.#verify(tally, { volume, offset: at, length: to - at }, later);
         if (volume.guestRequests !== seenRequests) await sleep(this.#parts.clock, BUSY_PAUSE_MS);
         seenRequests = volume.guestRequests;
