@@ -25,6 +25,8 @@ const HAPPENINGS = [
   'disk-full',
   'unreadable',
   'test-branch',
+  'grown',
+  'grown-while-down',
   'semi-sync',
   'sync',
 ];
@@ -60,6 +62,7 @@ export class Coverage {
   event(event: string): void {
     if (event === 'pulled-ahead') this.happened('pulled-ahead');
     if (event === 'link-up') this.happened('reconnect');
+    if (event === 'volume-grown') this.happened('grown');
     if (event === 'resync-ended') this.happened('span');
     if (event === 'upstream-unreadable') this.happened('unreadable');
   }

@@ -7,11 +7,12 @@ import { type World } from './world.js';
 
 const READ_BYTES = 1024 * 1024;
 
-/** What upstream holds as readers see it; with `stable` what a power cut would leave at least. `files` is the agent's disk. */
+/** What upstream holds as readers see it, zeroes beyond its end; with `stable` what a power cut would leave at least. `files` is the agent's disk. */
 export function upstreamContents(world: World, files: SimFiles = world.agent.files, stable = false): Int32Array[] {
-  return world.setup.volumes.map(({ name, blocks, upstream }, index) => {
+  return world.setup.volumes.map(({ name, largestBlocks, upstream }, index) => {
     const disk = world.disks.get(name);
-    if (upstream === 'file' || disk === undefined) return identifyAll(world, imageOf(files, name, blocks), index);
+    if (upstream === 'file' || disk === undefined)
+      return identifyAll(world, imageOf(files, name, largestBlocks), index);
     return disk.ids(stable, (bytes, at, block) => world.contents.identify(bytes, at, index, block));
   });
 }
@@ -26,12 +27,11 @@ export function upstreamBlock(world: World, volume: number, block: number): numb
   return world.contents.identify(bytes, 0, volume, block);
 }
 
-/** Everything that an open point, or a branch, shows of a volume. */
+/** Everything that an open point, or a branch, shows of a volume: so many blocks as it has there. */
 export async function viewContents(world: World, view: Pick<View, 'device'>, volume: number): Promise<Int32Array> {
-  const { name, blocks } = world.setup.volumes[volume] ?? { name: '', blocks: 0 };
-  const device = view.device(name);
-  const contents = new Int32Array(blocks);
-  const size = blocks * BLOCK_BYTES;
+  const device = view.device(world.setup.volumes[volume]?.name ?? '');
+  const size = device.sizeBytes;
+  const contents = new Int32Array(size / BLOCK_BYTES);
   for (let at = 0; at < size; at += READ_BYTES) {
     const length = Math.min(READ_BYTES, size - at);
     const slices = await readRange(device, at, length);

@@ -76,10 +76,22 @@ function onDisk(world: World, random: SeededRandomness, act: (name: string, firs
   if (name !== undefined) act(name, random.below((disks.get(name)?.sizeBytes ?? 0) / BLOCK_BYTES));
 }
 
+/** A volume is made larger, with the agent there or not: it may be noticed late, and never lost again. */
+function grow(world: World, random: SeededRandomness): void {
+  const volume = random.below(world.volumeCount);
+  const left = (world.setup.volumes[volume]?.largestBlocks ?? 0) - world.blocksOf(volume);
+  if (left <= 0) return;
+  if (random.chance(0.4)) agentDies(world, 'keep', random);
+  if (world.agent.up === null && world.agent.starts > 0) world.coverage.happened('grown-while-down');
+  world.grow(volume, world.blocksOf(volume) + 1 + random.below(left));
+  // An NBD server is often started anew for it.
+  if (random.chance()) upstreamDies(world, 'keep', random);
+}
+
 /** The upstream shows itself as something else, for a while. */
 function anotherDisk(world: World, random: SeededRandomness, presented: World['upstream']['presented']): void {
   // An agent that is only starting knows no other disk yet, and would take this one for its own.
-  if (world.disks.size === 0 || world.agent.up === null) return;
+  if (world.disks.size === 0 || (world.agent.up === null && !world.knowsItsDisks)) return;
   world.excuses.requestsWait = true;
   world.crashUpstream('keep');
   later(world, 200, () => {
@@ -139,7 +151,7 @@ function pause(which: 'agent' | 'hub' | 'upstream'): Act {
 const ACTS: Record<StepKind, Act> = {
   burst: (world, random) => {
     const volume = random.below(world.volumeCount);
-    const blocks = world.setup.volumes[volume]?.blocks ?? 1;
+    const blocks = world.blocksOf(volume);
     const isScattered = blocks === WIDE_BLOCKS && random.chance(0.7);
     const span = isScattered ? blocks - 1 : ([8, 32, 64, 256][random.below(4)] ?? 32);
     const firstBlock = random.below(blocks - span);
@@ -243,6 +255,9 @@ const ACTS: Record<StepKind, Act> = {
   },
   'upstream-other-size': (world, random) => {
     anotherDisk(world, random, { sizeBytes: 384 * BLOCK_BYTES - 512 * (1 + random.below(9)), readOnly: false });
+    // An agent that starts meanwhile and knows its disk refuses this one as well.
+    if (!random.chance(0.4) || !world.knowsItsDisks) return;
+    later(world, 150, () => agentDies(world, 'keep', random));
   },
   'upstream-read-only': (world, random) => anotherDisk(world, random, { sizeBytes: null, readOnly: true }),
   'upstream-write-errors': rangeFault('write-error', 4000),
@@ -256,6 +271,7 @@ const ACTS: Record<StepKind, Act> = {
       world.clock.after(2000, () => world.calm());
     });
   },
+  'grow-upstream': grow,
   'hub-disk-full': (world, random) => {
     world.hub.files.setCapacity(world.hub.files.usedBytes - random.below(300_000));
     later(world, 4000 + 2 * downMs(random), () => world.hub.files.setCapacity(2 ** 40));
@@ -322,7 +338,9 @@ const ACTS: Record<StepKind, Act> = {
     hubServer.hub.forget(group.name).catch((thrown: unknown) => world.trace.add(`forget: ${String(thrown)}`));
   },
   'jump-clock': (world, random) => {
-    world.clock.jumpUnix((random.fraction() - 0.5) * 2 * 3_600_000);
+    const byMs = (random.fraction() - 0.5) * 2 * 3_600_000;
+    if (byMs < 0) world.clockSetBackMs = world.nowMs;
+    world.clock.jumpUnix(byMs);
   },
   'drop-guest': (world, random) => world.guests.forget(random.below(3)),
   'open-test': (world, random) => {

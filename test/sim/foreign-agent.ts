@@ -11,11 +11,13 @@ const STAY_MS = 2_500;
 export async function meetForeignAgent(world: World, random: SeededRandomness): Promise<void> {
   const { clock, network, excuses } = world;
   const owner = world.store?.state.owner?.agentId ?? null;
-  if (owner === null) return;
+  // Whoever comes first after an enrolment is let in, and a stranger is as good as any.
+  if (owner === null || owner === world.enrolledAfter || world.stranger !== null) return;
   const begunAnew = excuses.groupBegunAnew + excuses.hubCameBackOlder;
   const files = new SimFiles({ clock });
   const host = simPlatform(random.below(2 ** 31), { clock, network, files });
   const process = mortal(host);
+  world.stranger = process;
   try {
     const disk = await files.open('/other.raw', 'create');
     await disk.truncate(SIZE_BYTES);
@@ -43,4 +45,5 @@ export async function meetForeignAgent(world: World, random: SeededRandomness): 
     world.trace.add(`foreign agent: ${asError(thrown).message}`);
   }
   process.kill();
+  world.stranger = null;
 }

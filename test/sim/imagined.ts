@@ -38,13 +38,13 @@ export async function findMarks(world: World, files: SimFiles): Promise<FoundMar
       hotExtents: setup.hotExtents,
       volumes: setup.volumes
         .slice(0, volumeCount)
-        .map(({ name, blocks }, index) => ({ index, name, sizeBytes: blocks * BLOCK_BYTES })),
+        .map(({ name }, index) => ({ index, name, sizeBytes: world.blocksOf(index) * BLOCK_BYTES })),
       hooks: { wantsFlush: () => undefined, failed: () => undefined },
     },
   );
   let markedBytes = 0;
-  const marked = setup.volumes.slice(0, volumeCount).map(({ blocks }, index) => {
-    const map = new Uint8Array(blocks);
+  const marked = setup.volumes.slice(0, volumeCount).map((_, index) => {
+    const map = new Uint8Array(world.blocksOf(index));
     for (const { offset, length } of tracker.runs(index)) {
       map.fill(1, offset / BLOCK_BYTES, (offset + length) / BLOCK_BYTES);
       markedBytes += length;

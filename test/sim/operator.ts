@@ -1,4 +1,5 @@
 /** What somebody has to do by hand: start the agent, or give it up for a new one. */
+import { sleep } from '@rephub/platform';
 import { type SimFiles } from '@rephub/platform/sim';
 import { type World } from './world.js';
 
@@ -15,10 +16,16 @@ export async function enrolAnew(world: World): Promise<void> {
   world.excuses.requestsWait = true;
   world.crashAgent('keep');
   world.excuses.groupBegunAnew += 1;
+  if (world.stranger !== null) {
+    // What it has sent may be under way for a while.
+    world.stranger.kill();
+    await world.settle(sleep(world.clock, 500), 1000);
+  }
   const files: SimFiles = world.agent.files;
   await world.settle(files.removeTree('/state'), 5_000);
   const { group } = world;
   const owner = group?.store?.state.owner ?? null;
+  world.enrolledAfter = owner?.agentId ?? null;
   if (group !== null && owner !== null) await world.settle(group.enroll(), 5_000);
   startAgent(world);
 }

@@ -8,7 +8,10 @@ import { type StepKind } from './step-kinds.js';
 
 export interface VolumeSetup {
   readonly name: string;
+  /** At first. */
   readonly blocks: number;
+  /** It may grow to so many. */
+  readonly largestBlocks: number;
   readonly upstream: 'file' | 'nbd';
 }
 
@@ -80,6 +83,7 @@ const WEIGHTS: Partial<Record<StepKind, number>> = {
   'upstream-flush-error': 1,
   'upstream-unreadable': 2,
   'upstream-slow': 2,
+  'grow-upstream': 4,
   'hub-disk-full': 2,
   'hub-sync-fails': 2,
   'agent-sync-fails': 2,
@@ -106,6 +110,7 @@ export const SCRIPT_MS = 60_000;
 /** Every so many seeds have one large, sparse disk. */
 const WIDE_EVERY = 16;
 export const WIDE_BLOCKS = 18 * 1024;
+const ROOM_TO_GROW_BLOCKS = 640;
 /** Guest requests of one burst, about. */
 export const BURST_REQUESTS = 46;
 
@@ -167,14 +172,18 @@ function draw(weights: Partial<Record<StepKind, number>>, random: SeededRandomne
   return 'cut-link';
 }
 
+function volumeOf(name: string, blocks: number, upstream: VolumeSetup['upstream']): VolumeSetup {
+  return { name, blocks, largestBlocks: blocks + ROOM_TO_GROW_BLOCKS, upstream };
+}
+
 function setupOf(seed: number, random: SeededRandomness, profile: Profile, sequence: SequenceName | undefined): Setup {
   const pick = <T>(...choices: readonly [T, ...T[]]): T => choices[random.below(choices.length)] ?? choices[0];
   const upstream = pick<'file' | 'nbd' | 'both'>('file', 'nbd', 'nbd', 'both');
-  const first: VolumeSetup = { name: 'root', blocks: pick(384, 768), upstream: upstream === 'file' ? 'file' : 'nbd' };
-  const second: VolumeSetup = { name: 'data', blocks: 1280, upstream: upstream === 'nbd' ? 'nbd' : 'file' };
+  const first = volumeOf('root', pick(384, 768), upstream === 'file' ? 'file' : 'nbd');
+  const second = volumeOf('data', 1280, upstream === 'nbd' ? 'nbd' : 'file');
   const single = random.chance(0.2);
   // More extents than can be hot at once: marks must be cleared while the guest writes (CLEAR).
-  const wide: VolumeSetup = { name: 'root', blocks: WIDE_BLOCKS, upstream: 'nbd' };
+  const wide: VolumeSetup = { name: 'root', blocks: WIDE_BLOCKS, largestBlocks: WIDE_BLOCKS, upstream: 'nbd' };
   const isWide = profile.isWide ?? seed % WIDE_EVERY === 0;
   // A first sync that is to be cut takes a while.
   const isSlow = random.chance(0.25) || sequence === 'cut-first-sync';

@@ -43,7 +43,8 @@ const UNKNOWN = 0x7fff_ffff;
 const ZERO_BLOCK = Buffer.alloc(BLOCK_BYTES);
 
 export class SimDisk implements BlockDevice {
-  readonly sizeBytes: number;
+  /** As the server presents it to whoever connects now. */
+  sizeBytes: number;
   readonly abilities: Abilities;
   readonly limits: Limits = DEFAULT_LIMITS;
   /** Requests that changed something, completed or not. */
@@ -68,7 +69,14 @@ export class SimDisk implements BlockDevice {
   #life = 0;
   #idle: (() => void)[] = [];
 
-  constructor(clock: SimClock, random: SeededRandomness, sizeBytes: number, abilities: Partial<Abilities>) {
+  /** It may `grow` up to `largestBytes`. */
+  constructor(
+    clock: SimClock,
+    random: SeededRandomness,
+    sizeBytes: number,
+    abilities: Partial<Abilities>,
+    largestBytes = sizeBytes,
+  ) {
     this.#clock = clock;
     this.#random = random;
     this.sizeBytes = sizeBytes;
@@ -84,11 +92,11 @@ export class SimDisk implements BlockDevice {
       contexts: ['base:allocation'],
       ...abilities,
     };
-    this.#seen = Buffer.alloc(sizeBytes);
-    this.#stable = Buffer.alloc(sizeBytes);
-    this.#seenIds = new Int32Array(sizeBytes / BLOCK_BYTES);
-    this.#stableIds = new Int32Array(sizeBytes / BLOCK_BYTES);
-    this.#stableOrder = new Uint32Array(sizeBytes / SECTOR_BYTES);
+    this.#seen = Buffer.alloc(largestBytes);
+    this.#stable = Buffer.alloc(largestBytes);
+    this.#seenIds = new Int32Array(largestBytes / BLOCK_BYTES);
+    this.#stableIds = new Int32Array(largestBytes / BLOCK_BYTES);
+    this.#stableOrder = new Uint32Array(largestBytes / SECTOR_BYTES);
   }
 
   /** What readers see; not to be written to. */

@@ -27,6 +27,7 @@ export const STEP_KINDS = [
   'upstream-flush-error',
   'upstream-unreadable',
   'upstream-slow',
+  'grow-upstream',
   'hub-disk-full',
   'hub-sync-fails',
   'agent-sync-fails',

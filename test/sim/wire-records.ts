@@ -82,6 +82,11 @@ export class WireRecords {
     return this.#records.get(number)?.find((record) => record.checksum === checksum) ?? null;
   }
 
+  /** When a record of that number was sent first; Infinity when none was. */
+  sentMs(number: number): number {
+    return Math.min(...(this.#records.get(number) ?? []).map((record) => record.sentMs), Infinity);
+  }
+
   /** The chain that ends with this record, newest first; down to and without `until`. Null when that record was never seen. */
   chain(number: number, checksum: number, until: number | null = null): WireRecord[] | null {
     const chain: WireRecord[] = [];

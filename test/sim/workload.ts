@@ -59,7 +59,7 @@ export interface GuestParts {
   readonly platform: () => Pick<Platform, 'clock' | 'network'>;
   readonly contents: BlockContents;
   readonly history: History;
-  readonly volumes: readonly { readonly name: string; readonly blocks: number }[];
+  readonly volumes: readonly { readonly name: string }[];
   readonly answered: (answer: Answered) => void;
   readonly tell: (what: string) => void;
 }
@@ -120,9 +120,9 @@ export class Guests {
 
   /** A read of everything, checked as every read is; false when it could not be done. */
   async readAll(volume: number): Promise<boolean> {
-    const blocks = this.#parts.volumes[volume]?.blocks ?? 0;
     const client = await this.#client(volume, 0);
     if (client === null) return false;
+    const blocks = client.sizeBytes / BLOCK_BYTES;
     let good = true;
     for (let block = 0; block < blocks; block += 256) {
       await new Promise<void>((resolve) => {
@@ -147,8 +147,11 @@ export class Guests {
 
   #submit(client: NbdClient, burst: Burst, random: SeededRandomness, done: () => void): void {
     const dice = random.below(100);
-    const blocks = Math.min(burst.span, dice % 7 === 0 ? 1 + random.below(16) : 1 + random.below(4));
-    const block = burst.firstBlock + random.below(Math.max(1, burst.span - blocks + 1));
+    // A client that came before the disk has grown knows the size of then.
+    const span = Math.min(burst.span, client.sizeBytes / BLOCK_BYTES);
+    const firstBlock = Math.min(burst.firstBlock, client.sizeBytes / BLOCK_BYTES - span);
+    const blocks = Math.min(span, dice % 7 === 0 ? 1 + random.below(16) : 1 + random.below(4));
+    const block = firstBlock + random.below(Math.max(1, span - blocks + 1));
     let command: Command = Command.Write;
     if (dice < 14) command = Command.Read;
     else if (dice < 19) command = burst.rareFlushes && random.chance(0.95) ? Command.Write : Command.Flush;

@@ -21,6 +21,7 @@ import { type GroupStore } from './hub-types.js';
 import { BLOCK_BYTES, BlockContents } from './block-content.js';
 import { Coverage } from './coverage.js';
 import { History } from './history.js';
+import { type Mortal } from './mortal.js';
 import {
   AgentProcess,
   GUESTS,
@@ -103,6 +104,8 @@ export class World {
   /** The simulator itself has failed. */
   error: Error | null = null;
   #injected: InjectedFault[] = [];
+  /** Per volume: the sizes that its upstream has had, in blocks, the newest last. */
+  readonly #sizes: number[][];
   /** Where the guest has been at work last. */
   lastBurst: { readonly volume: number; readonly firstBlock: number } | null = null;
   /** Volumes that the agent is told of. */
@@ -111,6 +114,12 @@ export class World {
   healing = false;
   /** An answer may wait for the hub: by its mode, or while it is away. */
   answersWait: boolean;
+  /** When a host's clock was set back last. */
+  clockSetBackMs = -Infinity;
+  /** Another agent that is here for the same group. */
+  stranger: Mortal | null = null;
+  /** The hub lets in who comes first after this agent. */
+  enrolledAfter: string | null = null;
   /** The operator has told a refused agent to go on once. */
   hasResumed = false;
 
@@ -118,7 +127,8 @@ export class World {
     const { seed, volumes } = setup;
     this.setup = setup;
     this.trace = new Trace(() => this.clock.monotonicMs(), print);
-    const blocksOf = volumes.map(({ blocks }) => blocks);
+    const blocksOf = volumes.map(({ largestBlocks }) => largestBlocks);
+    this.#sizes = volumes.map(({ blocks }) => [blocks]);
     this.history = new History(this.contents, blocksOf);
     this.records = new WireRecords(this.contents, blocksOf);
     this.network = new SimNetwork({ clock: this.clock });
@@ -131,14 +141,15 @@ export class World {
       network: this.network,
       tell: (what) => this.trace.add(what),
     };
-    for (const [index, { name, blocks, upstream }] of volumes.entries()) {
+    for (const [index, { name, blocks, largestBlocks, upstream }] of volumes.entries()) {
       if (upstream !== 'nbd') continue;
       const abilities = {
         fua: setup.fua,
         fastZero: setup.fastZero,
         contexts: setup.allocation ? ['base:allocation'] : [],
       };
-      this.disks.set(name, new SimDisk(this.clock, this.random(100 + index), blocks * BLOCK_BYTES, abilities));
+      const [sizeBytes, largestBytes] = [blocks * BLOCK_BYTES, largestBlocks * BLOCK_BYTES];
+      this.disks.set(name, new SimDisk(this.clock, this.random(100 + index), sizeBytes, abilities, largestBytes));
     }
     this.checkers = makeCheckers(this);
     this.tap = new WireTap(listenToWire(this), LINK);
@@ -189,6 +200,33 @@ export class World {
 
   get store(): GroupStore | null {
     return this.group?.store ?? null;
+  }
+
+  /** So large its upstream is now. */
+  blocksOf(volume: number): number {
+    return this.#sizes[volume]?.at(-1) ?? 0;
+  }
+
+  /** It is so large, or has been. */
+  hasHadSize(volume: number, blocks: number): boolean {
+    return this.#sizes[volume]?.includes(blocks) ?? false;
+  }
+
+  /** The agent's state is sure to say of all volumes how large they are. */
+  get knowsItsDisks(): boolean {
+    const { stateDamaged, groupBegunAnew } = this.excuses;
+    const isKnown = (this.store?.state.owner ?? null) !== null;
+    return isKnown && !stateDamaged && groupBegunAnew === 0 && !this.setup.lateVolume;
+  }
+
+  /** Somebody makes a volume's upstream larger, for good. */
+  grow(volume: number, blocks: number): void {
+    const { name } = this.setup.volumes[volume] ?? { name: '' };
+    this.#sizes[volume]?.push(blocks);
+    this.trace.add(`upstream ${name} has ${blocks} blocks`);
+    const disk = this.disks.get(name);
+    if (disk === undefined) this.agent.files.extend(`/${name}.raw`, blocks * BLOCK_BYTES);
+    else disk.sizeBytes = blocks * BLOCK_BYTES;
   }
 
   /** Makes operations of that host's disk fail, until all is healed. */
@@ -373,6 +411,8 @@ export class World {
     const at = (event: string, fields: LogFields = {}): void => {
       this.trace.add(`${who}: ${event} ${JSON.stringify(fields)}`);
       this.coverage.event(event);
+      // Some of the guests look at their disk again.
+      if (event === 'volume-grown') this.guests.forget(1);
       for (const checker of this.checkers) checker.logged?.(event, fields);
     };
     return { debug: () => undefined, info: at, warn: at, error: at };

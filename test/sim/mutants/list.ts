@@ -138,6 +138,22 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '  if (sizeBytes < 0) return',
   },
   {
+    id: 'growth-not-admitted',
+    promise: 'SIZE',
+    file: 'agent/src/upstream/size-watch.ts',
+    find: 'if (offered > this.#known() && offered % SECTOR_BYTES === 0) this.#parts.hooks.grown(offered);',
+    replace: 'if (offered < 0) this.#parts.hooks.grown(offered);',
+    profile: 'growing',
+  },
+  {
+    id: 'smaller-disk-accepted-at-start',
+    promise: 'SIZE',
+    file: 'bitmap/src/recovery.ts',
+    find: 'if (geometry.sizeBytes < header.sizeBytes && !mayShrink) {',
+    replace: 'if (geometry.sizeBytes < 0 && !mayShrink) {',
+    profile: 'growing',
+  },
+  {
     id: 'marked-after-the-write',
     promise: 'SUPERSET',
     file: 'agent/src/guest-volume.ts',

@@ -15,6 +15,10 @@ export class Convergence implements Checker {
     const world = this.#world;
     const seen = new Set<PromiseId>();
     for (const [volume, contents] of shown.entries()) {
+      const blocks = contents?.length ?? 0;
+      world.check('SIZE', blocks === world.blocksOf(volume), () => {
+        return `all is healed, volume ${volume} has ${blocks} blocks at ${number}, upstream has ${world.blocksOf(volume)}`;
+      });
       for (const [block, content] of (contents ?? []).entries()) {
         const promise = this.#promiseOf(volume, block);
         seen.add(promise);

@@ -1,6 +1,6 @@
 /**
  * What the replica shows: PIT (the same point, the same bytes, those of the records up to it), ORD (nothing without what was
- * acknowledged before it), LASTGOOD (a point can be opened at all times), ISOLATE (nothing of a test), FAILWR (unreadable is an
+ * acknowledged before it), SIZE (that of the volume at some time), LASTGOOD (a point can be opened at all times), ISOLATE (nothing of a test), FAILWR (unreadable is an
  * error, never zeroes), RPO (never told better than it is).
  */
 import { UNREADABLE } from '../block-content.js';
@@ -53,6 +53,9 @@ export class Replica implements Checker {
   looked({ number, shown, fold }: Look): void {
     const world = this.#world;
     for (const [volume, contents] of shown.entries()) {
+      world.check('SIZE', contents === null || world.hasHadSize(volume, contents.length), () => {
+        return `point ${number} has ${contents?.length ?? 0} blocks in volume ${volume}, its upstream never had`;
+      });
       if (contents !== null && fold !== null) this.#compare(number, volume, contents, fold[volume] ?? new Int32Array());
     }
     if (fold === null) return;
@@ -94,6 +97,10 @@ export class Replica implements Checker {
     const world = this.#world;
     if (oldestMissingMs === Infinity) return;
     if (world.agent.isStopped || world.hub.isStopped) return;
+    // A process that finds marks of another's knows their age by the host's clock alone, until its span has ended.
+    const { startedMs } = world.agent;
+    if (world.clockSetBackMs < startedMs && world.clockSetBackMs > 0 && world.records.sentMs(number) < startedMs)
+      return;
     const trueMs = world.nowMs - oldestMissingMs;
     const told = world.group?.status() ?? null;
     if (told === null) return;

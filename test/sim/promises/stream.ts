@@ -33,6 +33,7 @@ export class Stream implements Checker {
   #agentUpMs = 0;
   #agentStarts = 0;
   #wrongDisk: Map<string, number> | null = null;
+  #wrongSinceMs = 0;
 
   constructor(world: World) {
     this.#world = world;
@@ -139,7 +140,14 @@ export class Stream implements Checker {
       this.#wrongDisk = null;
       return;
     }
+    const { agent, upstream } = world;
     const before = this.#wrongDisk;
+    if (before === null) this.#wrongSinceMs = world.nowMs;
+    // One that is smaller than the marks say is refused from the start (LINEAGE has no row for it: it comes to no hub).
+    if (upstream.presented.sizeBytes !== null && agent.startedMs > this.#wrongSinceMs) {
+      world.check('SIZE', agent.up === null, () => 'an agent has started on a disk that is smaller than its own');
+      world.coverage.happened('refused-at-start');
+    }
     this.#wrongDisk = new Map([...world.disks].map(([name, disk]) => [name, disk.changes]));
     for (const [name, changes] of before ?? []) {
       const now = world.disks.get(name)?.changes ?? 0;

@@ -6,7 +6,7 @@
 import { upstreamContents } from '../disk-contents.js';
 import { type SimFiles } from '@rephub/platform/sim';
 import { type Ack, type Hello, showsOldState, type Verdict, type Welcome } from '@rephub/protocol';
-import { UNREADABLE } from '../block-content.js';
+import { BLOCK_BYTES, UNREADABLE } from '../block-content.js';
 import { durableState, type DurableState, findMarks, type FoundMarks } from '../imagined.js';
 import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
@@ -112,6 +112,8 @@ export class Superset implements Checker {
     if (world.nowMs - this.#resyncEndedMs < PROVEN_WITHIN_MS) return null;
     const status = world.agent.up?.status() ?? null;
     if (status === null || world.excuses.stateDamaged || status.resync !== null) return null;
+    // What has grown, and was not noticed yet, the next start finds larger than its marks: it compares everything.
+    if (status.volumes.some(({ sizeBytes }, index) => sizeBytes !== world.blocksOf(index) * BLOCK_BYTES)) return null;
     if (status.tracking.found === 'new' || status.tracking.found === 'untrusted') return null;
     return status.dirtyBytes + status.windowBytes + (status.hotExtents + 2 + world.guests.open.size) * EXTENT_BYTES;
   }

@@ -451,6 +451,16 @@ describe('SimFiles when the disk goes wrong', () => {
     expect(() => disk.rot('/b', 0, 0)).toThrow('no such file');
   });
 
+  it('lets somebody make a file larger, for good', async () => {
+    const disk = new SimFiles();
+    await synced(disk, '/a', 'abcd');
+    await (await disk.open('/a', 'write')).write([text('AB')], 0);
+    disk.extend('/a', 6);
+    expect(await contentOf(disk, '/a')).toBe('ABcd\0\0');
+    expect(await contentOf(disk.crash({ seed: 1, fate: 'lose' }), '/a')).toBe('abcd\0\0');
+    expect(() => disk.extend('/b', 1)).toThrow('no such file');
+  });
+
   it('restores a backup: what was stored then, durably, instead of what is there now', async () => {
     const disk = new SimFiles();
     await disk.makeDirectory('/d/e');

@@ -148,6 +148,15 @@ export class SimFiles implements FileSystem {
     this.#tree.evict(node);
   }
 
+  /** Somebody makes a file larger, for good; readers find zeroes there. Throws where there is no such file. */
+  extend(path: string, sizeBytes: number): void {
+    const node = this.#tree.find(path);
+    if (node?.kind !== 'file') throw notFound('extend', path);
+    node.seen.growTo(sizeBytes);
+    node.stored.growTo(sizeBytes);
+    node.changedUnixMs = this.#options.clock?.unixMs() ?? 0;
+  }
+
   /** Memory runs short: clean pages leave the cache, of one file, of all below a directory, or of all. */
   evict(path = '/'): void {
     const node = this.#tree.find(path);
