@@ -4,40 +4,57 @@ import { type World } from './world.js';
 
 type Saved = ReturnType<SimFiles['snapshot']>;
 
+/** `session`: of the agent's, at that time; for the hub the last that it had had. */
+interface Backup {
+  readonly saved: Saved;
+  readonly session: number;
+}
+
 export class Backups {
-  #agent: { readonly saved: Saved; readonly starts: number } | null = null;
-  #hub: Saved | null = null;
+  #agent: Backup | null = null;
+  #hub: Backup | null = null;
+  /** The session of the agent's copy that was put back. */
+  #putBack = 0;
 
   saveAgent(world: World): void {
-    this.#agent = { saved: world.agent.files.snapshot('/state'), starts: world.agent.starts };
+    const session = world.agent.up?.status().tracking.session;
+    if (session !== undefined) this.#agent = { saved: world.agent.files.snapshot('/state'), session };
   }
 
   /**
-   * A copy of an earlier session. One of the current session, put back after a crash, looks like the crash: docs/design.md,
-   * "Not seen by the table".
+   * A copy from before the last session that the hub has had. One of that session, put back, looks like a crash of it,
+   * whatever came after: docs/design.md, "Not seen by the table".
    */
   hasAgent(world: World): boolean {
-    return this.#agent !== null && this.#agent.starts < world.agent.starts;
+    return this.#agent !== null && this.#agent.session < lastSession(world);
   }
 
   restoreAgent(world: World): void {
-    if (this.#agent !== null) world.agent.files.restore('/state', this.#agent.saved);
+    if (this.#agent === null) return;
+    world.agent.files.restore('/state', this.#agent.saved);
+    this.#putBack = this.#agent.session;
     world.excuses.stateDamaged = true;
   }
 
   saveHub(world: World): void {
-    if (world.store !== null) this.#hub = world.hub.files.snapshot('/data');
+    if (world.store === null) return;
+    this.#hub = { saved: world.hub.files.snapshot('/data'), session: lastSession(world) };
   }
 
+  /** Nor may the hub forget the session by which an old copy of the agent's state is known to be one. */
   get hasHub(): boolean {
-    return this.#hub !== null;
+    return this.#hub !== null && (this.#putBack === 0 || this.#putBack < this.#hub.session);
   }
 
   restoreHub(world: World): void {
     if (this.#hub === null) return;
-    world.hub.files.restore('/data', this.#hub);
+    world.hub.files.restore('/data', this.#hub.saved);
     world.excuses.hubCameBackOlder += 1;
     world.excuses.exposureUnknown = true;
     world.excuses.dataForgotten += 1;
   }
+}
+
+function lastSession(world: World): number {
+  return world.store?.state.owner?.session ?? 0;
 }
