@@ -9,10 +9,10 @@ const SIZE = 16 * MIB;
 const FATES: readonly CrashFate[] = ['lose', 'tear', 'garble', 'mixed', 'keep'];
 
 /** `names` in this order; with `positions` as an older version of this software: the order is the numbers. */
-function open(files: SimFiles, names: readonly string[], positions = false): Promise<Tracker> {
+function open(files: SimFiles, names: readonly string[], positions = false, sizeBytes = SIZE): Promise<Tracker> {
   const volumes: TrackerOptions['volumes'] = names.map((name, index) => ({
     name,
-    sizeBytes: SIZE,
+    sizeBytes,
     ...(positions ? { index } : {}),
   }));
   return Tracker.open(
@@ -130,6 +130,15 @@ describe('volumes that come, go and change places between two starts', () => {
         expect.arrayContaining(['numbers.set-aside-1']),
       ]);
     }
+  });
+
+  it('SIZE: a start that is refused for the size of one has changed no number', async () => {
+    const files = await protectedState(['a', 'b', 'c']);
+    const before = files.changes;
+    await expect(open(files, ['c', 'x', 'a'], false, SIZE / 2)).rejects.toMatchObject({ code: 'wrong-size' });
+    // The lock.
+    expect(files.changes - before).toBe(1);
+    expect(numbersOf(await open(files, ['y', 'b', 'a']), ['y', 'b', 'a'])).toEqual([3, 1, 0]);
   });
 
   it('older software that goes by the order believes no mark of another number, nor does this one afterwards', async () => {
