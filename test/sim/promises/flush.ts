@@ -4,18 +4,20 @@ import { BLOCK_BYTES } from '../block-content.js';
 import { upstreamContents } from '../disk-contents.js';
 import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
+import { Unplayed } from './unplayed.js';
 
 export class Flush implements Checker {
   readonly #world: World;
-  /** Upstream has lost unflushed writes, and they have not been played again yet. */
-  #notPlayed = false;
+  readonly #unplayed: Unplayed;
 
   constructor(world: World) {
     this.#world = world;
+    this.#unplayed = new Unplayed(world);
   }
 
-  logged(event: string, { volume, offset, length }: LogFields): void {
-    if (event === 'upstream-back') this.#notPlayed = false;
+  logged(event: string, fields: LogFields): void {
+    this.#unplayed.logged(event, fields);
+    const { volume, offset, length } = fields;
     const { agent, history, setup } = this.#world;
     const index = setup.volumes.findIndex(({ name }) => name === volume);
     // What an earlier process wrote is not at hand to be played again.
@@ -25,24 +27,27 @@ export class Flush implements Checker {
     history.giveUp(index, ({ block, blocks }) => block < to && from < block + blocks);
   }
 
-  crashed({ who, fate }: Crash): void {
+  crashed(crash: Crash): void {
+    const { who, fate } = crash;
     const world = this.#world;
     const { setup, history } = world;
     if (who === 'hub') return;
-    // Only a process that was there then knows what to play again.
-    const isPlayedLater = who === 'upstream' && (world.agent.up !== null || world.agent.isEnding);
-    if (isPlayedLater && fate !== 'keep') this.#notPlayed = true;
+    const isPlayedLater = who === 'upstream' && this.#unplayed.isPlayedLater;
     const upstream = upstreamContents(world);
-    const lost = setup.volumes.map(({ upstream: kind }) =>
+    const lost = setup.volumes.map(({ upstream: kind }, index) =>
       // What upstream has lost, the agent would have played again: with it goes what only it knew.
-      who === 'agent' ? (kind === 'file' ? fate !== 'keep' : this.#notPlayed) : kind === 'nbd' && fate !== 'keep',
+      who === 'agent'
+        ? kind === 'file'
+          ? fate !== 'keep'
+          : this.#unplayed.hasLost(index)
+        : kind === 'nbd' && fate !== 'keep',
     );
     for (const [volume, isLost] of lost.entries()) {
       if (isLost) this.#survived(volume, upstream[volume]);
       // What an earlier process wrote nobody plays again.
       if (isLost && isPlayedLater) history.giveUp(volume, ({ submittedMs }) => submittedMs < world.agent.startedMs);
     }
-    if (who === 'agent') this.#notPlayed = false;
+    this.#unplayed.crashed(crash);
     if (who === 'agent') history.closeOpen(() => true, world.nowMs);
     const moment = history.tick();
     for (const [volume, isLost] of lost.entries()) {

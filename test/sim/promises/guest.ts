@@ -5,9 +5,11 @@
  */
 import { upstreamBlock } from '../disk-contents.js';
 import { NbdError } from '@rephub/nbd';
+import { type LogFields } from '@rephub/platform';
 import { type World } from '../world.js';
 import { type Answered, type OpenRequest } from '../workload.js';
 import { type Checker, type Crash } from './checker.js';
+import { Unplayed } from './unplayed.js';
 
 /** Nothing of ours may hold a request for so long. */
 const LONGEST_MS = 3_000;
@@ -16,21 +18,20 @@ export class Guest implements Checker {
   readonly #world: World;
   #waitedUntilMs = 0;
   #upstreamLostAt = 0;
-  /** Upstream has gone, and what it may have lost is not back yet. */
-  #notPlayed = false;
+  readonly #unplayed: Unplayed;
 
   constructor(world: World) {
     this.#world = world;
+    this.#unplayed = new Unplayed(world);
   }
 
-  logged(event: string): void {
-    if (event === 'upstream-back') this.#notPlayed = false;
-    if (event === 'upstream-lost' || event === 'upstream-reopened') this.#notPlayed = true;
+  logged(event: string, fields: LogFields): void {
+    this.#unplayed.logged(event, fields);
     if (event === 'upstream-lost') this.#upstreamLostAt = this.#world.history.tick();
   }
 
-  crashed({ who }: Crash): void {
-    if (who === 'upstream') this.#notPlayed = true;
+  crashed(crash: Crash): void {
+    this.#unplayed.crashed(crash);
   }
 
   moment(): void {
@@ -78,7 +79,7 @@ export class Guest implements Checker {
     const world = this.#world;
     const content = upstreamBlock(world, volume, block);
     // The upstream may be gone, with what it had not flushed and what is played again before anybody reads it.
-    if (content === null || this.#notPlayed) return;
+    if (content === null || this.#unplayed.maySeeOld(volume)) return;
     const holds = world.history.allows(volume, block, content, world.history.tick());
     world.check('ACK', holds, () => {
       const asked = world.history.tell(volume, block);
