@@ -93,11 +93,13 @@ function anotherDisk(world: World, random: SeededRandomness, presented: World['u
   // An agent that is only starting knows no other disk yet, and would take this one for its own.
   if (world.disks.size === 0 || (world.agent.up === null && !world.knowsItsDisks)) return;
   world.excuses.requestsWait = true;
+  world.isDiskChanging = true;
   world.crashUpstream('keep');
   later(world, 200, () => {
     // Another fault may have brought it back meanwhile, as it is.
     world.crashUpstream('keep');
     world.upstream.presented = presented;
+    world.isDiskChanging = false;
     world.upstream.start();
   });
   later(world, 1000 + downMs(random), () => {
@@ -301,7 +303,7 @@ const ACTS: Record<StepKind, Act> = {
   },
   'rot-state': (world, random) => {
     // An agent that has forgotten its disk's size would take any for its own.
-    if (world.upstream.presented !== TRUE_DISK) return;
+    if (world.isAnotherDisk) return;
     world.excuses.stateDamaged = true;
     agentDies(world, 'keep', random);
     const names = ['hot.log', 'identity', ...world.setup.volumes.map(({ name }) => `${name}.map`)];
@@ -363,7 +365,7 @@ const ACTS: Record<StepKind, Act> = {
   },
   'lose-agent': (world) => {
     // A new agent would take for its own whatever disk it finds.
-    if (world.upstream.presented === TRUE_DISK) void enrolAnew(world);
+    if (!world.isAnotherDisk) void enrolAnew(world);
   },
   'foreign-agent': (world, random) => {
     void meetForeignAgent(world, random);

@@ -20,8 +20,13 @@ export async function heal(world: World): Promise<void> {
   await world.advanceTo(world.nowMs + 3000);
   const untilMs = world.nowMs + LIMIT_MS;
   let calledMs = world.nowMs;
+  let doneBytes = 0;
   while (world.violation === null && !isSettled(world)) {
     await world.advanceTo(world.nowMs + 100);
+    // Nobody interrupts what goes on: one slow comparison would be begun again and again, its hot extents at least (NOFULL).
+    const nowDoneBytes = world.agent.up?.status().resync?.bytesDone ?? 0;
+    if (nowDoneBytes > doneBytes) calledMs = world.nowMs;
+    doneBytes = nowDoneBytes;
     if (world.nowMs - calledMs > PATIENCE_MS || needsOperator(world)) {
       await operate(world);
       calledMs = world.nowMs;

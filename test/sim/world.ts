@@ -114,6 +114,8 @@ export class World {
   healing = false;
   /** An answer may wait for the hub: by its mode, or while it is away. */
   answersWait: boolean;
+  /** Upstream is about to show itself as another disk. */
+  isDiskChanging = false;
   /** When a host's clock was set back last. */
   clockSetBackMs = -Infinity;
   /** Another agent that is here for the same group. */
@@ -210,6 +212,11 @@ export class World {
   /** It is so large, or has been. */
   hasHadSize(volume: number, blocks: number): boolean {
     return this.#sizes[volume]?.includes(blocks) ?? false;
+  }
+
+  /** Upstream shows itself as another disk, or is about to. */
+  get isAnotherDisk(): boolean {
+    return this.isDiskChanging || this.upstream.presented !== TRUE_DISK;
   }
 
   /** The agent's state is sure to say of all volumes how large they are. */

@@ -144,7 +144,7 @@ export class Stream implements Checker {
     const before = this.#wrongDisk;
     if (before === null) this.#wrongSinceMs = world.nowMs;
     // One that is smaller than the marks say is refused from the start (LINEAGE has no row for it: it comes to no hub).
-    if (upstream.presented.sizeBytes !== null && agent.startedMs > this.#wrongSinceMs) {
+    if (upstream.presented.sizeBytes !== null && agent.startedMs > this.#wrongSinceMs && world.knowsItsDisks) {
       world.check('SIZE', agent.up === null, () => 'an agent has started on a disk that is smaller than its own');
       world.coverage.happened('refused-at-start');
     }
