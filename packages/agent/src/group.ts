@@ -350,6 +350,10 @@ export class AgentGroup {
     if (this.#link !== null) this.#verifier.schedule(this.config.verifyEveryMs);
   }
 
+  get requestsInFlight(): number {
+    return this.#door.requestsInFlight;
+  }
+
   /** Where guests are served: real addresses. */
   get addresses(): Address[] {
     return this.#door.addresses;

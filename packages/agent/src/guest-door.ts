@@ -21,6 +21,12 @@ export class GuestDoor {
     this.#onFault = onFault;
   }
 
+  get requestsInFlight(): number {
+    let requests = 0;
+    for (const server of this.servers) requests += server.requestsInFlight;
+    return requests;
+  }
+
   /** Where guests are served: real addresses. */
   get addresses(): Address[] {
     return this.#listeners.map((listener) => listener.address);

@@ -1,7 +1,7 @@
 /** `repagent run`: opens the group, serves it until a signal, stops in order. */
 import { command, CommandFailure, EXIT, type ExitCode, openLogger } from '@rephub/command';
 import { ConfigFault, formatAddress } from '@rephub/platform';
-import { adoptListener, nodePlatform } from '@rephub/platform/node';
+import { adoptListener, BusyPoll, nodePlatform } from '@rephub/platform/node';
 import { mkdirSync } from 'node:fs';
 import { type Server } from 'node:http';
 import { join } from 'node:path';
@@ -9,6 +9,9 @@ import { AgentGroup } from '../group.js';
 import { CONTROL_SOCKET, serveControl, serveHttp } from './control-server.js';
 import { agentConfig, RUN_OPTIONS, type RunValues } from './run-options.js';
 import { passedSockets } from './socket-activation.js';
+
+/** About what a thread takes to fall asleep and be woken again. */
+const PROXY_POLL_MS = 0.05;
 
 export const runCommand = command({
   name: 'run',
@@ -45,7 +48,9 @@ async function run(values: RunValues): Promise<ExitCode> {
   process.on('SIGTERM', leave).on('SIGINT', leave);
   // Nothing else keeps a process that only waits alive.
   const alive = setInterval(() => undefined, 60_000);
-  const group = await AgentGroup.open(nodePlatform(), config, log);
+  const busyPoll = new BusyPoll(values.busyPoll ?? (config.hubs.length > 0 ? 0 : PROXY_POLL_MS));
+  const group = await AgentGroup.open(nodePlatform({ busyPoll }), config, log);
+  busyPoll.expectsOne = () => group.requestsInFlight <= 1;
   clearInterval(alive);
   process.off('SIGTERM', leave).off('SIGINT', leave);
   // From here on there is something to end in order: a signal between the first client and `ready` must not be a crash.
@@ -64,7 +69,7 @@ async function run(values: RunValues): Promise<ExitCode> {
         throw new ConfigFault('bad-value', '--http: a Unix socket is not allowed, expected HOST:PORT');
       servers.push(await serveHttp(group, http.host, http.port));
     }
-    await group.start(sockets.map((fd) => (accept) => adoptListener(fd, accept)));
+    await group.start(sockets.map((fd) => (accept) => adoptListener(fd, accept, { busyPoll })));
     log.info('ready', {
       group: config.group,
       volumes: config.volumes.map(({ name }) => name).join(' '),

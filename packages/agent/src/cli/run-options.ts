@@ -159,6 +159,10 @@ export const RUN_OPTIONS = {
     placeholder: 'TIME',
     help: 'an upstream that answers nothing for so long is reconnected',
   }),
+  'busy-poll': withDefault(orWord('auto', null, duration({ max: 10 })), 'auto', {
+    placeholder: 'TIME',
+    help: 'while one request at a time is under way, look so long for the next event before sleeping; 0: never; auto: 50us without a hub, which may need the processor, else 0',
+  }),
   'wait-upstream': withDefault(yesNo(), 'no', {
     placeholder: 'YES|NO',
     help: 'start before upstream is there; guests are served when it is',

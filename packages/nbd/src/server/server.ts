@@ -18,7 +18,7 @@ import { isFault, StreamReader } from '../wire/stream-reader.js';
 import type { ExportDirectory } from './exports.js';
 import { DEFAULT_SERVER_LIMITS, type ServerFault, type ServerFaultCode, type ServerLimits } from './limits.js';
 import { ServerNegotiation } from './negotiation.js';
-import { Transmission } from './transmission.js';
+import { type ServerLoad, Transmission } from './transmission.js';
 
 export interface NbdServerOptions {
   readonly platform: { readonly clock: Clock; readonly network: Network };
@@ -67,6 +67,7 @@ export class NbdServer {
   readonly #onClient: (event: 'begun' | 'gone', client: ServedClient) => void;
   readonly #listeners = new Set<Listener>();
   readonly #sessions = new Map<number, Session>();
+  readonly #load: ServerLoad = { requestsInFlight: 0 };
   #nextId = 1;
   #closing: Promise<void> | null = null;
   #emptied: (() => void) | null = null;
@@ -78,6 +79,11 @@ export class NbdServer {
     this.#limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
     this.#onFault = options.onFault ?? (() => undefined);
     this.#onClient = options.onClient ?? (() => undefined);
+  }
+
+  /** Of all clients together. */
+  get requestsInFlight(): number {
+    return this.#load.requestsInFlight;
   }
 
   /** Listens on one more address. Throws the ConfigFault of Network.listen. */
@@ -196,7 +202,7 @@ export class NbdServer {
   ): void {
     const { connection } = session;
     const { opened } = negotiated;
-    const transmission = new Transmission(connection, negotiated, this.#limits, {
+    const transmission = new Transmission(connection, negotiated, this.#limits, this.#load, {
       fault: (code, message) => this.#report(code, session.id, connection.peer, message),
       finished: () => this.#endSoftly(connection),
       gone: () => {

@@ -29,6 +29,11 @@ import type { Negotiated } from './negotiation.js';
 import { checkRequest, checkStatusRange, type RequestRules, tellableError } from './request-check.js';
 import { parseStatusSelection } from './status-selection.js';
 
+/** What all clients of a server have under way. */
+export interface ServerLoad {
+  requestsInFlight: number;
+}
+
 export interface TransmissionEvents {
   /** The client did, or met, what ends the connection. */
   fault(code: ServerFaultCode, message: string): void;
@@ -46,6 +51,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
   readonly #device: BlockDevice;
   readonly #rules: RequestRules;
   readonly #limits: ServerLimits;
+  readonly #load: ServerLoad;
   readonly #events: TransmissionEvents;
   readonly #contexts: readonly string[];
   readonly #contextIds: readonly number[];
@@ -64,11 +70,19 @@ export class Transmission implements Receiver, RequestSink, Completion {
   #closed = false;
   #goneTold = false;
 
-  constructor(connection: Connection, negotiated: Negotiated, limits: ServerLimits, events: TransmissionEvents) {
+  /** Counts what it has under way into `load` too. */
+  constructor(
+    connection: Connection,
+    negotiated: Negotiated,
+    limits: ServerLimits,
+    load: ServerLoad,
+    events: TransmissionEvents,
+  ) {
     const { device } = negotiated.opened;
     this.#connection = connection;
     this.#device = device;
     this.#limits = limits;
+    this.#load = load;
     this.#events = events;
     this.#contexts = negotiated.contexts;
     this.#contextIds = negotiated.contexts.map((_, index) => index + 1);
@@ -167,6 +181,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
       this.#answerAtOnce(reader);
     } else if (request !== null) {
       this.requestsInFlight++;
+      this.#load.requestsInFlight++;
       this.bytesInFlight += payloadOf(request);
       this.#submit(request);
     } else if (reader.type === COMMAND_DISCONNECT) {
@@ -185,6 +200,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
 
   completed(request: BlockRequest): void {
     this.requestsInFlight--;
+    this.#load.requestsInFlight--;
     this.bytesInFlight -= payloadOf(request);
     this.requestsDone++;
     if (this.#state !== 'finished') this.#reply(request);
@@ -253,6 +269,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
     } catch (thrown) {
       // A device that throws has not taken the request; otherwise its client would never be gone.
       this.requestsInFlight--;
+      this.#load.requestsInFlight--;
       this.bytesInFlight -= payloadOf(request);
       this.#fault('internal', `the device threw: ${asError(thrown).message}`);
     }

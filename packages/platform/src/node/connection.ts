@@ -9,6 +9,7 @@ import type { Socket } from 'node:net';
 import type { Fault } from '../errors.js';
 import type { Connection, ReceiveOptions, Receiver } from '../network.js';
 import { HIGH_WATER_BYTES, LOW_WATER_BYTES } from '../watermarks.js';
+import type { BusyPoll } from './busy-poll.js';
 import { linkFault } from './network-faults.js';
 import { type Outgoing, SendQueue } from './send-queue.js';
 
@@ -28,6 +29,7 @@ export class NodeConnection implements Connection {
   readonly peer: string;
   readonly #socket: Socket;
   readonly #memory: ChunkMemory;
+  readonly #poll: BusyPoll | null;
   readonly #queue = new SendQueue();
   #receiver: Receiver | null = null;
   #started = false;
@@ -44,9 +46,10 @@ export class NodeConnection implements Connection {
   #error: Fault | null = null;
 
   /** Takes the socket over; it must be paused, allow half-open, and hand what it reads to `arrived`. */
-  constructor(socket: Socket, peer: string, memory: ChunkMemory = NO_CHOICE) {
+  constructor(socket: Socket, peer: string, memory: ChunkMemory = NO_CHOICE, poll: BusyPoll | null = null) {
     this.#socket = socket;
     this.#memory = memory;
+    this.#poll = poll;
     this.peer = peer;
     socket.on('error', (error) => {
       this.#error ??= linkFault('connection to', peer, error);
@@ -83,6 +86,7 @@ export class NodeConnection implements Connection {
 
   /** For the socket's reading side only. */
   arrived(chunk: Buffer): void {
+    this.#poll?.noted();
     if (!this.#destroyed) this.#receiver?.received(chunk);
   }
 

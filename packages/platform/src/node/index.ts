@@ -3,9 +3,10 @@ import type { Platform } from '../platform.js';
 import { nodeClock } from './clock.js';
 import { nodeCodecs } from './codecs.js';
 import { nodeFiles } from './files.js';
-import { nodeNetwork } from './network.js';
+import { nodeNetwork, type NodeNetworkOptions } from './network.js';
 import { nodeRandomness } from './randomness.js';
 
+export { BusyPoll } from './busy-poll.js';
 export { nodeClock } from './clock.js';
 export { nodeCodecs } from './codecs.js';
 export { nodeFiles } from './files.js';
@@ -13,12 +14,12 @@ export { adoptListener, nodeNetwork } from './network.js';
 export { nodeRandomness } from './randomness.js';
 
 /** This machine's clock, randomness, files and sockets. */
-export function nodePlatform(): Platform {
+export function nodePlatform(options: NodeNetworkOptions = {}): Platform {
   return {
     clock: nodeClock(),
     randomness: nodeRandomness(),
     files: nodeFiles(),
-    network: nodeNetwork(),
+    network: nodeNetwork(options),
     codecs: nodeCodecs(),
   };
 }

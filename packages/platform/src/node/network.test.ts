@@ -97,7 +97,7 @@ async function pair(address: Address, on = network): Promise<{ client: Connectio
 
 const tcp = (): Address => ({ kind: 'tcp', host: '127.0.0.1', port: 0 });
 const unix = (): Address => ({ kind: 'unix', path: join(directory, 's.sock') });
-const withoutOwnMemory = nodeNetwork(false);
+const withoutOwnMemory = nodeNetwork({ ownMemory: false });
 const kinds: [string, () => Address, typeof network][] = [
   ['tcp', tcp, network],
   ['unix', unix, network],

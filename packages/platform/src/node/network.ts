@@ -16,6 +16,7 @@ import {
   type Listener,
   type Network,
 } from '../network.js';
+import type { BusyPoll } from './busy-poll.js';
 import { NodeConnection } from './connection.js';
 import { errnoName } from './file-faults.js';
 import { connectFault, listenFault } from './network-faults.js';
@@ -25,17 +26,28 @@ import { ReceiveBuffers } from './receive-buffers.js';
 const KEEP_ALIVE_MS = 30_000;
 const STALE_PROBE_MS = 2_000;
 
-/**
- * The sockets of this machine. Without `ownMemory`, accepted connections read into memory that Node chooses,
- * as they do where this Node has no way to choose it.
- */
-export function nodeNetwork(ownMemory = true): Network {
-  return { connect, listen: (address, accept) => listen(address, accept, ownMemory) };
+export interface NodeNetworkOptions {
+  /** False: accepted connections read into memory that Node chooses, as where this Node has no way to choose it. */
+  readonly ownMemory?: boolean;
+  /** Is told of all that comes in. */
+  readonly busyPoll?: BusyPoll;
+}
+
+/** The sockets of this machine. */
+export function nodeNetwork(options: NodeNetworkOptions = {}): Network {
+  return {
+    connect: (address, how) => connect(address, how, options),
+    listen: (address, accept) => listen(address, accept, options),
+  };
 }
 
 /** Listens on a socket that is open and bound already (systemd's LISTEN_FDS). Throws as `listen` does. */
-export function adoptListener(fd: number, accept: (connection: Connection) => void): Promise<Listener> {
-  return listenOn({ fd }, `descriptor ${fd}`, accept, true);
+export function adoptListener(
+  fd: number,
+  accept: (connection: Connection) => void,
+  options: NodeNetworkOptions = {},
+): Promise<Listener> {
+  return listenOn({ fd }, `descriptor ${fd}`, accept, options);
 }
 
 /** Where a socket's incoming chunks go; set once there is a connection. */
@@ -63,8 +75,8 @@ function makeIntake(): Intake {
   return intake;
 }
 
-function bind(socket: Socket, peer: string, intake: Intake | null): NodeConnection {
-  const connection = new NodeConnection(socket, peer, intake?.buffers);
+function bind(socket: Socket, peer: string, intake: Intake | null, options: NodeNetworkOptions): NodeConnection {
+  const connection = new NodeConnection(socket, peer, intake?.buffers, options.busyPoll);
   if (intake === null) socket.on('data', (chunk) => connection.arrived(chunk));
   else {
     intake.target = connection;
@@ -73,10 +85,10 @@ function bind(socket: Socket, peer: string, intake: Intake | null): NodeConnecti
   return connection;
 }
 
-function connect(address: Address, options: ConnectOptions): Promise<Connection> {
+function connect(address: Address, how: ConnectOptions, options: NodeNetworkOptions = {}): Promise<Connection> {
   const name = formatAddress(address);
   return new Promise((resolve, reject) => {
-    const { signal } = options;
+    const { signal } = how;
     if (signal?.aborted === true) {
       reject(aborted(name));
       return;
@@ -113,11 +125,11 @@ function connect(address: Address, options: ConnectOptions): Promise<Connection>
     const onError = (error: Error): void => give(connectFault(name, error));
     const onConnect = (): void => {
       settle();
-      resolve(bind(socket, name, intake));
+      resolve(bind(socket, name, intake, options));
     };
     const timer = setTimeout(() => {
-      give(new LinkFault('connect-timeout', `cannot connect to ${name}: no answer within ${options.timeoutMs} ms`));
-    }, options.timeoutMs);
+      give(new LinkFault('connect-timeout', `cannot connect to ${name}: no answer within ${how.timeoutMs} ms`));
+    }, how.timeoutMs);
     signal?.addEventListener('abort', onAbort, { once: true });
     socket.once('connect', onConnect);
     socket.once('error', onError);
@@ -131,13 +143,12 @@ function aborted(name: string): LinkFault {
 async function listen(
   address: Address,
   accept: (connection: Connection) => void,
-  ownMemory: boolean,
+  options: NodeNetworkOptions,
 ): Promise<Listener> {
   const name = formatAddress(address);
-  if (address.kind === 'tcp')
-    return await listenOn({ host: address.host, port: address.port }, name, accept, ownMemory);
+  if (address.kind === 'tcp') return await listenOn({ host: address.host, port: address.port }, name, accept, options);
   try {
-    return await listenOn({ path: address.path }, name, accept, ownMemory);
+    return await listenOn({ path: address.path }, name, accept, options);
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
     if (errnoName(cause) !== 'EADDRINUSE' || !(await isStaleSocket(address.path))) throw error;
@@ -145,7 +156,7 @@ async function listen(
   await unlink(address.path).catch((error: unknown) => {
     if (errnoName(error) !== 'ENOENT') throw listenFault(name, error);
   });
-  return await listenOn({ path: address.path }, name, accept, ownMemory);
+  return await listenOn({ path: address.path }, name, accept, options);
 }
 
 /** A socket's name left behind by a process that is gone: nobody answers. Any other file is not ours to remove. */
@@ -166,11 +177,11 @@ function listenOn(
   where: Where,
   name: string,
   accept: (connection: Connection) => void,
-  ownMemory: boolean,
+  options: NodeNetworkOptions,
 ): Promise<Listener> {
   return new Promise((resolve, reject) => {
     const server = createServer({ pauseOnConnect: true, allowHalfOpen: true, noDelay: true }, (socket) => {
-      accept(accepted(socket, name, ownMemory));
+      accept(accepted(socket, name, options));
     });
     const onError = (error: Error): void => reject(listenFault(name, error));
     server.once('error', onError);
@@ -210,19 +221,20 @@ interface SocketWithHandle {
   _handle?: object | null;
 }
 
-function accepted(socket: Socket, listenerName: string, ownMemory: boolean): Connection {
+function accepted(socket: Socket, listenerName: string, options: NodeNetworkOptions): Connection {
   const { remoteAddress: host, remotePort: port } = socket;
   const isTcp = host !== undefined && port !== undefined;
   const peer = isTcp ? formatAddress({ kind: 'tcp', host, port }) : `${listenerName} (client)`;
   if (isTcp) socket.setKeepAlive(true, KEEP_ALIVE_MS);
-  return (ownMemory ? rewrapped(socket, peer) : null) ?? bind(socket, peer, null);
+  const own = options.ownMemory === false ? null : rewrapped(socket, peer, options);
+  return own ?? bind(socket, peer, null, options);
 }
 
 /**
  * An accepted socket reads into memory that Node chooses, 64 KiB at a time; only a socket made with `onread`
  * reads into ours. So the handle moves to a new socket. Null where this Node does not have it that way.
  */
-function rewrapped(socket: Socket, peer: string): NodeConnection | null {
+function rewrapped(socket: Socket, peer: string, network: NodeNetworkOptions): NodeConnection | null {
   const old = socket as SocketWithHandle;
   const handle = old._handle;
   if (handle === null || typeof handle !== 'object' || !('useUserBuffer' in handle)) return null;
@@ -233,5 +245,5 @@ function rewrapped(socket: Socket, peer: string): NodeConnection | null {
   old._handle = null;
   // Only its bookkeeping is left of the old socket; the server counts it out.
   socket.destroy();
-  return bind(renewed, peer, intake);
+  return bind(renewed, peer, intake, network);
 }
