@@ -130,12 +130,18 @@ function rangeFault(what: 'write-error' | 'read-error' | 'flush-error', lastingM
         kind === 'flush-error' ? 1 : to,
         kind === 'read-error' ? Infinity : times,
       );
+      // Somebody must come to read it, and the guest is elsewhere most of the time.
+      if (kind === 'read-error' && random.chance(0.7)) resync(world, true, false);
       later(world, lastingMs * random.fraction(), () => {
         disk?.heal();
         world.clock.after(3000, () => world.calm());
       });
     });
   };
+}
+
+function resync(world: World, isFull: boolean, isCompared: boolean): void {
+  world.agent.up?.resync(isFull, isCompared).catch((thrown: unknown) => world.trace.add(`resync: ${String(thrown)}`));
 }
 
 /** A process is stopped, and goes on. */
@@ -349,10 +355,8 @@ const ACTS: Record<StepKind, Act> = {
     void runTestBranch(world, random);
   },
   resync: (world, random) => {
-    const full = random.chance(0.3);
-    world.agent.up
-      ?.resync(full, !full && random.chance())
-      .catch((thrown: unknown) => world.trace.add(`resync: ${String(thrown)}`));
+    const isFull = random.chance(0.3);
+    resync(world, isFull, !isFull && random.chance());
   },
   verify: (world) => {
     if (world.agent.up === null || world.agent.isStopped) return;

@@ -27,7 +27,7 @@ export interface FlushSteps {
  * From so much unflushed on a flush is sent where flushes are quick: what is kept stays in the processor's caches, and less
  * is played again after a loss.
  */
-const EARLY_FLUSH_BYTES = 8 * 1024 * 1024;
+const EARLY_FLUSH_BYTES = 4 * 1024 * 1024;
 /** Such flushes take a thirtieth of the time at most. */
 const EARLY_FLUSH_PAUSES = 30;
 
