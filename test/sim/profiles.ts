@@ -97,6 +97,7 @@ export const PROFILES = {
   'clean-start': { sequence: 'clean-start' },
   synchronous: { mode: 'sync' },
   'lost-agent': { weights: { 'lose-agent': 4, 'power-hub': 1, 'cut-link': 2 } },
+  'full-hub': { weights: { 'hub-disk-full': 10, 'kill-agent': 1, 'cut-link': 1 } },
   growing: { weights: { 'grow-upstream': 6, 'upstream-other-size': 3, 'kill-agent': 1 } },
   'damaged-link': { weights: { 'spoil-frame': 10, 'cut-link': 1 } },
   'silent-hub': { weights: { 'silence-hub': 6, 'half-open': 6, 'pause-hub': 4 } },

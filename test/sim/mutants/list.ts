@@ -8,6 +8,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/guest-volume.ts',
     find: '    this.#done(operation, error, 0);\n  }\n\n  #unnumbered',
     replace: '    this.#done(operation, 0, 0);\n  }\n\n  #unnumbered',
+    profile: 'failing-disk',
   },
   {
     id: 'writes-wait-for-failed-marks',
@@ -99,6 +100,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/copier.ts',
     find: '  unreadable: FrameType.Unreadable,',
     replace: '  unreadable: FrameType.Discard,',
+    profile: 'failing-disk',
   },
   {
     id: 'failed-write-taken-as-content',
@@ -259,6 +261,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'hub/src/storage/journal/journal-writer.ts',
     find: '      if (!this.#stopped) await this.#pause(delayMs);\n',
     replace: '      if (!this.#stopped) await this.#pause(delayMs * 1e9);\n',
+    profile: 'full-hub',
   },
   {
     id: 'test-left-behind',
