@@ -48,6 +48,8 @@ export const SEQUENCES = {
     steps: [
       { afterMs: 0, kind: 'kill-agent' },
       { afterMs: 6_800, kind: 'rot-state' },
+      { afterMs: 7_600, kind: 'rot-state' },
+      { afterMs: 8_400, kind: 'rot-state' },
     ],
   },
   /** A clean start: the guest writes before agent and hub have found each other equal (L15). */
