@@ -347,7 +347,7 @@ const ACTS: Record<StepKind, Act> = {
   },
   'jump-clock': (world, random) => {
     const byMs = (random.fraction() - 0.5) * 2 * 3_600_000;
-    if (byMs < 0) world.clockSetBackMs = world.nowMs;
+    if (byMs < 0) world.clockSetBackMs.push(world.nowMs);
     world.clock.jumpUnix(byMs);
   },
   'drop-guest': (world, random) => world.guests.forget(random.below(3)),
