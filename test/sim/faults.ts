@@ -315,8 +315,10 @@ const ACTS: Record<StepKind, Act> = {
     const names = ['hot.log', 'identity', ...world.setup.volumes.map(({ name }) => `${name}.map`)];
     const path = `/state/${names[random.below(names.length)] ?? 'hot.log'}`;
     const size = world.agent.files.look(path, Buffer.alloc(1 << 20), 0);
+    // One block goes bad. With both copies of the identity's newest image it is as if that had never been stored.
+    const first = size > 0 ? random.below(size / BLOCK_BYTES) * BLOCK_BYTES : 0;
     for (let bit = random.below(3); bit >= 0 && size > 0; bit -= 1) {
-      world.agent.files.rot(path, random.below(size), random.below(8));
+      world.agent.files.rot(path, first + random.below(Math.min(BLOCK_BYTES, size - first)), random.below(8));
     }
   },
   'backup-agent': (world, _random, backups) => backups.saveAgent(world),

@@ -148,7 +148,10 @@ test('after a compressed record a plain one is plain again', () => {
 test('codecs are agreed upon as features: an older peer names none, and none is used (promise UPGRADE)', () => {
   const mine = codecFeatures(CODECS);
   expect(mine).toEqual(['compress-lz4', 'compress-zstd']);
-  expect(commonFeatures(['hashes-gmac', 'compress-zstd', 'compress-brotli'], mine)).toEqual(['hashes-gmac', 'compress-zstd']);
+  expect(commonFeatures(['hashes-gmac', 'compress-zstd', 'compress-brotli'], mine)).toEqual([
+    'hashes-gmac',
+    'compress-zstd',
+  ]);
   expect(commonFeatures(['hashes-gmac'], mine)).toEqual(['hashes-gmac']);
   expect(codecFeatures(simPlatform(1).codecs)).toEqual(['compress-lz4']);
   expect(codecOf(Compression.zstd, simPlatform(1).codecs)).toBeNull();

@@ -95,9 +95,12 @@ export class Superset implements Checker {
     files.look(path, bytes, 0);
     // Half of the bits are where something is said.
     const said = [...bytes.keys()].filter((at) => bytes[at] !== 0);
+    let block = -1;
     for (let bit = 0; bit < bits && size > 0; bit += 1) {
       const at = random.chance() ? (said[random.below(Math.max(1, said.length))] ?? 0) : random.below(size);
-      files.rot(path, at, random.below(8));
+      // One block goes bad: all bits are where the first is.
+      if (block < 0) block = Math.floor(at / BLOCK_BYTES);
+      files.rot(path, Math.min(size - 1, block * BLOCK_BYTES + (at % BLOCK_BYTES)), random.below(8));
     }
   }
 
