@@ -90,17 +90,19 @@ export class Superset implements Checker {
     const names = ['identity', 'hot.log', ...this.#world.setup.volumes.map(({ name }) => `${name}.map`)];
     const path = `/state/${names[random.below(names.length)] ?? 'hot.log'}`;
     const size = files.look(path, Buffer.alloc(1 << 20), 0);
-    const bits = 1 + random.below(3);
     const bytes = Buffer.alloc(size);
     files.look(path, bytes, 0);
     // Half of the bits are where something is said.
     const said = [...bytes.keys()].filter((at) => bytes[at] !== 0);
-    let block = -1;
-    for (let bit = 0; bit < bits && size > 0; bit += 1) {
-      const at = random.chance() ? (said[random.below(Math.max(1, said.length))] ?? 0) : random.below(size);
-      // One block goes bad: all bits are where the first is.
-      if (block < 0) block = Math.floor(at / BLOCK_BYTES);
-      files.rot(path, Math.min(size - 1, block * BLOCK_BYTES + (at % BLOCK_BYTES)), random.below(8));
+    const draw = (from: readonly number[], first: number, count: number): number =>
+      (random.chance() ? from[random.below(from.length)] : undefined) ?? first + random.below(count);
+    if (size === 0) return;
+    // One block goes bad. With both copies of the identity's newest image it is as if that had never been stored.
+    const block = Math.floor(draw(said, 0, size) / BLOCK_BYTES);
+    const first = block * BLOCK_BYTES;
+    const saidThere = said.filter((at) => at >= first && at < first + BLOCK_BYTES);
+    for (let bit = random.below(3); bit >= 0; bit -= 1) {
+      files.rot(path, draw(saidThere, first, Math.min(BLOCK_BYTES, size - first)), random.below(8));
     }
   }
 
