@@ -330,6 +330,24 @@ describe('a read with FUA', () => {
     );
     expect(upstream.seen).toEqual([Command.Write, Command.Flush, Command.Read]);
   });
+
+  it('neither fails for a write that was lost nor takes that error from the next flush (promise FLUSH)', async () => {
+    const { volume, run, lose } = await volumeKit({ upstream: { replayBytes: 0 } });
+    await run(writeBytes(volume, 0, data(1)));
+    lose();
+    const error = await run(
+      new Promise((resolve) => {
+        const request = new BlockRequest({ completed: (done) => resolve(done.error) });
+        request.command = Command.Read;
+        request.flags = CommandFlag.Fua;
+        request.length = 4 * KIB;
+        volume.submit(request);
+      }),
+    );
+    expect(error).toBe(0);
+    expect(await run(errorOf(flushDevice(volume)))).toBe(NbdError.Eio);
+    expect(await run(errorOf(flushDevice(volume)))).toBe(0);
+  });
 });
 
 describe('a range that upstream cannot read', () => {

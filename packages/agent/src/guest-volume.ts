@@ -328,10 +328,10 @@ export class GuestVolume implements BlockDevice, Answerer {
 
   /** A flush that nobody asked for but upstream's side, where what was written since the last one is kept. */
   flushForRoom(): void {
-    if (this.abilities.flush) this.#sendFlush(null);
+    if (this.abilities.flush) this.#sendFlush(null, false);
   }
 
-  /** FUA on a read is PREFLUSH: what was written before lands first. */
+  /** FUA on a read is PREFLUSH: what was written before lands first. What was lost the next flush is to tell, not a read. */
   #readFlushed(request: BlockRequest): void {
     const flush = new BlockRequest({
       completed: ({ error }) => {
@@ -343,7 +343,7 @@ export class GuestVolume implements BlockDevice, Answerer {
       },
     });
     flush.command = Command.Flush;
-    this.#submitFlush(flush);
+    this.#sendFlush(flush, false);
   }
 
   #submitFlush(request: BlockRequest): void {
@@ -352,13 +352,14 @@ export class GuestVolume implements BlockDevice, Answerer {
       request.complete(NbdError.Eio);
       return;
     }
-    this.#sendFlush(request);
+    this.#sendFlush(request, true);
   }
 
-  #sendFlush(request: BlockRequest | null): void {
+  #sendFlush(request: BlockRequest | null, tellsLoss: boolean): void {
     this.#inFlight++;
     const operation = this.#flushPool.pop() ?? new FlushOperation(this);
     operation.outer = request;
+    operation.tellsLoss = tellsLoss;
     operation.covered = this.#proof.coveredBy(this.index);
     operation.inner.command = Command.Flush;
     this.upstream.submit(operation.inner);
@@ -367,8 +368,8 @@ export class GuestVolume implements BlockDevice, Answerer {
   flushAnswered(operation: FlushOperation): void {
     const outer = operation.outer;
     // A write that this flush was to cover may have been lost while it waited for upstream.
-    const error = outer !== null && this.#flushMustFail ? NbdError.Eio : operation.inner.error;
-    if (outer !== null) this.#flushMustFail = false;
+    const error = operation.tellsLoss && this.#flushMustFail ? NbdError.Eio : operation.inner.error;
+    if (operation.tellsLoss) this.#flushMustFail = false;
     if (error === 0) {
       this.#proof.flushed(this.index, operation.covered);
       this.#tracker.upstreamFlushed(this.#proof.proven());

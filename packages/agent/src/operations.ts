@@ -69,6 +69,8 @@ export interface FlushSteps {
 /** One guest flush; `covered` is the ticket that it will prove. */
 export class FlushOperation implements Completion {
   outer: BlockRequest | null = null;
+  /** The guest asked for it: it hears of writes that were lost. */
+  tellsLoss = false;
   covered = 0;
   readonly inner: BlockRequest;
   readonly #steps: FlushSteps;
