@@ -4,7 +4,7 @@
  * ACK: an answered write is upstream.
  */
 import { upstreamBlock } from '../disk-contents.js';
-import { NbdError } from '@rephub/nbd';
+import { Command, NbdError } from '@rephub/nbd';
 import { type LogFields } from '@rephub/platform';
 import { type World } from '../world.js';
 import { type Answered, type OpenRequest } from '../workload.js';
@@ -19,6 +19,10 @@ export class Guest implements Checker {
   #waitedUntilMs = 0;
   #upstreamLostAt = 0;
   readonly #unplayed: Unplayed;
+  /** Volumes that have been flushed for the guest since the agent's start. */
+  readonly #flushed = new Set<number>();
+  /** Volumes whose upstream was lost before that: what the process before wrote is not at hand, and one flush must say so (FLUSH). */
+  readonly #owed = new Set<number>();
 
   constructor(world: World) {
     this.#world = world;
@@ -27,11 +31,17 @@ export class Guest implements Checker {
 
   logged(event: string, fields: LogFields): void {
     this.#unplayed.logged(event, fields);
+    const index = this.#world.setup.volumes.findIndex(({ name }) => name === fields['volume']);
+    const isLost = event === 'upstream-lost' || event === 'upstream-reopened';
+    if (isLost && !this.#flushed.has(index)) this.#owed.add(index);
     if (event === 'upstream-lost') this.#upstreamLostAt = this.#world.history.tick();
   }
 
   crashed(crash: Crash): void {
     this.#unplayed.crashed(crash);
+    if (crash.who !== 'agent') return;
+    this.#flushed.clear();
+    this.#owed.clear();
   }
 
   moment(): void {
@@ -42,6 +52,9 @@ export class Guest implements Checker {
 
   answered(answer: Answered): void {
     if (answer.error === NbdError.Eshutdown) return;
+    const isFlush = answer.command === Command.Flush;
+    if (isFlush && answer.error === 0) this.#flushed.add(answer.volume);
+    if (isFlush && this.#owed.delete(answer.volume) && answer.error !== 0) return;
     if (answer.error !== 0) this.#failed(answer);
     else if (answer.contents !== null) this.#read(answer, answer.contents);
     else if (answer.operation !== null) this.#written(answer);
