@@ -3,7 +3,7 @@
 #
 #   REPHUB_TEST_PEERS=none     runs what needs no other maker's program and no root, and says what it left out
 #   REPHUB_TEST_REPORT=FILE    also writes vitest's report as JSON
-#   REPHUB_TEST_SIM_TIME=10s   how long the simulator runs fresh seeds at the end (60s)
+#   REPHUB_TEST_SIM_TIME=10s   how long the simulator runs fresh seeds at the end (3m)
 #   arguments                  go to vitest: npm test -- test/e2e; no seeds are run then
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -92,7 +92,7 @@ npx --no-install vitest run "${options[@]}" "$@"
 # All of it, or only the tests that were named.
 if [ "$#" -eq 0 ]; then
   say 'fresh seeds'
-  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-60s}" --from "$REPHUB_TEST_SEED"
+  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-3m}" --from "$REPHUB_TEST_SEED"
 fi
 if [ "${REPHUB_TEST_PEERS:-all}" = none ]; then
   say "left out, because REPHUB_TEST_PEERS=none: ${with_peers[*]}"

@@ -27,9 +27,12 @@ import { cutAtZeroes, sliceRange } from './zero-runs.js';
 
 const COPY_BYTES = 1024 * 1024;
 const BUSY_COPY_BYTES = 256 * 1024;
-/** Ranges copied at once when the guest is idle: many small ones, or as many large ones as make so many bytes. */
+/**
+ * Ranges copied at once when the guest is idle: many small ones, or as many large ones as make so many bytes, few enough to
+ * stay in the processor's caches from the upstream's socket to the hub's.
+ */
 const IDLE_LANES = 16;
-const IDLE_BYTES = 4 * COPY_BYTES;
+const IDLE_BYTES = 2 * COPY_BYTES;
 /** Ranges that are asked about, or copied, at once while copies are compared first: answers take a round trip. */
 const COMPARING_LANES = 16;
 const BUSY_COMPARING_LANES = 4;
