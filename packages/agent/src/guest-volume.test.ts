@@ -366,10 +366,10 @@ describe('a range that upstream cannot read', () => {
 });
 
 describe('a span’s copies', () => {
-  it('are many at once where they are small, and 4 MiB at once where they are large', async () => {
+  it('are many at once where they are small, and 2 MiB at once where they are large', async () => {
     for (const [dirty, atOnce] of [
       [Array.from({ length: 30 }, (_, index) => [index * 128 * KIB, 4 * KIB] as const), 16],
-      [[[0, 6 * 1024 * KIB] as const], 4],
+      [[[0, 6 * 1024 * KIB] as const], 2],
     ] as const) {
       const kit = await volumeKit();
       kit.upstream.holding = true;
