@@ -1,5 +1,5 @@
 /** What the disks and the replica show, block by block, as ids (block-content.ts). */
-import { type BlockDevice, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
+import { type BlockDevice, DeviceError, isZeroes, NbdError, readSlices } from '@rephub/nbd';
 import { type SimFiles } from '@rephub/platform/sim';
 import { BLOCK_BYTES, UNREADABLE } from './block-content.js';
 import { type View } from './hub-types.js';
@@ -92,7 +92,8 @@ async function readRange(
   try {
     return await readSlices(device, offset, length);
   } catch (fault) {
-    if (fault instanceof DeviceError) return 'unreadable';
+    // A point or branch that is gone, with its hub or by itself, says nothing about the content.
+    if (fault instanceof DeviceError && fault.nbdError !== NbdError.Eshutdown) return 'unreadable';
     throw fault;
   }
 }
