@@ -4,7 +4,7 @@
  * Always holds: everything is looked up in the turn of the call, and what was found then is read, however long that
  * takes: journal segments in use stay, and a pin keeps newer records from being folded into the base image meanwhile. So
  * the answer is the content at that number, or none (the pin was taken away). What was read from the journal is hashed
- * where it lies; memory is used again, and let go when nothing is asked.
+ * where it lies.
  * Must not know: sessions, what the answer is for.
  */
 import { asError, type Logger, ProtocolFault, StorageFault } from '@rephub/platform';
