@@ -32,8 +32,8 @@ abstract class SimProcess<T> {
   /** Null while it is not up. */
   up: T | null = null;
   starts = 0;
-  /** When each process began. */
-  readonly startsMs: number[] = [];
+  /** When the newest process began. */
+  startedMs = 0;
   files: SimFiles;
   protected readonly around: Surroundings;
   readonly #name: string;
@@ -47,11 +47,6 @@ abstract class SimProcess<T> {
     this.around = around;
     this.files = files;
     this.#tap = tap;
-  }
-
-  /** When the newest process began. */
-  get startedMs(): number {
-    return this.startsMs.at(-1) ?? 0;
   }
 
   get isWanted(): boolean {
@@ -74,7 +69,7 @@ abstract class SimProcess<T> {
     while (this.#wanted && this.#life === life) {
       const { seed, clock, network } = this.around;
       this.starts += 1;
-      this.startsMs.push(clock.monotonicMs());
+      this.startedMs = clock.monotonicMs();
       const host = simPlatform(seed + 7919 * (this.starts + this.#name.length), { clock, network, files: this.files });
       const process = mortal(host, this.#tap);
       this.#process = process;

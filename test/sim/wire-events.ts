@@ -7,7 +7,7 @@ export function listenToWire(world: World): WireListener {
   const hellos = new Map<number, Hello>();
   return {
     agentSentRecord: (header, raw) => {
-      const record = world.records.add(header, raw, world.nowMs);
+      const record = world.records.add(header, raw);
       if (record === null) return;
       world.coverage.records += 1;
       world.trace.add(

@@ -20,7 +20,6 @@ export interface WireRecord {
   readonly blocks: number;
   /** Of a write: one id for each block. */
   readonly contents: Int32Array | null;
-  readonly sentMs: number;
 }
 
 interface Fold {
@@ -42,7 +41,7 @@ export class WireRecords {
   }
 
   /** Takes a record that goes out; null when it went out before. */
-  add(header: FrameHeader, raw: readonly Buffer[], sentMs: number): WireRecord | null {
+  add(header: FrameHeader, raw: readonly Buffer[]): WireRecord | null {
     const same = this.#records.get(header.number);
     if (same?.some(({ checksum }) => checksum === header.headerChecksum) === true) return null;
     const block = Math.floor(header.offset / BLOCK_BYTES);
@@ -65,7 +64,6 @@ export class WireRecords {
       block,
       blocks,
       contents: header.type === FrameType.Write ? this.#identify(header, raw, block) : null,
-      sentMs,
     };
     this.#byChecksum.set(record.checksum, record);
     if (same === undefined) this.#records.set(header.number, [record]);
@@ -80,11 +78,6 @@ export class WireRecords {
 
   find(number: number, checksum: number): WireRecord | null {
     return this.#records.get(number)?.find((record) => record.checksum === checksum) ?? null;
-  }
-
-  /** When a record of that number was sent first; Infinity when none was. */
-  sentMs(number: number): number {
-    return Math.min(...(this.#records.get(number) ?? []).map((record) => record.sentMs), Infinity);
   }
 
   /** The chain that ends with this record, newest first; down to and without `until`. Null when that record was never seen. */

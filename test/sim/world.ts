@@ -116,8 +116,6 @@ export class World {
   answersWait: boolean;
   /** Upstream is about to show itself as another disk. */
   isDiskChanging = false;
-  /** When the hosts' clocks were set back. */
-  readonly clockSetBackMs: number[] = [];
   /** Another agent that is here for the same group. */
   stranger: Mortal | null = null;
   /** The hub lets in who comes first after this agent. */

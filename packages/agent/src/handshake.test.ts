@@ -77,3 +77,20 @@ test('what a hub knows of after the window was given up is believed: a volume of
   const { records } = kit;
   expect(records.filter(({ type }) => type === FrameType.Resize)).toMatchObject([{ length: DISK_BYTES }]);
 });
+
+test('how old what the hub lacks may be counts from Hello on; without the hub’s word, or a point, it is unknown (promise RPO)', async () => {
+  const { kit, handshake } = await begun();
+  const exposedMs = async (told: Partial<Welcome>, consistentNumber: number | null): Promise<number | null> => {
+    handshake.hello();
+    await kit.platform.clock.advance(300);
+    const group = { ...hubGroup(kit, 99, []), consistentNumber };
+    const compare = { ...verdict(kit, 'compare-everything'), nextNumber: 100 };
+    await kit.run(handshake.carryOut(compare, { ...welcome(group), ...told }));
+    return kit.mirror.exposedMs();
+  };
+  expect(await exposedMs({}, 50)).toBeNull();
+  expect(await exposedMs({ exposedMs: 20_000 }, null)).toBeNull();
+  const knownMs = (await exposedMs({ exposedMs: 20_000 }, 50)) ?? 0;
+  expect(knownMs).toBeGreaterThanOrEqual(20_300);
+  expect(knownMs).toBeLessThan(21_000);
+});

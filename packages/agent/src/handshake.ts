@@ -15,6 +15,9 @@ import { helloOf } from './hello.js';
 import { type Mirror } from './mirror.js';
 import { type Standing } from './standing.js';
 
+/** What this process remembers of its own writes does not tell what a hub lacks that begins anew, or came back older. */
+const ANEW: ReadonlySet<Verdict['kind']> = new Set(['first-sync', 'compare-everything']);
+
 export interface HandshakeParts {
   readonly platform: Pick<Platform, 'clock' | 'files'>;
   readonly log: Logger;
@@ -37,6 +40,8 @@ export class Handshake {
   #everythingMarked = false;
   #windowDoubted = false;
   #spanCause: string | null = null;
+  /** When Hello was said, by the monotonic clock. */
+  #saidHelloMs = 0;
 
   constructor(parts: HandshakeParts, standing: Standing) {
     this.#parts = parts;
@@ -49,6 +54,8 @@ export class Handshake {
   }
 
   hello(): Hello {
+    const { clock } = this.#parts.platform;
+    this.#saidHelloMs = clock.monotonicMs();
     return helloOf({
       ...this.#parts,
       earlierSessions: this.#standing.earlierSessions,
@@ -56,7 +63,7 @@ export class Handshake {
       lastNumberBefore: this.#standing.lastNumberBefore,
       everythingMarked: this.#everythingMarked,
       windowDoubted: this.#windowDoubted,
-      unixMs: this.#parts.platform.clock.unixMs(),
+      unixMs: clock.unixMs(),
     });
   }
 
@@ -115,9 +122,7 @@ export class Handshake {
     const isDoubtful = verdict.kind === 'compare-everything' || welcome.seeded === true || !this.#numbersKnown;
     if (verdict.kind === 'first-sync' && welcome.seeded !== true) comparer.stop();
     else if (isDoubtful) comparer.start();
-    if (!this.#numbersKnown || verdict.kind === 'compare-everything') {
-      mirror.exposedSince(hub === null || hub.consistentNumber === null ? 0 : (hub.consistentTimeUs ?? 0));
-    }
+    if (!this.#numbersKnown || ANEW.has(verdict.kind)) mirror.exposedSince(this.#exposedSinceMs(welcome));
     mirror.restartAfter(verdict.previousChecksum, Math.max(verdict.nextNumber, mirror.lastNumber + 1));
     this.#numbersKnown = true;
     this.#hubKnows(hub?.volumes ?? []);
@@ -147,6 +152,15 @@ export class Handshake {
       },
     );
     return '; when repagent is started again it takes the numbers of the hub';
+  }
+
+  /**
+   * No write that the hub lacks was made before this time of the monotonic clock (promise RPO); null when nobody knows. The
+   * hub has told their age after Hello was said. A wall clock is not asked: it may have been set back since the last process.
+   */
+  #exposedSinceMs({ group, exposedMs }: Welcome): number | null {
+    if (exposedMs === undefined || group === null || group.consistentNumber === null) return null;
+    return this.#saidHelloMs - exposedMs;
   }
 
   #hubKnows(volumes: readonly VolumeDescription[]): void {

@@ -264,9 +264,6 @@ export class HubLink {
           refuse: (refuse) => {
             refusal.retryMs = this.#refusedBy(refuse);
           },
-          beat: (beat) => {
-            this.#echoMs = beat.sentMs;
-          },
           closed: over,
         },
       });
@@ -281,6 +278,8 @@ export class HubLink {
     if (this.#link !== link) return;
     this.#link = null;
     this.#connectedTo = null;
+    // The next hub's clock is another one.
+    this.#echoMs = null;
     this.#stalled = null;
     this.#parts.hashes.linkDown();
     this.#parts.mirror.packer.linkDown();

@@ -260,14 +260,12 @@ export class Mirror {
   }
 
   /**
-   * The hub lacks writes that nobody here remembers the age of. None is older than its newest consistent point, of this
-   * agent time; 0 when it has none. With a clock that was set back since, nothing is known before a span has ended.
+   * The hub lacks writes that nobody here remembers the age of. None was made before `sinceMs` of the monotonic clock; null:
+   * nobody knows, until a span has ended.
    */
-  exposedSince(consistentTimeUs: number): void {
-    const now = this.#clock.monotonicMs();
-    const ageMs = now + this.#unixOffsetMs - consistentTimeUs / 1000;
-    this.#gapSinceMs = Math.min(this.#gapSinceMs ?? now, now - Math.max(0, ageMs));
-    this.#exposureKnown = ageMs >= 0;
+  exposedSince(sinceMs: number | null): void {
+    if (sinceMs !== null) this.#gapSinceMs = Math.min(this.#gapSinceMs ?? Infinity, sinceMs);
+    this.#exposureKnown = sinceMs !== null;
   }
 
   /** Agent time does not go back along the line, though this host's clock may have been set back before its start. */

@@ -191,6 +191,7 @@ describe('bodies, values that make no sense', () => {
       { ...welcome, timeoutMs: 900 },
       /^Thing: timeoutMs: must be above/,
     ],
+    ['an age below zero', welcomeSchema, { ...welcome, exposedMs: -1 }, /^Thing: exposedMs: /],
     ['a text without end', byeSchema, { reason: 'x'.repeat(5000) }, /^Thing: reason: /],
     ['a read of nothing', readRegionSchema, { tag: 1, volume: 0, offset: 0, length: 0 }, /^Thing: length: /],
   ])('%s is refused', (_what, schema, body, why) => {

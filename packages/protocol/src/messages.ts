@@ -114,8 +114,6 @@ export const hubGroupSchema = z.object({
   spanOpen: z.boolean(),
   /** The newest number that can be opened; null before the first sync has ended. */
   consistentNumber: count.nullable(),
-  /** The agent time of that point. Left out by older hubs. */
-  consistentTimeUs: count.optional(),
   failedOver: z.boolean(),
   volumes: volumesSchema,
   /** All bytes that were ever written to the line's journal here, by whom, and when it began. Left out by older hubs. */
@@ -142,6 +140,11 @@ export const welcomeSchema = z
     timeoutMs: z.number().min(20).max(3_600_000),
     /** Null when the hub does not know the group. */
     group: hubGroupSchema.nullable(),
+    /**
+     * The oldest write of this agent that is not in the newest point is at most so old now, by its beats and the hub's
+     * monotonic clock. Left out where nobody knows: no beat has told of it since the hub's start; and by older hubs.
+     */
+    exposedMs: z.number().min(0).optional(),
     /** Base images were put in place for a group that has no history yet: a first sync may compare. */
     seeded: z.boolean().optional(),
   })

@@ -93,22 +93,10 @@ export class Replica implements Checker {
     if (fold.includes(UNREADABLE)) world.check('FAILWR', true, () => '');
   }
 
-  /**
-   * A process that finds marks of one before it knows their age by the host's clock alone, until its span has ended: the point's
-   * agent time was given by that one, and the clock was set back since it began.
-   */
-  #isAgeFalse(point: number): boolean {
-    const { agent, clockSetBackMs, records } = this.#world;
-    const madeMs = records.sentMs(point);
-    const makerMs = agent.startsMs.filter((ms) => ms <= madeMs).at(-1) ?? 0;
-    return madeMs < agent.startedMs && clockSetBackMs.some((ms) => ms >= makerMs && ms <= agent.startedMs);
-  }
-
   #rpo(oldestMissingMs: number, number: number): void {
     const world = this.#world;
     if (oldestMissingMs === Infinity) return;
     if (world.agent.isStopped || world.hub.isStopped) return;
-    if (this.#isAgeFalse(number)) return;
     const trueMs = world.nowMs - oldestMissingMs;
     const told = world.group?.status() ?? null;
     if (told === null) return;

@@ -32,7 +32,8 @@ import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/se
 import { type GroupStore, type GroupStoreOptions, type Owner, probeGrown, type Seed } from '../storage/index.js';
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
 import { openGroupExport } from './group-exports.js';
-import { type GroupStatus, groupStatus, type TestStatus, toldAtMs } from './group-status.js';
+import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
+import { LastReport } from './last-report.js';
 import { Parting } from './parting.js';
 import { VerifyWatch } from '../verify/verify-watch.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
@@ -79,9 +80,7 @@ export class Group implements SessionGroup {
   #candidate: Owner | null = null;
   #enrolment: Enrolment | null = null;
   #mode: AgentReport['mode'] | null = null;
-  #report: AgentReport | null = null;
-  #reportedAtMs: number;
-  #metAtMs = 0;
+  readonly #agent: LastReport;
   #closing = false;
   readonly #seeding = new Seeding();
   #last: Promise<unknown> = Promise.resolve();
@@ -93,7 +92,7 @@ export class Group implements SessionGroup {
     this.#tell = tell;
     this.#verifications = new VerifyWatch(name, tell);
     this.#parting = new Parting(tell);
-    this.#reportedAtMs = around.platform.clock.monotonicMs();
+    this.#agent = new LastReport(around.platform.clock, around.times.heartbeatMs);
     this.tests = new OpenTests({
       group: name,
       clock: around.platform.clock,
@@ -140,15 +139,14 @@ export class Group implements SessionGroup {
   }
 
   status(): GroupStatus {
-    const { clock } = this.#around.platform;
     return groupStatus({
       name: this.name,
       store: this.#store?.state ?? null,
       trouble: this.#trouble,
       connected: this.#session?.isRunning ?? false,
       mode: this.#mode,
-      report: this.#report,
-      silentMs: clock.monotonicMs() - this.#reportedAtMs,
+      report: this.#agent.report,
+      silentMs: this.#agent.silentMs,
       heartbeatMs: this.#around.times.heartbeatMs,
       timeoutMs: this.#around.times.timeoutMs,
       paused: this.#session?.isPaused ?? false,
@@ -184,7 +182,7 @@ export class Group implements SessionGroup {
       if (conflict !== null) return refusal(new ConfigFault('seed-differs', conflict), 60_000);
       this.#session?.end('a newer session of the same agent has taken over');
       this.#session = session;
-      this.#metAtMs = this.#around.platform.clock.monotonicMs();
+      this.#agent.met();
       this.#candidate = { agentId: hello.agentId, session: hello.session, nonce: hello.nonce };
       this.#mode = hello.mode;
       await this.#store?.settled();
@@ -195,6 +193,7 @@ export class Group implements SessionGroup {
           hello,
           presentedGroup(known, hello, admission),
           (this.#store?.state.seeds ?? []).length > 0,
+          known?.owner === hello.agentId ? this.#agent.exposedMs : null,
         ),
         group: this,
       };
@@ -248,11 +247,9 @@ export class Group implements SessionGroup {
 
   beat(session: AgentSession, beat: Beat): void {
     if (session !== this.#session || beat.report === null) return;
-    this.#report = beat.report;
+    this.#agent.told(beat, beat.report);
     this.#verifications.seen(beat.report.verify);
     this.#verifications.sampled(beat.report.startSample);
-    const { platform, times } = this.#around;
-    this.#reportedAtMs = toldAtMs(platform.clock.monotonicMs(), beat.echoMs, this.#metAtMs, times.heartbeatMs);
   }
 
   record(header: FrameHeader): void {
@@ -407,7 +404,7 @@ export class Group implements SessionGroup {
   }
 
   async #tookOver(before: Owner, owner: Owner): Promise<void> {
-    this.#report = null;
+    this.#agent.forget();
     this.#enrolment = null;
     await removeEnrolment(this.#around.platform.files, enrolmentPath(this.#directory));
     this.#tell('warn', 'owner-changed', `agent ${owner.agentId} has taken group ${this.name} over`, {

@@ -19,12 +19,16 @@ export interface Welcoming {
   readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
 }
 
-/** `seeded`: base images were put in place, and the first sync that they are for has not ended. */
+/**
+ * `seeded`: base images were put in place, and the first sync that they are for has not ended. `exposedMs`: how old at most
+ * the oldest write of this agent is that the newest point lacks; null when nobody knows.
+ */
 export function welcomeFor(
   { platform, identity, software, times }: Welcoming,
   hello: Hello,
   group: HubGroup | null,
   seeded: boolean,
+  exposedMs: number | null,
 ): Welcome {
   return {
     protocol: PROTOCOL_VERSION,
@@ -36,6 +40,7 @@ export function welcomeFor(
     timeoutMs: times.timeoutMs,
     group,
     seeded,
+    ...(exposedMs === null ? {} : { exposedMs }),
   };
 }
 

@@ -181,7 +181,6 @@ class OpenGroupStore implements GroupStore {
       lastTimeUs: appended.timeUs,
       spanOpen: appended.spanOpen,
       consistentNumber: main.timeline.state.consistentNumber,
-      consistentTimeUs: main.timeline.state.consistentTimeUs,
       failedOver: false,
       volumes: appended.volumes().map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
       written: { journalBytes: main.writer.position, begunUnixMs: this.#lineBegunUnixMs, writer: owner },
