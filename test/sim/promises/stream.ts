@@ -19,9 +19,9 @@ import { type WireRecord } from '../wire-records.js';
 import { type World } from '../world.js';
 import { type Checker } from './checker.js';
 
-/** A record larger than the window is taken when the window is empty. */
 /** Verdicts that believe what the agent's marks do not say. */
 const TRUSTING: readonly Verdict['kind'][] = ['nothing-to-do', 'resume', 'resync-by-bitmap'];
+/** A record larger than the window is taken when the window is empty. */
 const LARGEST_RECORD_BYTES = 1024 * 1024 + 4096;
 
 export class Stream implements Checker {
@@ -92,7 +92,10 @@ export class Stream implements Checker {
     const upstream = upstreamContents(world);
     for (const { index } of hello.volumes) {
       for (const [block, content] of (upstream[index] ?? []).entries()) {
-        if (content === fold[index]?.[block] || fold[index]?.[block] === UNREADABLE) continue;
+        const theirs = fold[index]?.[block] ?? 0;
+        if (content === theirs || theirs === UNREADABLE) continue;
+        // The copier read it before the disk lost it; the guest's flush has failed, and nobody can know more (docs/design.md).
+        if (world.history.wasGivenUp(index, block, theirs)) continue;
         // What the guest has done since the agent is up is in its window, or marked.
         const since = world.history.last(index, block);
         if (since !== null && since.submittedMs >= this.#agentUpMs) continue;
