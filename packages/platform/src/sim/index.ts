@@ -15,9 +15,11 @@ export { type FaultRule, type InjectedFault, type SimFault, type SimOperation } 
 export { type LifeState } from './life.js';
 export { type CrashOptions, SimFiles, type SimFilesOptions, SimulatedCrash } from './files.js';
 export { type Direction, drip, type LinkConditions, type SimConnection, type SimLink } from './link.js';
-export { SimNetwork, type SimNetworkOptions } from './network.js';
-export { SimProcess } from './process.js';
+export { ForwardingConnection } from './forwarding-connection.js';
+export { type HostNetwork, SimNetwork, type SimNetworkOptions } from './network.js';
+export { type SimHost, SimProcess } from './process.js';
 export { SeededRandomness } from './randomness.js';
+export { type ConnectionTap, tappedNetwork } from './tapped-network.js';
 export { type SimSnapshot } from './snapshot.js';
 export { type CrashFate, type Fate, SECTOR_BYTES } from './survival.js';
 

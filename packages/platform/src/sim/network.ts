@@ -15,9 +15,15 @@ export interface SimNetworkOptions {
   readonly latencyMs?: number;
 }
 
+/** The network as the kernel of one host has it, for the processes on it. */
+export interface HostNetwork extends Network {
+  connect(address: Address, options: ConnectOptions): Promise<SimConnection>;
+  listen(address: Address, accept: (connection: SimConnection) => void): Promise<Listener>;
+}
+
 const FIRST_FREE_PORT = 40_000;
 
-export class SimNetwork implements Network {
+export class SimNetwork implements HostNetwork {
   /** How the wires of links made from now on behave at first; each address may have its own (see `conditionsOf`). */
   readonly conditions: LinkConditions;
   /** Called for every new link before its ends are handed out: the place to plan a cut. */

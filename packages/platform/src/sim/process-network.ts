@@ -3,18 +3,19 @@
  * takes bytes as far as its buffers reach; when it dies the kernel closes what it had open.
  */
 import { holdSlice, releaseSlice } from '../counted-memory.js';
-import type { Address, Connection, ConnectOptions, Listener, Network, ReceiveOptions, Receiver } from '../network.js';
+import type { Address, Connection, ConnectOptions, Listener, Network } from '../network.js';
+import { ForwardingConnection } from './forwarding-connection.js';
 import type { Life } from './life.js';
 import type { SimConnection } from './link.js';
-import type { SimNetwork } from './network.js';
+import type { HostNetwork } from './network.js';
 
 export class ProcessNetwork implements Network {
-  readonly #network: SimNetwork;
+  readonly #network: HostNetwork;
   readonly #life: Life;
   readonly #listeners = new Set<Listener>();
   readonly #connections = new Set<ProcessConnection>();
 
-  constructor(network: SimNetwork, life: Life) {
+  constructor(network: HostNetwork, life: Life) {
     this.#network = network;
     this.#life = life;
   }
@@ -78,79 +79,63 @@ export class ProcessNetwork implements Network {
   }
 }
 
-class ProcessConnection implements Connection {
-  readonly inner: SimConnection;
+class ProcessConnection extends ForwardingConnection {
   readonly #life: Life;
   readonly #gone: () => void;
-  #receiver: Receiver | null = null;
   #isPausedByCode = false;
 
   constructor(inner: SimConnection, life: Life, gone: () => void) {
-    this.inner = inner;
+    super(inner);
     this.#life = life;
     this.#gone = gone;
   }
 
-  get peer(): string {
-    return this.inner.peer;
-  }
-  get queuedBytes(): number {
-    return this.inner.queuedBytes;
-  }
-  get congested(): boolean {
-    return this.inner.congested;
-  }
-
-  start(receiver: Receiver, options?: ReceiveOptions): void {
-    this.#receiver = receiver;
-    this.inner.start(this.#fromKernel, options);
+  override received(chunk: Buffer): void {
+    // Held while it waits: its memory is used again otherwise.
+    holdSlice(chunk);
+    this.#life.event(() => {
+      super.received(chunk);
+      releaseSlice(chunk);
+    });
   }
 
-  readonly #fromKernel: Receiver = {
-    received: (chunk) => {
-      // Held while it waits: its memory is used again otherwise.
-      holdSlice(chunk);
-      this.#life.event(() => {
-        this.#receiver?.received(chunk);
-        releaseSlice(chunk);
-      });
-    },
-    drained: () => {
-      this.#life.event(() => this.#receiver?.drained());
-    },
-    ended: () => {
-      this.#life.event(() => this.#receiver?.ended());
-    },
-    closed: (error) => {
-      this.#gone();
-      this.#life.event(() => this.#receiver?.closed(error));
-    },
-  };
-
-  send(chunk: Uint8Array): void {
-    if (this.#life.state !== 'dead') this.inner.send(chunk);
+  override drained(): void {
+    this.#life.event(() => super.drained());
   }
 
-  pause(): void {
+  override ended(): void {
+    this.#life.event(() => super.ended());
+  }
+
+  override closed(error: Error | null): void {
+    this.#gone();
+    this.#life.event(() => super.closed(error));
+  }
+
+  override send(chunk: Uint8Array): void {
+    if (this.#life.state !== 'dead') super.send(chunk);
+  }
+
+  override pause(): void {
     this.#isPausedByCode = true;
-    this.inner.pause();
+    super.pause();
   }
 
-  resume(): void {
+  override resume(): void {
     this.#isPausedByCode = false;
-    if (this.#life.state === 'running') this.inner.resume();
+    if (this.#life.state === 'running') super.resume();
   }
 
   /** The process goes on. */
   goOn(): void {
-    if (!this.#isPausedByCode) this.inner.resume();
+    if (!this.#isPausedByCode) super.resume();
   }
 
-  end(): void {
-    if (this.#life.state !== 'dead') this.inner.end();
+  override end(): void {
+    if (this.#life.state !== 'dead') super.end();
   }
 
-  destroy(): void {
-    if (this.#life.state !== 'dead') this.inner.destroy();
+  override destroy(): void {
+    if (this.#life.state !== 'dead') super.destroy();
   }
 }

@@ -113,6 +113,17 @@ describe('SimProcess, killed', () => {
     expect(await refused).toMatchObject({ code: 'connect-refused' });
   });
 
+  it('leaves no connection behind that was on its way when it died', async () => {
+    const on = host();
+    const process = new SimProcess(on);
+    const atServer: string[] = [];
+    await on.network.listen(ADDRESS, (connection) => connection.start(noting(atServer)));
+    void process.platform.network.connect(ADDRESS, { timeoutMs: 100 });
+    process.kill();
+    await on.clock.advance(10);
+    expect(atServer).toEqual(['ended']);
+  });
+
   it('is not told of the crash of its disk: the operation just never completes', async () => {
     const on = host();
     const process = new SimProcess(on);

@@ -11,7 +11,12 @@ import type { Platform } from '../platform.js';
 import { Life, type LifeState } from './life.js';
 import { ProcessFiles } from './process-files.js';
 import { ProcessNetwork } from './process-network.js';
-import type { SimPlatform } from './index.js';
+import type { HostNetwork } from './network.js';
+
+/** What a process finds on its host: a SimPlatform, or one whose network is listened to (see `tappedNetwork`). */
+export interface SimHost extends Platform {
+  readonly network: HostNetwork;
+}
 
 export class SimProcess {
   /** What the code in it is given. */
@@ -20,7 +25,7 @@ export class SimProcess {
   readonly #files: ProcessFiles;
   readonly #network: ProcessNetwork;
 
-  constructor(host: SimPlatform) {
+  constructor(host: SimHost) {
     const life = new Life(host.clock);
     this.#life = life;
     this.#files = new ProcessFiles(host.files, life);
