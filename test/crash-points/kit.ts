@@ -126,7 +126,7 @@ export class World {
 
   #beginAgent(): void {
     const host = simPlatform(this.#nextSeed(), { clock: this.clock, network: this.network, files: this.agentFiles });
-    const process = new SimProcess(host);
+    const process = new SimProcess({ ...host, network: this.wire.overhear(this.network) });
     this.#agentProcess = process;
     const config: AgentConfig = {
       ...AGENT_DEFAULTS,
@@ -138,9 +138,8 @@ export class World {
       hotExtents: 16,
       ...this.#setting.agent,
     };
-    const platform = { ...process.platform, network: this.wire.overhear(process.platform.network) };
     const opening = async (): Promise<void> => {
-      const agent = await AgentGroup.open(platform, config, silentLogger);
+      const agent = await AgentGroup.open(process.platform, config, silentLogger);
       await agent.start();
       this.agent = agent;
     };

@@ -2,7 +2,7 @@
  * What goes over the link, overheard at the agent's end: the records as a chain of header checksums, and the hub's
  * acknowledgements. From the records an independent replica is folded, to judge the real one by.
  */
-import type { Address, Connection, Network, ReceiveOptions, Receiver } from '@rephub/platform';
+import { ForwardingConnection, type HostNetwork, type SimConnection, tappedNetwork } from '@rephub/platform/sim';
 import {
   ackSchema,
   chainStart,
@@ -50,15 +50,11 @@ export class Wire {
     this.#base = base;
   }
 
-  /** The agent's network, overheard. */
-  overhear(network: Network): Network {
-    return {
-      listen: (address, accept) => network.listen(address, accept),
-      connect: async (address: Address, options) => {
-        const connection = await network.connect(address, options);
-        return address.kind === 'tcp' ? new Overheard(connection, this) : connection;
-      },
-    };
+  /** The network of the agent's host, overheard. */
+  overhear(network: HostNetwork): HostNetwork {
+    return tappedNetwork(network, (connection, address, side) =>
+      side === 'client' && address.kind === 'tcp' ? new Overheard(connection, this) : connection,
+    );
   }
 
   /** A line that there is, with or without records. */
@@ -128,56 +124,23 @@ function idsOf(header: FrameHeader, raw: readonly Buffer[]): Pages {
 }
 
 /** A connection of the agent to the hub, with an ear at both directions. */
-class Overheard implements Connection {
-  readonly #inner: Connection;
+class Overheard extends ForwardingConnection {
   readonly #sent: FrameReader;
   readonly #received: FrameReader;
 
-  constructor(inner: Connection, wire: Wire) {
-    this.#inner = inner;
+  constructor(inner: SimConnection, wire: Wire) {
+    super(inner);
     this.#sent = new FrameReader({ frame: (header, raw) => wire.sent(header, raw) }, true);
     this.#received = new FrameReader({ frame: (header, raw) => wire.received(header, raw) }, true);
   }
 
-  get peer(): string {
-    return this.#inner.peer;
-  }
-  get queuedBytes(): number {
-    return this.#inner.queuedBytes;
-  }
-  get congested(): boolean {
-    return this.#inner.congested;
+  override received(chunk: Buffer): void {
+    this.#received.push(Buffer.from(chunk));
+    super.received(chunk);
   }
 
-  start(receiver: Receiver, options?: ReceiveOptions): void {
-    this.#inner.start(
-      {
-        received: (chunk) => {
-          this.#received.push(Buffer.from(chunk));
-          receiver.received(chunk);
-        },
-        drained: () => receiver.drained(),
-        ended: () => receiver.ended(),
-        closed: (error) => receiver.closed(error),
-      },
-      options,
-    );
-  }
-
-  send(chunk: Uint8Array): void {
+  override send(chunk: Uint8Array): void {
     this.#sent.push(Buffer.from(chunk));
-    this.#inner.send(chunk);
-  }
-  pause(): void {
-    this.#inner.pause();
-  }
-  resume(): void {
-    this.#inner.resume();
-  }
-  end(): void {
-    this.#inner.end();
-  }
-  destroy(): void {
-    this.#inner.destroy();
+    super.send(chunk);
   }
 }
