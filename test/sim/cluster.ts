@@ -16,9 +16,8 @@ import {
   SimNetwork,
   simPlatform,
   type SimPlatform,
+  SimProcess,
 } from '@rephub/platform/sim';
-
-import { mortal, type Mortal } from './mortal.js';
 
 export const BLOCK = 4096;
 const READ_BYTES = 4 * 1024 * 1024;
@@ -50,8 +49,8 @@ export class Cluster {
   hubFiles: SimFiles;
   hub: HubServer | null = null;
   agent: AgentGroup | null = null;
-  #agentProcess: Mortal | null = null;
-  #hubProcess: Mortal | null = null;
+  #agentProcess: SimProcess | null = null;
+  #hubProcess: SimProcess | null = null;
   #lives = 0;
   /** Guest operations answered so far. */
   answered = 0;
@@ -112,7 +111,7 @@ export class Cluster {
   async startHub(): Promise<void> {
     this.#lives++;
     const host = simPlatform(this.options.seed + 1000 * this.#lives, { ...this.#shared, files: this.hubFiles });
-    this.#hubProcess = mortal(this.options.hubCodecs === false ? { ...host, codecs: [] } : host);
+    this.#hubProcess = new SimProcess(this.options.hubCodecs === false ? { ...host, codecs: [] } : host);
     this.hub = await this.run(
       HubServer.open(this.#hubProcess.platform, {
         directory: '/data',
@@ -143,7 +142,7 @@ export class Cluster {
       stateDirectory: '/state',
       ...this.options.agent,
     };
-    this.#agentProcess = mortal(this.agentHost);
+    this.#agentProcess = new SimProcess(this.agentHost);
     this.agent = await this.run(AgentGroup.open(this.#agentProcess.platform, config, this.options.log ?? silentLogger));
     await this.run(this.agent.start());
   }

@@ -1,8 +1,7 @@
 /** Another agent comes for the same group, with a disk of its own: it must be refused, and the first one kept (LINEAGE). */
 import { AGENT_DEFAULTS, AgentGroup } from '@rephub/agent';
 import { asError, silentLogger, sleep } from '@rephub/platform';
-import { SimFiles, type SeededRandomness, simPlatform } from '@rephub/platform/sim';
-import { mortal } from './mortal.js';
+import { SimFiles, type SeededRandomness, simPlatform, SimProcess } from '@rephub/platform/sim';
 import { type World } from './world.js';
 
 const SIZE_BYTES = 1024 * 1024;
@@ -16,7 +15,7 @@ export async function meetForeignAgent(world: World, random: SeededRandomness): 
   const begunAnew = excuses.groupBegunAnew + excuses.hubCameBackOlder;
   const files = new SimFiles({ clock });
   const host = simPlatform(random.below(2 ** 31), { clock, network, files });
-  const process = mortal(host);
+  const process = new SimProcess(host);
   world.stranger = process;
   try {
     const disk = await files.open('/other.raw', 'create');

@@ -9,8 +9,16 @@ import { type AgentConfig, AgentGroup } from '@rephub/agent';
 import { HubServer, noCatalogue, openGroupStore } from '@rephub/hub';
 import { type BlockDevice, NbdServer } from '@rephub/nbd';
 import { type Address, asError, type Logger, type Platform, sleep } from '@rephub/platform';
-import { type CrashFate, type SimClock, SimFiles, type SimNetwork, simPlatform } from '@rephub/platform/sim';
-import { mortal, type Mortal, type Tap } from './mortal.js';
+import {
+  type ConnectionTap,
+  type CrashFate,
+  type SimClock,
+  SimFiles,
+  type SimNetwork,
+  simPlatform,
+  SimProcess,
+  tappedNetwork,
+} from '@rephub/platform/sim';
 import { type SimDisk } from './sim-disk.js';
 
 export const LINK: Address = { kind: 'tcp', host: '127.0.0.1', port: 9010 };
@@ -28,7 +36,7 @@ export interface Surroundings {
 }
 
 /** One process: started, killed, stopped, started again. */
-abstract class SimProcess<T> {
+abstract class SupervisedProcess<T> {
   /** Null while it is not up. */
   up: T | null = null;
   starts = 0;
@@ -37,12 +45,12 @@ abstract class SimProcess<T> {
   files: SimFiles;
   protected readonly around: Surroundings;
   readonly #name: string;
-  readonly #tap: Tap | undefined;
-  #process: Mortal | null = null;
+  readonly #tap: ConnectionTap | undefined;
+  #process: SimProcess | null = null;
   #wanted = false;
   #life = 0;
 
-  constructor(name: string, around: Surroundings, files: SimFiles, tap?: Tap) {
+  constructor(name: string, around: Surroundings, files: SimFiles, tap?: ConnectionTap) {
     this.#name = name;
     this.around = around;
     this.files = files;
@@ -54,7 +62,7 @@ abstract class SimProcess<T> {
   }
 
   get isStopped(): boolean {
-    return this.#process?.isStopped ?? false;
+    return this.#process?.state === 'paused';
   }
 
   /** Starts it, again and again until it is up. */
@@ -71,7 +79,9 @@ abstract class SimProcess<T> {
       this.starts += 1;
       this.startedMs = clock.monotonicMs();
       const host = simPlatform(seed + 7919 * (this.starts + this.#name.length), { clock, network, files: this.files });
-      const process = mortal(host, this.#tap);
+      const process = new SimProcess(
+        this.#tap === undefined ? host : { ...host, network: tappedNetwork(network, this.#tap) },
+      );
       this.#process = process;
       this.around.tell(`${this.#name} starts`);
       try {
@@ -123,24 +133,24 @@ abstract class SimProcess<T> {
 
   pause(): void {
     this.around.tell(`${this.#name} is stopped`);
-    this.#process?.stop();
+    this.#process?.pause();
   }
 
   goOn(): void {
-    if (this.#process?.isStopped !== true) return;
+    if (!this.isStopped) return;
     this.around.tell(`${this.#name} goes on`);
-    this.#process.resume();
+    this.#process?.resume();
   }
 
   protected abstract open(platform: Platform): Promise<T>;
   protected abstract close(up: T): Promise<void>;
 }
 
-export class AgentProcess extends SimProcess<AgentGroup> {
+export class AgentProcess extends SupervisedProcess<AgentGroup> {
   readonly #config: () => AgentConfig;
   readonly #log: Logger;
 
-  constructor(around: Surroundings, files: SimFiles, config: () => AgentConfig, log: Logger, tap: Tap) {
+  constructor(around: Surroundings, files: SimFiles, config: () => AgentConfig, log: Logger, tap: ConnectionTap) {
     super('agent', around, files, tap);
     this.#config = config;
     this.#log = log;
@@ -163,12 +173,12 @@ export interface HubSettings {
   readonly indexBytes: number;
 }
 
-export class HubProcess extends SimProcess<HubServer> {
+export class HubProcess extends SupervisedProcess<HubServer> {
   readonly #settings: HubSettings;
   /** Whether the next orderly end applies everything. */
   drain = false;
 
-  constructor(around: Surroundings, files: SimFiles, settings: HubSettings, tap: Tap) {
+  constructor(around: Surroundings, files: SimFiles, settings: HubSettings, tap: ConnectionTap) {
     super('hub', around, files, tap);
     this.#settings = settings;
   }
@@ -201,7 +211,7 @@ export interface Presented {
 
 export const TRUE_DISK: Presented = { sizeBytes: null, readOnly: false };
 
-export class UpstreamProcess extends SimProcess<NbdServer> {
+export class UpstreamProcess extends SupervisedProcess<NbdServer> {
   presented: Presented = TRUE_DISK;
   readonly #disks: ReadonlyMap<string, SimDisk>;
 

@@ -3,14 +3,8 @@
  *
  * Always holds: what is carried is not changed, but for the bit that a test asked to be flipped.
  */
-import {
-  type Address,
-  asError,
-  type Connection,
-  ProtocolFault,
-  type ReceiveOptions,
-  type Receiver,
-} from '@rephub/platform';
+import { type Address, asError, ProtocolFault } from '@rephub/platform';
+import { type ConnectionTap, ForwardingConnection, type SimConnection } from '@rephub/platform/sim';
 import {
   type Ack,
   ackSchema,
@@ -30,7 +24,6 @@ import {
   welcomeSchema,
 } from '@rephub/protocol';
 import { type z } from 'zod';
-import { type Tap } from './mortal.js';
 
 /** What is heard; `link` numbers the connection at that end. */
 export interface WireListener {
@@ -67,14 +60,14 @@ export class WireTap {
   }
 
   /** For the agent's process. */
-  readonly agent: Tap = (connection, address, side) =>
+  readonly agent: ConnectionTap = (connection, address, side) =>
     side === 'client' && JSON.stringify(address) === this.#link ? this.#tapAgent(connection) : connection;
 
   /** For the hub's process. */
-  readonly hub: Tap = (connection, address, side) =>
+  readonly hub: ConnectionTap = (connection, address, side) =>
     side === 'server' && JSON.stringify(address) === this.#link ? this.#tapHub(connection) : connection;
 
-  #tapAgent(connection: Connection): Connection {
+  #tapAgent(connection: SimConnection): SimConnection {
     const link = ++this.#links;
     const listener = this.#listener;
     const broken = (error: Error): void => this.#listener.broken(error);
@@ -100,7 +93,7 @@ export class WireTap {
     });
   }
 
-  #tapHub(connection: Connection): Connection {
+  #tapHub(connection: SimConnection): SimConnection {
     const link = ++this.#links;
     const broken = (error: Error): void => this.#listener.broken(error);
     const sent = new FrameEar((header, raw) => {
@@ -157,61 +150,27 @@ interface Listening {
   closed(): void;
 }
 
-class TappedConnection implements Connection {
-  readonly #inner: Connection;
+class TappedConnection extends ForwardingConnection {
   readonly #listening: Listening;
 
-  constructor(inner: Connection, listening: Listening) {
-    this.#inner = inner;
+  constructor(inner: SimConnection, listening: Listening) {
+    super(inner);
     this.#listening = listening;
   }
 
-  get peer(): string {
-    return this.#inner.peer;
+  override received(chunk: Buffer): void {
+    super.received(this.#listening.received(chunk));
   }
-  get queuedBytes(): number {
-    return this.#inner.queuedBytes;
-  }
-  get congested(): boolean {
-    return this.#inner.congested;
-  }
-
-  start(receiver: Receiver, options?: ReceiveOptions): void {
-    const listening = this.#listening;
-    this.#inner.start(
-      {
-        received: (chunk) => {
-          receiver.received(listening.received(chunk));
-        },
-        drained: () => {
-          receiver.drained();
-        },
-        ended: () => {
-          receiver.ended();
-        },
-        closed: (error) => {
-          listening.closed();
-          receiver.closed(error);
-        },
-      },
-      options,
-    );
-  }
-  send(chunk: Uint8Array): void {
-    this.#listening.sent(chunk);
-    this.#inner.send(chunk);
-  }
-  pause(): void {
-    this.#inner.pause();
-  }
-  resume(): void {
-    this.#inner.resume();
-  }
-  end(): void {
-    this.#inner.end();
-  }
-  destroy(): void {
+  override closed(error: Error | null): void {
     this.#listening.closed();
-    this.#inner.destroy();
+    super.closed(error);
+  }
+  override send(chunk: Uint8Array): void {
+    this.#listening.sent(chunk);
+    super.send(chunk);
+  }
+  override destroy(): void {
+    this.#listening.closed();
+    super.destroy();
   }
 }

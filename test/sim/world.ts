@@ -16,12 +16,12 @@ import {
   SimFiles,
   SimNetwork,
   simPlatform,
+  type SimProcess,
 } from '@rephub/platform/sim';
 import { type GroupStore } from './hub-types.js';
 import { BLOCK_BYTES, BlockContents } from './block-content.js';
 import { Coverage } from './coverage.js';
 import { History } from './history.js';
-import { type Mortal } from './mortal.js';
 import {
   AgentProcess,
   GUESTS,
@@ -117,7 +117,7 @@ export class World {
   /** Upstream is about to show itself as another disk. */
   isDiskChanging = false;
   /** Another agent that is here for the same group. */
-  stranger: Mortal | null = null;
+  stranger: SimProcess | null = null;
   /** The hub lets in who comes first after this agent. */
   enrolledAfter: string | null = null;
   /** The operator has told a refused agent to go on once. */
