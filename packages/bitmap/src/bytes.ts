@@ -1,5 +1,5 @@
 /** Numbers in the state files: little endian; 48 and 53 bits wide ones as safe integers. */
-import { crc32 } from 'node:zlib';
+import { crc32 } from '@rephub/platform';
 
 /** Reads a 64-bit number; NaN when it is beyond what is exact. */
 export function readSafe(buffer: Buffer, offset: number): number {

@@ -24,8 +24,7 @@
  *         40     64  name
  *       4092      4  CRC-32 of all before
  */
-import { crc32 } from 'node:zlib';
-import { CorruptionFault } from '@rephub/platform';
+import { CorruptionFault, crc32 } from '@rephub/platform';
 import { isSealed, readSafe, readUuid, seal, writeSafe, writeUuid } from './bytes.js';
 import { type Geometry, PAGE_BYTES, PAGE_HEADER_BYTES } from './geometry.js';
 

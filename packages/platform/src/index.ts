@@ -1,4 +1,5 @@
 export { type BlockCodec, type CodecName } from './block-codec.js';
+export { crc32 } from './checksum.js';
 export { type Clock, type Timer, sleep } from './clock.js';
 export { CountedSlab, holdBytes, holdSlice, releaseBytes, releaseSlice, SlabPool } from './counted-memory.js';
 export {

@@ -5,8 +5,7 @@
  * ProtocolFault, whatever the bytes are, and memory is bounded by the header's length (at most 32 MiB).
  * Must not know: when compressing pays, where frames come from.
  */
-import { type BlockCodec, type CodecName, ProtocolFault } from '@rephub/platform';
-import { crc32 } from 'node:zlib';
+import { type BlockCodec, type CodecName, crc32, ProtocolFault } from '@rephub/platform';
 import { type FrameHeader } from './frame.js';
 import { bodyBytes } from './control.js';
 

@@ -6,8 +6,7 @@
  *
  * After a fault the reader is dead: the session that fed it must end.
  */
-import { ProtocolFault } from '@rephub/platform';
-import { crc32 } from 'node:zlib';
+import { crc32, ProtocolFault } from '@rephub/platform';
 import { checkTrailer, decodeHeader, FrameHeader, HEADER_BYTES, TRAILER_BYTES } from './frame.js';
 
 /** Pieces below this size are copied together when a frame comes in several. */

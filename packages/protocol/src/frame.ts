@@ -30,8 +30,7 @@
  *
  * Must not know: sockets, files, what a record means to a replica.
  */
-import { ProtocolFault } from '@rephub/platform';
-import { crc32 } from 'node:zlib';
+import { crc32, ProtocolFault } from '@rephub/platform';
 
 export const HEADER_BYTES = 88;
 export const TRAILER_BYTES = 8;

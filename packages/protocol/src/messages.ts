@@ -4,10 +4,9 @@
  *
  * Unknown keys are dropped, so that a newer peer may add some; a missing or wrong one is a ProtocolFault.
  */
-import { ProtocolFault } from '@rephub/platform';
+import { crc32, ProtocolFault } from '@rephub/platform';
 import { Packr } from 'msgpackr';
 import { z } from 'zod';
-import { crc32 } from 'node:zlib';
 import {
   encodeHeader,
   encodeTrailer,

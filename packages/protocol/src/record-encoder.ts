@@ -9,8 +9,7 @@
  *
  * Must not know: where frames go, what is in the window.
  */
-import { assert } from '@rephub/platform';
-import { crc32 } from 'node:zlib';
+import { assert, crc32 } from '@rephub/platform';
 import { type PackedPayload } from './compression.js';
 import { encodeHeader, encodeTrailer, FrameHeader, FrameType, HEADER_BYTES, TRAILER_BYTES } from './frame.js';
 

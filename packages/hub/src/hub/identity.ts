@@ -8,6 +8,7 @@
 import {
   ConfigFault,
   CorruptionFault,
+  crc32,
   type FileSystem,
   type Randomness,
   randomUuid,
@@ -15,7 +16,6 @@ import {
   replaceSmallFile,
 } from '@rephub/platform';
 import { z } from 'zod';
-import { crc32 } from 'node:zlib';
 
 export interface HubIdentity {
   readonly hubId: string;
@@ -69,7 +69,7 @@ function formatIdentity(identity: HubIdentity): string {
 }
 
 function checksumOf(format: number, identity: HubIdentity): number {
-  return crc32(`${format} ${identity.hubId} ${identity.epoch}`);
+  return crc32(Buffer.from(`${format} ${identity.hubId} ${identity.epoch}`));
 }
 
 function parseIdentity(bytes: Buffer, path: string): HubIdentity {

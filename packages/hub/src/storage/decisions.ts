@@ -8,9 +8,10 @@
  * the first; line zero; agent time = the hub's wall clock, microseconds.
  */
 import {
-  assert,
   asError,
+  assert,
   CorruptionFault,
+  crc32,
   type Fault,
   type FileSystem,
   type OpenFile,
@@ -18,7 +19,6 @@ import {
   StorageFault,
 } from '@rephub/platform';
 import { decodeBody, encodeFrameWithBody, FrameHeader, FrameType, lineSchema, payloadOf } from '@rephub/protocol';
-import { crc32 } from 'node:zlib';
 import { z } from 'zod';
 import { scanFrames } from './journal/journal-scan.js';
 

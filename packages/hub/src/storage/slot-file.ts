@@ -15,8 +15,7 @@
  *
  * Must not know: what the bodies say.
  */
-import { assert, type FileSystem, type OpenFile, replaceSmallFile, StorageFault } from '@rephub/platform';
-import { crc32 } from 'node:zlib';
+import { assert, crc32, type FileSystem, type OpenFile, replaceSmallFile, StorageFault } from '@rephub/platform';
 
 const MAGIC = Buffer.from('RPHSLOT1', 'latin1');
 const HEAD_BYTES = 32;

@@ -13,10 +13,9 @@
  *
  * Must not know: files.
  */
-import { CorruptionFault } from '@rephub/platform';
+import { CorruptionFault, crc32 } from '@rephub/platform';
 import { decodeBody, encodeBody, lineSchema } from '@rephub/protocol';
 import { z } from 'zod';
-import { crc32 } from 'node:zlib';
 import { pointSchema } from '../point.js';
 
 const MAGIC = Buffer.from('RPHSEG01', 'latin1');

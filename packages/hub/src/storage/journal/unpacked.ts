@@ -6,9 +6,8 @@
  * KEPT_BYTES are kept; what is handed out matches the checksums of the record's header.
  * Must not know: places, indexes, what the bytes are for.
  */
-import { type BlockCodec, CorruptionFault, ProtocolFault } from '@rephub/platform';
+import { type BlockCodec, CorruptionFault, crc32, ProtocolFault } from '@rephub/platform';
 import { checkTrailer, decodeHeader, FrameHeader, HEADER_BYTES, TRAILER_BYTES, unpack } from '@rephub/protocol';
-import { crc32 } from 'node:zlib';
 
 const LOADING_BYTES = 16 * 1024 * 1024;
 const KEPT_BYTES = 4 * 1024 * 1024;
