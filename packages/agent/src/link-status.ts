@@ -1,4 +1,4 @@
-/** The link to the hub, as status shows it. */
+/** The link to the hub, as status shows it, and what of it outlives a session. */
 import { type Divergence } from '@rephub/protocol';
 
 export interface LinkStatus {
@@ -18,4 +18,17 @@ export interface LinkStatus {
   readonly lastVerdict: string | null;
   /** What parts this agent's line from the hub's; null while nothing does. */
   readonly divergence: Divergence | null;
+}
+
+/** What one session with a hub leaves to the next, and to status. */
+export interface LinkMemory {
+  /** Why there is no session, or why the last one ended; null while one is up. */
+  reason: string | null;
+  /** Nothing will change until somebody acts. */
+  refused: boolean;
+  everConsistent: boolean;
+  hub: { readonly id: string; readonly epoch: number } | null;
+  /** Those in which records flowed. */
+  sessions: number;
+  lastVerdict: string | null;
 }

@@ -6,7 +6,7 @@
  * Always holds: only this file numbers records; numbers rise by one, but for a SpanBegin after a window
  * that was given up; `tracker` knows every range that the hub may lack.
  *
- * Must not know: NBD, sockets' addresses, how a handshake goes (hub-link.ts tells the outcome).
+ * Must not know: NBD, sockets' addresses, how a handshake goes (hub-session.ts tells the outcome).
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type Clock, type Logger, ProtocolFault } from '@rephub/platform';
