@@ -8,15 +8,7 @@
  *  - once the files have failed no write is let pass by a promise that they kept, until `distrust` is durable.
  * Must not know: network, records' content, NBD.
  */
-import {
-  asError,
-  assert,
-  type CorruptionFault,
-  Fault,
-  type Platform,
-  StorageFault,
-  type Timer,
-} from '@rephub/platform';
+import { asError, assert, type CorruptionFault, type Platform } from '@rephub/platform';
 import { checkOptions, geometryOf } from './geometry.js';
 import { growVolume } from './growth.js';
 import { HOT_LOG_NAME, makeHotLog } from './hot-log.js';
@@ -25,9 +17,8 @@ import type { Marks } from './marks.js';
 import { factsOf, type OpenedState, openState } from './opening.js';
 import type { ByteRange, Found, Identity, IdentityPatch, TrackerHooks, TrackerOptions } from './options.js';
 import { PageWriter } from './page-writer.js';
-
-/** How long proven marks may stay on the disk before their pages are written again. */
-const TIDY_DELAY_MS = 1000;
+import { Tidying } from './tidying.js';
+import { Trust } from './trust.js';
 
 export class Tracker {
   readonly found: Found;
@@ -38,17 +29,14 @@ export class Tracker {
 
   readonly #platform: Pick<Platform, 'clock' | 'files'>;
   readonly #directory: string;
-  readonly #hooks: TrackerHooks;
   readonly #syncs: boolean;
   readonly #state: OpenedState;
   readonly #marks: Marks;
   readonly #loop: LogLoop;
   readonly #pages: PageWriter;
-  #failure: Fault | null = null;
+  readonly #trust: Trust;
+  readonly #tidying: Tidying;
   #isClosed = false;
-  /** A flush was asked for and none has completed since. */
-  #isFlushAsked = false;
-  #tidy: Timer | null = null;
 
   /**
    * Locks the directory, reads or makes the files, stores a new session number. Throws ConfigFault
@@ -70,17 +58,17 @@ export class Tracker {
   private constructor(platform: Pick<Platform, 'clock' | 'files'>, options: TrackerOptions, state: OpenedState) {
     this.#platform = platform;
     this.#directory = options.directory;
-    this.#hooks = options.hooks;
     this.#syncs = (options.durability ?? 'host') === 'host';
     this.#state = state;
     this.#marks = state.marks;
     this.found = state.found;
     this.foundReason = state.reason;
     this.foundFaults = state.faults;
-    const failed = (error: Error): void => this.#fail(error);
+    this.#trust = this.#makeTrust(options.hooks);
+    const failed = (error: Error): void => this.#trust.fail(error);
     this.#loop = new LogLoop(state.log, state.marks, {
       facts: () => factsOf(state.identity.stored, state.marks),
-      short: (coolable, isStarving) => this.#makeRoom(coolable, isStarving),
+      short: (coolable, isStarving) => this.#tidying.makeRoom(coolable, isStarving),
       failed,
     });
     this.#pages = new PageWriter(state.marks, this.#loop, state.maps, {
@@ -90,7 +78,31 @@ export class Tracker {
       },
       failed,
     });
-    this.#marks.onStale = () => this.#scheduleTidy();
+    this.#tidying = new Tidying({
+      clock: platform.clock,
+      marks: state.marks,
+      slots: state.marks.hot.slots,
+      pages: this.#pages,
+      isKept: () => this.#trust.isKept,
+      wantsFlush: () => options.hooks.wantsFlush(),
+    });
+    this.#marks.onStale = () => this.#tidying.schedule();
+  }
+
+  #makeTrust(hooks: TrackerHooks): Trust {
+    return new Trust({
+      files: this.#platform.files,
+      directory: this.#directory,
+      identity: this.#state.identity,
+      marks: this.#marks,
+      stop: (fault) => {
+        this.#tidying.stop();
+        this.#pages.stop(fault);
+        this.#loop.stop(fault);
+      },
+      letPass: () => this.#loop.release(),
+      failed: (fault) => hooks.failed(fault),
+    });
   }
 
   /** The number that this volume has in every call, and in records. */
@@ -135,7 +147,7 @@ export class Tracker {
       restsOn: patch.line === undefined ? restsOn : (patch.restsOn ?? durableNumber),
     });
     // A crash from here on must not read numbers of the old line from hot.log.
-    if (patch.line !== undefined && this.#isUsable()) await this.#loop.commit();
+    if (patch.line !== undefined && this.#trust.isKept) await this.#loop.commit();
   }
 
   // ---- writes
@@ -151,7 +163,7 @@ export class Tracker {
    */
   async activate(volume: number, offset: number, length: number): Promise<void> {
     if (this.#marks.isDistrusted || this.begin(volume, offset, length)) return;
-    if (this.#failure !== null) throw this.#failure;
+    if (this.#trust.failure !== null) throw this.#trust.failure;
     if (!this.#marks.isLarge(offset, length)) {
       await this.#loop.activate(volume, offset, length);
       return;
@@ -195,7 +207,7 @@ export class Tracker {
   numbered(id: number, number: number, ticket: number): void {
     this.#marks.numbered(id, number, ticket);
     // What rests on a number that is durable already waits for a flush alone, and no acknowledgement will remind of it.
-    if (number <= this.#marks.durableNumber) this.#scheduleTidy();
+    if (number <= this.#marks.durableNumber) this.#tidying.schedule();
   }
 
   /** The copy came to nothing: its blocks are dirty again. */
@@ -215,13 +227,13 @@ export class Tracker {
 
   hubDurable(number: number): void {
     this.#marks.hubDurable(number);
-    if (this.#marks.pending.count > 0) this.#scheduleTidy();
+    if (this.#marks.pending.count > 0) this.#tidying.schedule();
     if (this.#loop.waiting > 0) this.#loop.kick();
   }
 
   /** A flush has completed that was submitted after `ticket` had been given. */
   upstreamFlushed(ticket: number): void {
-    this.#isFlushAsked = false;
+    this.#tidying.flushed();
     this.#marks.upstreamFlushed(ticket);
     if (this.#loop.waiting > 0) this.#loop.kick();
   }
@@ -260,7 +272,7 @@ export class Tracker {
   async markAll(): Promise<void> {
     this.#marks.markAll();
     if (this.#marks.isDistrusted) return;
-    if (this.#failure !== null) throw this.#failure;
+    if (this.#trust.failure !== null) throw this.#trust.failure;
     await this.#pages.writeAdded();
   }
 
@@ -278,7 +290,7 @@ export class Tracker {
       admitted();
       return;
     }
-    if (this.#failure !== null) throw this.#failure;
+    if (this.#trust.failure !== null) throw this.#trust.failure;
     const parts = {
       files: this.#platform.files,
       directory: this.#directory,
@@ -286,7 +298,7 @@ export class Tracker {
       syncs: this.#syncs,
       marks: this.#marks,
       maps: this.#state.maps,
-      failed: (error: Error) => this.#fail(error),
+      failed: (error: Error) => this.#trust.fail(error),
     };
     await this.#pages.alone(() => growVolume(parts, larger, admitted));
   }
@@ -295,25 +307,14 @@ export class Tracker {
    * Untrusted, durably: the next start compares everything. From then on every write passes. Throws a StorageFault
    * when even that cannot be stored; may be tried again.
    */
-  async distrust(reason: string): Promise<void> {
-    if (this.#marks.isDistrusted) return;
-    try {
-      await this.#state.identity.save(disowned(reason));
-    } catch (thrown) {
-      await this.#removeLog(asError(thrown));
-    }
-    this.#marks.distrust();
-    this.#loop.release();
-    const stopped = new StorageFault('untrusted', `marks are no longer kept: ${reason}`);
-    this.#pages.stop(stopped);
-    this.#loop.stop(stopped);
-    this.#tidy?.cancel();
+  distrust(reason: string): Promise<void> {
+    return this.#trust.distrust(reason);
   }
 
   /** Makes every idle extent cold, what it leaves behind durable, and writes what was cleared; resolves to how many stay hot. */
   async coolIdle(): Promise<number> {
-    if (!this.#isUsable()) return this.hotExtents;
-    if (this.#marks.waitsForFlush()) this.#askForFlush();
+    if (!this.#trust.isKept) return this.hotExtents;
+    this.#tidying.askIfNeeded();
     await this.#pages.prepareAll();
     await this.#loop.eraseCoolable();
     await this.#pages.writeStale();
@@ -329,7 +330,7 @@ export class Tracker {
     this.#marks.noteLastNumber(lastNumber);
     let isClean = false;
     try {
-      if (this.#isUsable()) {
+      if (this.#trust.isKept) {
         await this.coolIdle();
         await this.#loop.commit();
         isClean = !this.hasMarks();
@@ -349,11 +350,7 @@ export class Tracker {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#tidy?.cancel();
-    const closed = new StorageFault('closed', 'the tracker has been closed');
-    this.#failure ??= closed;
-    this.#pages.stop(closed);
-    this.#loop.stop(closed);
+    this.#trust.close();
     await this.#loop.settled();
     await this.#pages.settled();
     const { identity, log, maps, lock } = this.#state;
@@ -366,7 +363,7 @@ export class Tracker {
   async #resizeLog(slots: number): Promise<void> {
     try {
       await this.coolIdle();
-      if (this.#failure !== null) throw this.#failure;
+      if (this.#trust.failure !== null) throw this.#trust.failure;
       await makeHotLog(
         this.#platform.files,
         `${this.#directory}/${HOT_LOG_NAME}`,
@@ -382,69 +379,4 @@ export class Tracker {
   #unlessDistrusted(error: Error): void {
     if (!this.#marks.isDistrusted) throw error;
   }
-
-  #isUsable(): boolean {
-    return this.#failure === null && !this.#marks.isDistrusted;
-  }
-
-  /** Few slots can be had. First ask for proof, which costs no marks; then make marks finer. */
-  #makeRoom(coolable: number, isStarving: boolean): void {
-    const { slots } = this.#marks.hot;
-    if (!this.#isFlushAsked && this.#marks.waitsForFlush()) this.#askForFlush();
-    if (isStarving || coolable < slots >> 3) this.#pages.prepare(slots >> 2);
-  }
-
-  #askForFlush(): void {
-    if (this.#isFlushAsked) return;
-    this.#isFlushAsked = true;
-    this.#hooks.wantsFlush();
-  }
-
-  #scheduleTidy(): void {
-    if (this.#tidy !== null || !this.#isUsable()) return;
-    this.#tidy = this.#platform.clock.after(TIDY_DELAY_MS, () => {
-      this.#tidy = null;
-      if (!this.#isUsable()) return;
-      const { pending, durableNumber } = this.#marks;
-      if (pending.waitsForFlush(durableNumber, this.#marks.flushedTicket)) this.#askForFlush();
-      this.#pages.writeStale().catch(() => undefined);
-    });
-  }
-
-  #fail(error: Error): void {
-    if (this.#failure !== null || this.#marks.isDistrusted) return;
-    const fault =
-      error instanceof Fault
-        ? error
-        : new StorageFault('state-failed', `state files failed: ${error.message}`, { cause: error });
-    this.#failure = fault;
-    this.#pages.stop(fault);
-    this.#loop.stop(fault);
-    // Said at once, as well as it can be: what the failed sync left in the kernel's cache must not be believed by the
-    // next process, even if this one dies before `distrust`.
-    this.#state.identity.save(disowned(`state files failed: ${fault.message}`)).catch(() => undefined);
-    this.#hooks.failed(fault);
-  }
-
-  /** The identity cannot be written: without hot.log the next start trusts nothing either. */
-  async #removeLog(why: Error): Promise<void> {
-    const { files } = this.#platform;
-    try {
-      await files.remove(`${this.#directory}/${HOT_LOG_NAME}`);
-      await files.syncDirectory(this.#directory);
-    } catch (thrown) {
-      const { message } = asError(thrown);
-      throw new StorageFault(
-        'cannot-distrust',
-        `cannot store that marks are lost: ${why.message}; nor remove hot.log: ${message}`,
-        {
-          cause: thrown,
-        },
-      );
-    }
-  }
-}
-
-function disowned(reason: string): { trusted: false; reason: string; clean: false } {
-  return { trusted: false, reason: reason.slice(0, 500), clean: false };
 }
