@@ -56,6 +56,8 @@ export class Replay {
   #piece = 0;
   readonly #givenUp: number[] = [];
   #busy = 0;
+  /** Trims of so many bytes may still be played as zeroings. */
+  #zeroableBytes: number;
   #outcome: ReplayOutcome = 'played';
   #stopped = false;
   #pumping = false;
@@ -65,6 +67,7 @@ export class Replay {
     this.#parts = parts;
     this.#cursor = parts.log.firstEntry;
     this.#end = parts.log.nextEntry;
+    this.#zeroableBytes = parts.log.limitBytes;
     this.#plan = planReplay(parts.log);
     for (let at = 0; at < DEPTH; at++) this.#free.push(new PlayRequest(this));
   }
@@ -134,7 +137,7 @@ export class Replay {
       this.ended(play, readOnly ? NbdError.Eperm : null);
       return;
     }
-    request.command = log.commandOf(entry);
+    request.command = this.#commandFor(play, lane);
     request.flags = log.flagsOf(entry);
     request.offset = play.rangeStart;
     request.length = play.rangeEnd - play.rangeStart;
@@ -144,6 +147,19 @@ export class Replay {
     request.data = isWhole ? (data as Buffer[]) : partOf(data, request.offset - log.offsetOf(entry), request.length);
     play.lane = lane;
     lane.submit(request);
+  }
+
+  /**
+   * A trim goes as a zeroing, for as many bytes as might be written in a replay: as a trim it may change nothing now, and then a
+   * flush that succeeds makes nothing stable of what readers saw of the first one after a flush that failed.
+   */
+  #commandFor({ entry, rangeStart, rangeEnd }: PlayRequest, lane: Lane): Command {
+    const command = this.#parts.log.commandOf(entry);
+    const bytes = rangeEnd - rangeStart;
+    const isZeroed = command === Command.Trim && lane.connection.abilities.writeZeroes && bytes <= this.#zeroableBytes;
+    if (!isZeroed) return command;
+    this.#zeroableBytes -= bytes;
+    return Command.WriteZeroes;
   }
 
   /** `error` null: not known, the connection was lost or the play is over. */

@@ -46,6 +46,22 @@ describe('an upstream that loses its cache (promise REPLAY)', () => {
     expect(told.heldSlices).toBe(0);
   });
 
+  it('gets a trim again as a zeroing, as far as that is no more than might be written: one that does nothing leaves to chance what is stable', async () => {
+    const { upstream, disk, outcome, clock } = await setUp({}, { replayBytes: 16 * KIB });
+    await outcome(trimRange(upstream, 0, 12 * KIB));
+    await outcome(trimRange(upstream, 32 * KIB, 8 * KIB));
+    await outcome(trimRange(upstream, 64 * KIB, 4 * KIB));
+    const before = disk.done.length;
+    disk.connections[0]?.lose();
+    await clock.settle();
+    const played = disk.done.slice(before).map(({ command, offset }) => [command, offset]);
+    expect(played).toEqual([
+      [Command.WriteZeroes, 0],
+      [Command.Trim, 32 * KIB],
+      [Command.WriteZeroes, 64 * KIB],
+    ]);
+  });
+
   it('is never shown an older content again: whoever ends during the replay leaves no disk that went back', async () => {
     const { upstream, disk, outcome } = await setUp();
     await outcome(writeBytes(upstream, 0, data(1, 8 * KIB)));
