@@ -86,13 +86,15 @@ export interface Profile {
   readonly isWide?: boolean;
   /** The guest flushes hardly ever. */
   readonly rareFlushes?: boolean;
+  /** A flush of upstream takes so long: what is not flushed yet stays so for a while. */
+  readonly syncMs?: number;
   readonly mode?: 'async' | 'semi-sync' | 'sync';
 }
 
 export const PROFILES = {
   'older-hub': { sequence: 'older-hub' },
   'cut-first-sync': { sequence: 'cut-first-sync' },
-  wide: { isWide: true, rareFlushes: true },
+  wide: { isWide: true, rareFlushes: true, syncMs: 150 },
   'failing-state': { isWide: true, weights: { 'agent-sync-fails': 6, 'agent-write-fails': 6, 'kill-agent': 2 } },
   'failing-disk': { weights: { 'upstream-write-errors': 10, 'upstream-unreadable': 4, 'kill-agent': 1 } },
   'ending-agent': { isWide: true, weights: { 'end-agent': 6, 'power-hub': 4, 'kill-hub': 2, 'silence-hub': 2 } },

@@ -41,6 +41,8 @@ export interface Setup {
   readonly onDisconnect: 'continue' | 'freeze';
   /** The guest flushes hardly ever. */
   readonly rareFlushes: boolean;
+  /** So long the NBD upstream takes to make stable what its cache holds; next to nothing when left out. */
+  readonly syncMs?: number;
 }
 
 export interface Step {
@@ -206,5 +208,6 @@ function setupOf(seed: number, random: SeededRandomness, profile: Profile, seque
     mode: profile.mode ?? pick('async', 'async', 'async', 'semi-sync', 'sync'),
     onDisconnect: random.chance(0.12) ? 'freeze' : 'continue',
     rareFlushes: profile.rareFlushes ?? random.chance(0.1),
+    syncMs: profile.syncMs ?? pick(0, 0, 0, 0, 10, 150),
   };
 }

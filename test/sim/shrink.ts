@@ -6,8 +6,9 @@ const MOST_RUNS = 200;
 
 export async function shrink(script: Script, outcome: Outcome, tell: (text: string) => void): Promise<Script> {
   const wanted = nameOf(outcome);
-  // What comes after the failure has nothing to do with it.
-  let best: Script = { ...script, steps: script.steps.filter(({ atMs }) => atMs <= outcome.endedMs) };
+  // What comes after the failure has nothing to do with it; of a failure while all is healed, that is nothing.
+  const steps = script.steps.filter(({ atMs }) => atMs <= outcome.endedMs);
+  let best: Script = { ...script, lengthMs: Math.min(script.lengthMs, outcome.endedMs), steps };
   let runs = 0;
   for (let part = Math.ceil(best.steps.length / 2); part >= 1; part = part === 1 ? 0 : Math.ceil(part / 2)) {
     for (let at = 0; at < best.steps.length && runs < MOST_RUNS;) {

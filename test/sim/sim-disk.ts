@@ -52,6 +52,8 @@ export class SimDisk implements BlockDevice {
   inFlight = 0;
   /** Multiplies every delay. */
   slowness = 1;
+  /** What making something stable takes longer than a write to the cache. */
+  syncMs = 0;
   readonly #clock: SimClock;
   readonly #random: SeededRandomness;
   #seen: Buffer;
@@ -170,7 +172,8 @@ export class SimDisk implements BlockDevice {
   submit(request: BlockRequest): void {
     const life = this.#life;
     this.inFlight += 1;
-    const delayMs = this.slowness * (0.02 + this.#random.fraction() ** 6 * 8);
+    const isSync = request.command === Command.Flush || (request.flags & CommandFlag.Fua) !== 0;
+    const delayMs = this.slowness * (0.02 + this.#random.fraction() ** 6 * 8) + (isSync ? this.syncMs : 0);
     const covered = this.#order;
     const isRead = request.command === Command.Read || request.command === Command.BlockStatus;
     if (isRead) {

@@ -149,7 +149,9 @@ export class World {
         contexts: setup.allocation ? ['base:allocation'] : [],
       };
       const [sizeBytes, largestBytes] = [blocks * BLOCK_BYTES, largestBlocks * BLOCK_BYTES];
-      this.disks.set(name, new SimDisk(this.clock, this.random(100 + index), sizeBytes, abilities, largestBytes));
+      const disk = new SimDisk(this.clock, this.random(100 + index), sizeBytes, abilities, largestBytes);
+      disk.syncMs = setup.syncMs ?? 0;
+      this.disks.set(name, disk);
     }
     this.checkers = makeCheckers(this);
     this.tap = new WireTap(listenToWire(this), LINK);
