@@ -130,8 +130,8 @@ class Overheard extends ForwardingConnection {
 
   constructor(inner: SimConnection, wire: Wire) {
     super(inner);
-    this.#sent = new FrameReader({ frame: (header, raw) => wire.sent(header, raw) }, true);
-    this.#received = new FrameReader({ frame: (header, raw) => wire.received(header, raw) }, true);
+    this.#sent = new FrameReader({ frame: (header, raw) => wire.sent(header, raw) });
+    this.#received = new FrameReader({ frame: (header, raw) => wire.received(header, raw) });
   }
 
   override received(chunk: Buffer): void {

@@ -239,7 +239,9 @@ test('RPO: a silent agent makes the group unknown, a returning one known again',
   await agent.protect();
   const group = hub.server.hub.group('vm1');
   await waitUntil('protected', () => group.status().state === 'protected');
-  expect(group.status()).toMatchObject({ rpoSeconds: 0, lagBytes: 0, agentConnected: true });
+  // Between two beats that come late, on a busy machine, the exposure may have grown by the delay.
+  await waitUntil('no exposure', () => group.status().rpoSeconds === 0);
+  expect(group.status()).toMatchObject({ lagBytes: 0, agentConnected: true });
   agent.cut();
   await waitUntil('unknown', () => group.status().state === 'unknown');
   expect(group.status()).toMatchObject({ rpoSeconds: null, lagBytes: null, agentConnected: false });

@@ -128,7 +128,7 @@ class FrameEar {
   #deaf = false;
 
   constructor(frame: (header: FrameHeader, raw: readonly Buffer[]) => void, broken: (error: Error) => void) {
-    this.#reader = new FrameReader({ frame }, true);
+    this.#reader = new FrameReader({ frame });
     this.#broken = broken;
   }
 

@@ -49,9 +49,11 @@ export function releaseBytes(slices: readonly Uint8Array[]): void {
   for (const slice of slices) releaseSlice(slice);
 }
 
-/** As `holdBytes`, for one slice. */
-export function holdSlice(slice: Uint8Array): void {
-  counted.get(slice.buffer)?.hold();
+/** As `holdBytes`, for one slice. False: its memory is not counted. */
+export function holdSlice(slice: Uint8Array): boolean {
+  const slab = counted.get(slice.buffer);
+  slab?.hold();
+  return slab !== undefined;
 }
 
 /** As `releaseBytes`, for one slice. */

@@ -5,7 +5,7 @@
  * Always holds:
  *  - A chunk handed to `received` is never written again by the connection: the receiver may keep
  *    slices of it for as long as it likes (that is how payloads travel without being copied), unless it
- *    asked for chunks that are only lent or counted.
+ *    asked for chunks that are counted.
  *  - A chunk given to `send` must not be changed until it has left; nobody tells when that is, so the
  *    sender must not reuse it at all. Small chunks (see SMALL_CHUNK_BYTES) are copied at once, counted
  *    memory is held until it has left.
@@ -30,13 +30,9 @@ export interface Receiver {
 
 export interface ReceiveOptions {
   /**
-   * Chunks are only lent: their memory is used again after `received` has returned. For receivers that copy what
-   * they keep; it spares the garbage collector as many bytes as arrive. Only a wish.
-   */
-  readonly lent?: boolean;
-  /**
    * Chunks are counted: their memory is used again when `received` has returned and nobody holds a slice of it
-   * (see `holdBytes`). For receivers that keep payload for a time. Only a wish.
+   * (see `holdBytes`). For receivers that keep payload for a time, or not at all: it spares the garbage collector as
+   * many bytes as arrive. Only a wish.
    */
   readonly counted?: boolean;
 }

@@ -20,7 +20,7 @@ import { type Beat, byeSchema, decodeBody, encodeControl, refuseSchema } from '.
 export interface LinkHandlers extends ControlHandlers {
   /**
    * A whole, checked record; `raw` is the frame as it came, to be appended to a journal. `header` and the
-   * array `raw` are used again, the slices may be kept.
+   * array `raw` are used again, the slices may be kept (held, where records come in counted memory).
    */
   record?(header: FrameHeader, raw: readonly Buffer[]): void;
   /** There is room to send again after `congested` was true. */
@@ -45,8 +45,8 @@ export interface FrameLinkOptions {
   readonly firstFrameMs?: number;
   /** More than this queued for sending ends the link. */
   readonly maxQueuedBytes?: number;
-  /** The record handler copies what it keeps: the memory of `raw` is used again after it has returned. */
-  readonly lentRecords?: boolean;
+  /** Records come in counted memory: their handler holds or copies what it keeps, the rest is used again after it has returned. */
+  readonly countedRecords?: boolean;
 }
 
 export const DEFAULT_HEARTBEAT_MS = 1_000;
@@ -89,8 +89,7 @@ export class FrameLink {
       send: () => this.#sendBeat(),
       dead: (silentMs) => this.#dead(silentMs),
     });
-    const lent = options.lentRecords ?? false;
-    this.#reader = new FrameReader({ frame: (header, raw) => this.#frame(header, raw) }, lent);
+    this.#reader = new FrameReader({ frame: (header, raw) => this.#frame(header, raw) });
     this.#connection.start(
       {
         received: (chunk) => this.#received(chunk),
@@ -100,7 +99,7 @@ export class FrameLink {
         ended: () => this.#peerEnded(),
         closed: (error) => this.#connectionClosed(error),
       },
-      { lent },
+      { counted: options.countedRecords ?? false },
     );
   }
 

@@ -1,4 +1,4 @@
-import { ProtocolFault } from '@rephub/platform';
+import { CountedSlab, ProtocolFault } from '@rephub/platform';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { FrameHeader, FrameType, HEADER_BYTES } from './frame.js';
@@ -47,7 +47,7 @@ describe('frame reader', () => {
     expect(Buffer.concat(got[0]?.raw ?? [])).toEqual(bytes);
   });
 
-  test('chunks that are only lent may be overwritten after each push, however the stream is cut', () => {
+  test('counted chunks may be overwritten as soon as nobody holds them, however the stream is cut', () => {
     const sizes = fc.array(fc.constantFrom(0, 1, 150, 5_000, 70_000, 700_000, 3_000_000), {
       minLength: 1,
       maxLength: 8,
@@ -59,43 +59,48 @@ describe('frame reader', () => {
         const frames = payloads.map((bytes, index) => frame(encoder, Buffer.alloc(bytes + 1, index + 1)));
         const all = Buffer.concat(frames);
         const got: Buffer[] = [];
-        const reader = new FrameReader({ frame: (_header, raw) => got.push(Buffer.concat(raw)) }, true);
-        const memory = Buffer.alloc(262_144);
+        const reader = new FrameReader({ frame: (_header, raw) => got.push(Buffer.concat(raw)) });
+        const slabs: CountedSlab[] = [];
         let turn = 0;
         for (let at = 0; at < all.length;) {
           // Single bytes only for a while: the streams are long.
           const wanted = turn > 300 ? 65_536 : (lengths[turn % lengths.length] ?? 1);
-          const chunk = memory.subarray(0, Math.min(wanted, all.length - at));
-          all.copy(chunk, 0, at);
-          reader.push(chunk);
-          memory.fill(0xee);
-          at += chunk.length;
+          const slab = new CountedSlab(Math.min(wanted, all.length - at), ({ memory }) => memory.fill(0xee));
+          slabs.push(slab);
+          all.copy(slab.memory, 0, at);
+          reader.push(slab.memory);
+          slab.release();
+          at += slab.memory.length;
           turn++;
         }
         expect(got.length).toBe(frames.length);
         for (const [index, bytes] of got.entries()) expect(bytes.equals(frames[index] ?? Buffer.alloc(0))).toBe(true);
+        // The stream ends with a frame: nothing is held for another one.
+        expect(slabs.filter(({ holds }) => holds > 0)).toEqual([]);
       }),
       { numRuns: 40 },
     );
   });
 
-  test('large frames that come in lent chunks wait in the same memory, one after the other', () => {
+  test('what is left of an unfinished frame is held, what was handed over is not', () => {
     const encoder = new RecordEncoder(LINE, 1, 0);
-    const seen: Set<ArrayBufferLike>[] = [];
-    const memory = Buffer.alloc(262_144);
-    const reader = new FrameReader(
-      { frame: (_header, raw) => seen.push(new Set(raw.slice(0, -1).map(({ buffer }) => buffer))) },
-      true,
-    );
-    for (let turn = 0; turn < 5; turn++) {
-      const bytes = frame(encoder, Buffer.alloc(1 << 20, turn));
-      for (let at = 0; at < bytes.length; at += memory.length) {
-        reader.push(memory.subarray(0, bytes.copy(memory, 0, at, at + memory.length)));
-      }
-    }
-    expect(seen).toHaveLength(5);
-    expect(seen[0]?.size).toBeGreaterThan(1);
-    for (const used of seen) expect(used).toEqual(seen[0]);
+    const all = Buffer.concat([frame(encoder, Buffer.alloc(3_000, 1)), frame(encoder, Buffer.alloc(5_000, 2))]);
+    const { reader } = collect();
+    const slabs = [all.subarray(0, 2_000), all.subarray(2_000, 5_000), all.subarray(5_000)].map((bytes) => {
+      const slab = new CountedSlab(bytes.length, () => undefined);
+      bytes.copy(slab.memory);
+      return slab;
+    });
+    const holdsAfterEach = slabs.map((slab) => {
+      reader.push(slab.memory);
+      slab.release();
+      return slabs.map(({ holds }) => holds);
+    });
+    expect(holdsAfterEach).toEqual([
+      [1, 1, 1],
+      [0, 1, 1],
+      [0, 0, 0],
+    ]);
   });
 
   test('what was handed on is not touched by what comes later, however it is cut', () => {

@@ -2,36 +2,29 @@
  * Cuts a byte stream into frames: resumable at any byte, bounded, checked before anything is believed.
  * The header is checked before its payload is waited for, the payload's checksum before the frame is
  * handed on. Nothing is copied but headers that are split over two chunks and small pieces of a frame that
- * comes in many, so that what half a frame costs is bounded by its length, however it is cut.
+ * comes in many, so that what half a frame costs is bounded by its length, however it is cut. Chunks of counted
+ * memory are held while part of an unfinished frame is in them; after a fault that is left to the garbage collector.
  *
  * After a fault the reader is dead: the session that fed it must end.
  */
-import { crc32, ProtocolFault } from '@rephub/platform';
+import { crc32, holdSlice, ProtocolFault, releaseBytes } from '@rephub/platform';
 import { checkTrailer, decodeHeader, FrameHeader, HEADER_BYTES, TRAILER_BYTES } from './frame.js';
 
 /** Pieces below this size are copied together when a frame comes in several. */
 const SMALL_PIECE_BYTES = 512;
-/** Blocks for the pieces of a frame that come in several chunks, and how many are kept for the next one. */
-const CARRY_BYTES = 512 * 1024;
-const KEPT_CARRIES = 4;
 const GATHER_BYTES = 16 * 1024;
 const NOTHING = Buffer.alloc(0);
 
 export interface FrameSink {
   /**
    * One whole, checked frame. `header` and the array `raw` are used again for the next frame; the slices
-   * in `raw` (header, payload, trailer, as they came) may be kept.
+   * in `raw` (header, payload, trailer, as they came) may be kept; of counted memory, while they are held.
    */
   frame(header: FrameHeader, raw: readonly Buffer[]): void;
 }
 
 export class FrameReader {
   readonly #sink: FrameSink;
-  readonly #lent: boolean;
-  /** Where pieces of a frame wait for its end when chunks are only lent; used again for the next frame. */
-  readonly #carries: Buffer[] = [];
-  #carry = 0;
-  #carried = 0;
   readonly #header = new FrameHeader();
   readonly #split = Buffer.alloc(HEADER_BYTES);
   readonly #raw: Buffer[] = [];
@@ -47,10 +40,8 @@ export class FrameReader {
   /** Where the run begins that the last slice of `#raw` shows; -1 when that slice is not ours. */
   #runFrom = -1;
 
-  /** With `lent` the chunks are used again after `push`: what outlives it is copied, and the sink must copy what it keeps. */
-  constructor(sink: FrameSink, lent = false) {
+  constructor(sink: FrameSink) {
     this.#sink = sink;
-    this.#lent = lent;
   }
 
   /** True between frames: an end of the stream here loses nothing. */
@@ -120,15 +111,14 @@ export class FrameReader {
             return;
           }
           at = next;
-          if (this.#raw.length > 0) this.#keep(chunk, frameFrom, at, true);
-          else this.#raw.push(frameFrom === 0 && at === chunk.length ? chunk : chunk.subarray(frameFrom, at));
+          const cameWhole = this.#raw.length === 0;
+          if (cameWhole) this.#raw.push(frameFrom === 0 && at === chunk.length ? chunk : chunk.subarray(frameFrom, at));
+          else this.#keep(chunk, frameFrom, at);
           this.#part = 'header';
           this.#sink.frame(this.#header, this.#raw);
+          if (!cameWhole) releaseBytes(this.#raw);
           this.#raw.length = 0;
           this.#runFrom = -1;
-          this.#carry = 0;
-          this.#carried = 0;
-          if (this.#carries.length > KEPT_CARRIES) this.#carries.length = KEPT_CARRIES;
           if (this.#stopped) return;
           frameFrom = at;
           break;
@@ -140,11 +130,11 @@ export class FrameReader {
   }
 
   /** A piece of a frame that came in several: kept as a slice, or, when it is small, copied to the others like it. */
-  #keep(chunk: Buffer, from: number, to: number, isEnd = false): void {
+  #keep(chunk: Buffer, from: number, to: number): void {
     const bytes = to - from;
     if (bytes >= SMALL_PIECE_BYTES) {
-      if (this.#lent && !isEnd) this.#raw.push(this.#copyOf(chunk, from, to));
-      else this.#raw.push(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to));
+      holdSlice(chunk);
+      this.#raw.push(from === 0 && to === chunk.length ? chunk : chunk.subarray(from, to));
       this.#runFrom = -1;
       return;
     }
@@ -160,25 +150,6 @@ export class FrameReader {
     const run = this.#gather.subarray(this.#runFrom, this.#gathered);
     if (runGoesOn) this.#raw[this.#raw.length - 1] = run;
     else this.#raw.push(run);
-  }
-
-  /** A copy of the piece that lasts until the frame has been handed over. */
-  #copyOf(chunk: Buffer, from: number, to: number): Buffer {
-    const bytes = to - from;
-    let block = this.#carries[this.#carry] ?? NOTHING;
-    while (this.#carried + bytes > block.length) {
-      if (this.#carried > 0) this.#carry += 1;
-      this.#carried = 0;
-      block = this.#carries[this.#carry] ?? NOTHING;
-      if (block.length < bytes) {
-        block = Buffer.allocUnsafeSlow(Math.max(CARRY_BYTES, bytes));
-        this.#carries[this.#carry] = block;
-      }
-    }
-    const copy = block.subarray(this.#carried, this.#carried + bytes);
-    chunk.copy(copy, 0, from, to);
-    this.#carried += bytes;
-    return copy;
   }
 
   /** Handles a part of fixed size in place, or gathers it over chunks. Returns where it ends, -1 when more is needed. */

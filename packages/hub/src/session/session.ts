@@ -129,8 +129,8 @@ export class AgentSession {
       heartbeatMs: host.times.heartbeatMs,
       timeoutMs: host.times.timeoutMs,
       beat: () => this.#beat(),
-      // The journal and remote reads copy what they take.
-      lentRecords: true,
+      // The journal holds what it takes, remote reads copy it.
+      countedRecords: true,
       handlers: { hello: (hello) => this.#hello(hello), closed: this.#closed },
     });
   }

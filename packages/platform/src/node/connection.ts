@@ -18,11 +18,10 @@ const WRITE_BYTES = 256 * 1024;
 
 /** What a receiver may wish of the memory that chunks come in. */
 export interface ChunkMemory {
-  lend(): void;
   count(): void;
 }
 
-const NO_CHOICE: ChunkMemory = { lend: () => undefined, count: () => undefined };
+const NO_CHOICE: ChunkMemory = { count: () => undefined };
 
 /** The socket's incoming side: chunks come in through `arrived` of the connection. */
 export class NodeConnection implements Connection {
@@ -76,7 +75,6 @@ export class NodeConnection implements Connection {
 
   start(receiver: Receiver, options?: ReceiveOptions): void {
     this.#receiver = receiver;
-    if (options?.lent === true) this.#memory.lend();
     if (options?.counted === true) this.#memory.count();
     if (this.#started) return;
     this.#started = true;

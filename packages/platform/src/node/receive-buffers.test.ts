@@ -3,9 +3,9 @@ import { holdSlice, releaseSlice } from '../counted-memory.js';
 import { heldSlabBytes, LARGEST_SLAB_BYTES, ReceiveBuffers, SMALLEST_SLAB_BYTES } from './receive-buffers.js';
 
 describe('ReceiveBuffers', () => {
-  it('hands out the same memory again and again once it is only lent', () => {
+  it('hands out the same counted memory again and again while nobody holds it', () => {
     const buffers = new ReceiveBuffers();
-    buffers.lend();
+    buffers.count();
     const first = buffers.next();
     buffers.took(first, 100);
     expect(buffers.next()).toBe(first);

@@ -4,8 +4,7 @@
  *
  * Always holds:
  *  - no two parts handed out overlap; a slab is let go of, never reused (the garbage collector frees it), but
- *    where the receiver asked for chunks that are only lent: then every read goes to the slab's beginning;
- *    or counted: then a slab is used again once nobody holds it;
+ *    where the receiver asked for chunks that are counted: then a slab is used again once nobody holds it;
  *  - a quiet connection holds SMALLEST bytes: slabs grow only while reads fill what they are given, and
  *    shrink when a slab was used up in reads much smaller than itself;
  *  - the slabs above SMALLEST of all connections together stay within BUDGET_BYTES, because a connection
@@ -16,8 +15,6 @@ import { type CountedSlab, SlabPool } from '../counted-memory.js';
 
 export const SMALLEST_SLAB_BYTES = 8 * 1024;
 export const LARGEST_SLAB_BYTES = 256 * 1024;
-/** Memory that is used again should stay in the processor's cache. */
-const LARGEST_LENT_BYTES = 256 * 1024;
 const BUDGET_BYTES = 48 * 1024 * 1024;
 const GROWTH = 4;
 /** A rest below this part of the slab (and below REST_BYTES) is not worth a system call. */
@@ -40,14 +37,8 @@ export class ReceiveBuffers {
   #wantedBytes = SMALLEST_SLAB_BYTES;
   #largestReadBytes = 0;
   #heldBytes = 0;
-  #lent = false;
   /** The slab's count; null where slabs are not counted. */
   #counted: CountedSlab | null = null;
-
-  /** From now on the same memory is handed out again and again. */
-  lend(): void {
-    this.#lent = true;
-  }
 
   /** From now on a slab is used again when nobody holds it. What was handed out before stays as it is for good. */
   count(): void {
@@ -59,7 +50,7 @@ export class ReceiveBuffers {
 
   /** The next part to read into; its length is at least a quarter of the smallest slab. */
   next(): Buffer {
-    if (this.#lent || this.#counted?.holds === 1) this.#usedBytes = 0;
+    if (this.#counted?.holds === 1) this.#usedBytes = 0;
     const restBytes = this.#slab.length - this.#usedBytes;
     if (restBytes < Math.min(REST_BYTES, this.#slab.length / REST_PART) || this.#wantedBytes > this.#slab.length) {
       this.#replaceSlab();
@@ -71,9 +62,8 @@ export class ReceiveBuffers {
   took(part: Buffer, countBytes: number): void {
     this.#usedBytes += countBytes;
     if (countBytes > this.#largestReadBytes) this.#largestReadBytes = countBytes;
-    const largest = this.#lent ? LARGEST_LENT_BYTES : LARGEST_SLAB_BYTES;
-    if (countBytes === part.length && this.#wantedBytes < largest) {
-      this.#wantedBytes = Math.min(largest, this.#slab.length * GROWTH);
+    if (countBytes === part.length && this.#wantedBytes < LARGEST_SLAB_BYTES) {
+      this.#wantedBytes = Math.min(LARGEST_SLAB_BYTES, this.#slab.length * GROWTH);
     }
   }
 

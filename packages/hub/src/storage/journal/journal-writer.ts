@@ -12,7 +12,7 @@
  */
 import { asError, type Clock, Fault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
 import { encodeSegmentHeader, type SegmentInfo } from './segment-header.js';
-import { PooledBlocks } from '../pooled-blocks.js';
+import { QueuedBytes } from './queued-bytes.js';
 import { Segment, segmentName, type SegmentSet, type Spare } from './segments.js';
 
 /** One write takes about this much at most: the sync after it can begin, and memory is let go, early. */
@@ -64,7 +64,7 @@ interface Part {
   /** The segment that begins with this part; null when it belongs to the one before. */
   readonly begins: { readonly info: SegmentInfo; readonly header: Buffer } | null;
   readonly position: number;
-  readonly content: PooledBlocks;
+  readonly content: QueuedBytes;
   bytes: number;
   lastNumber: number;
 }
@@ -157,15 +157,15 @@ export class JournalWriter {
   }
 
   /**
-   * Queues a copy of a frame. Returns the position of its first byte. Throws the StorageFault that
-   * ended the journal.
+   * Queues a frame. Slices of counted memory are held until they are written, others are copied. Returns the position
+   * of its first byte. Throws the StorageFault that ended the journal.
    */
   append(slices: readonly Buffer[], bytes: number, number: number): number {
     if (this.#fault !== null) throw this.#fault;
     if (this.#base === null || this.#position - this.#base + bytes > this.#segmentBytes) this.#rollIfWorthIt();
     let tail = this.#tail;
     if (tail === null || tail.bytes >= BATCH_BYTES) {
-      tail = { begins: null, position: this.#position, content: new PooledBlocks(), bytes: 0, lastNumber: number };
+      tail = { begins: null, position: this.#position, content: new QueuedBytes(), bytes: 0, lastNumber: number };
       this.#parts.push(tail);
       this.#tail = tail;
     }
@@ -232,7 +232,7 @@ export class JournalWriter {
     this.#tail = {
       begins: { info, header },
       position: this.#position,
-      content: new PooledBlocks(),
+      content: new QueuedBytes(),
       bytes: 0,
       lastNumber: this.#queuedNumber,
     };
