@@ -1,33 +1,19 @@
 /**
- * One group's storage: its main line, its decisions, and what is open of it.
+ * One group's storage: its owner, its main line, and what is open of it.
  *
- * Always holds: see store-types.ts, and the files that it ties together. Methods that change which line there is run one
- * after the other; `append` in between is refused while there is no line.
+ * Always holds: see store-types.ts, and the files that it ties together; `append` is refused while there is no line.
  * Must not know: sessions, sockets, HTTP, other groups.
  */
-import {
-  asError,
-  ConfigFault,
-  CorruptionFault,
-  type Fault,
-  type Platform,
-  ProtocolFault,
-  StorageFault,
-} from '@rephub/platform';
+import { ConfigFault, type Fault, ProtocolFault, StorageFault } from '@rephub/platform';
 import { type FrameHeader, type HashRegion, type HubGroup, type Line, type RegionHashes } from '@rephub/protocol';
 import { DecisionLog } from './decisions.js';
-import {
-  type Decided,
-  finishSetAside,
-  type GroupPaths,
-  groupPaths,
-  keepOldBaseAside,
-  readDecisions,
-  removeBranches,
-} from './group-lines.js';
+import { type Decided, groupPaths, type GroupPaths, readDecisions, removeBranches } from './group-lines.js';
 import { groupStateOf, type Progress } from './group-state.js';
-import { LineStore } from './line-store.js';
-import { type Seed, Seeds } from './seed/seeds.js';
+import { type LineStore } from './line-store.js';
+import { MainLine, SEGMENT_BYTES } from './main-line.js';
+import { OpenBranches } from './open-branches.js';
+import { OpenViews } from './open-views.js';
+import { Room } from './room.js';
 import type {
   Branch,
   BranchOptions,
@@ -36,19 +22,13 @@ import type {
   GroupStoreListener,
   GroupStoreOptions,
   Owner,
+  Seed,
   StallReason,
+  StorePlatform,
   View,
   ViewOptions,
 } from './store-types.js';
-import { OpenBranches } from './open-branches.js';
-import { Room } from './room.js';
-import { PointContent } from './views/point-content.js';
-import { PointView } from './views/view.js';
-
-const SEGMENT_BYTES = 64 * 1024 * 1024;
-const QUEUE_BYTES = 16 * 1024 * 1024;
-
-export type StorePlatform = Pick<Platform, 'clock' | 'randomness' | 'files'> & Partial<Pick<Platform, 'codecs'>>;
+import { type PointView } from './views/view.js';
 
 /** Opens, and recovers, one group's storage; makes it when it is missing. */
 export async function openGroupStore(platform: StorePlatform, options: GroupStoreOptions): Promise<GroupStore> {
@@ -64,14 +44,7 @@ export async function openGroupStore(platform: StorePlatform, options: GroupStor
       await decisions.append({ kind: 'branch-dropped', name }, platform.clock.unixMs());
     }
     const store = new OpenGroupStore(platform, options, paths, decisions, decided);
-    if (decided.setAside !== null) {
-      const { line, directory, why } = decided.setAside;
-      await finishSetAside(files, paths, line, directory);
-      store.setAsideWhy = why;
-    }
-    await store.lookAtRoom();
-    if (decided.line !== null) await store.openLine(decided.line);
-    else await store.seeds.clean();
+    await store.mainLine.open();
     return store;
   } catch (error) {
     await decisions.close();
@@ -89,23 +62,14 @@ class OpenGroupStore implements GroupStore {
     stalled: null,
     congested: false,
   };
-  /** Why the line before this one was put aside, until this one has a consistent point. */
-  setAsideWhy: string | null = null;
+  readonly mainLine: MainLine;
   readonly #platform: StorePlatform;
-  readonly seeds: Seeds;
-  /** A line has begun, now or ever. */
-  #hasHistory: boolean;
   readonly #options: GroupStoreOptions;
-  readonly #paths: GroupPaths;
   readonly #decisions: DecisionLog;
   #owner: Owner | null;
-  #lineBegunUnixMs: number | null;
-  #setAsideCount: number;
-  #main: LineStore | null = null;
   #lastRecordUnixMs: number | null = null;
-  readonly #views = new Set<PointView>();
+  readonly #views: OpenViews;
   readonly #branches: OpenBranches;
-  #changing: Promise<void> = Promise.resolve();
   #closed = false;
   readonly #room: Room;
 
@@ -118,13 +82,9 @@ class OpenGroupStore implements GroupStore {
   ) {
     this.#platform = platform;
     this.#options = options;
-    this.#paths = paths;
     this.#decisions = decisions;
     this.#owner = decided.owner;
-    this.#lineBegunUnixMs = decided.lineBegunUnixMs;
-    this.#setAsideCount = decided.setAsideCount;
-    this.#hasHistory = decided.line !== null || decided.setAsideCount > 0;
-    this.seeds = new Seeds(platform.files, options.directory, decided.seeds);
+    this.#views = new OpenViews(options.group, options.log);
     this.#room = new Room({
       clock: platform.clock,
       files: platform.files,
@@ -144,6 +104,43 @@ class OpenGroupStore implements GroupStore {
       room: this.#room,
       openView: (at) => this.#openView(at),
     });
+    this.mainLine = new MainLine({
+      platform,
+      options,
+      paths,
+      decisions,
+      decided,
+      room: this.#room,
+      events: {
+        progressed: () => {
+          this.#progressed();
+          this.listener?.progressed(this.progress.receivedNumber, this.progress.durableNumber);
+        },
+        congested: (now) => {
+          this.progress.congested = now;
+          this.listener?.congested(now);
+        },
+        full: (now) => {
+          this.#stall(now ? 'disk-full' : null);
+          if (now) this.#branches.endForRoom('the disk is full');
+        },
+        failed: (fault) => {
+          this.#failed(fault);
+        },
+      },
+      opened: (main) => {
+        this.progress.lastNumber = main.appended.number;
+        this.#progressed();
+      },
+      leaving: async (why) => {
+        await this.#branches.dropAll();
+        await this.#views.closeAll(why);
+      },
+    });
+  }
+
+  get #main(): LineStore | null {
+    return this.mainLine.store;
   }
 
   get state(): GroupState {
@@ -153,11 +150,11 @@ class OpenGroupStore implements GroupStore {
       main: this.#main,
       room: this.#room,
       progress: this.progress,
-      setAsideWhy: this.setAsideWhy,
+      setAsideWhy: this.mainLine.setAsideWhy,
       lastRecordUnixMs: this.#lastRecordUnixMs,
-      openViews: this.#views.size,
+      openViews: this.#views.count,
       branches: this.#branches.names,
-      seeds: this.seeds.list,
+      seeds: this.mainLine.seeds,
     });
   }
 
@@ -183,7 +180,7 @@ class OpenGroupStore implements GroupStore {
       consistentNumber: main.timeline.state.consistentNumber,
       failedOver: false,
       volumes: appended.volumes().map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
-      written: { journalBytes: main.writer.position, begunUnixMs: this.#lineBegunUnixMs, writer: owner },
+      written: { journalBytes: main.writer.position, begunUnixMs: this.mainLine.begunUnixMs, writer: owner },
     };
   }
 
@@ -213,30 +210,15 @@ class OpenGroupStore implements GroupStore {
   }
 
   seed(volume: string, path: string): Promise<Seed> {
-    const seeded = this.#changing.then(async () => {
-      if (this.#hasHistory) {
-        const said = `group ${this.#options.group} has a history: only a group that no agent has begun can be seeded`;
-        throw new ConfigFault('has-history', said);
-      }
-      return await this.seeds.add(volume, path, (sizeBytes) =>
-        this.#decisions.append({ kind: 'seeded', volume, sizeBytes }, this.#platform.clock.unixMs()),
-      );
-    });
-    this.#changing = seeded.then(
-      () => undefined,
-      () => undefined,
-    );
-    return seeded;
+    return this.mainLine.seed(volume, path);
   }
 
   stopSeeding(): void {
-    this.seeds.stop();
+    this.mainLine.stopSeeding();
   }
 
   beginLine(line: Line): Promise<void> {
-    const begun = this.#changing.then(() => this.#beginLine(line));
-    this.#changing = begun.catch(() => undefined);
-    return begun;
+    return this.mainLine.begin(line);
   }
 
   append(header: FrameHeader, raw: readonly Buffer[]): void {
@@ -272,146 +254,22 @@ class OpenGroupStore implements GroupStore {
   }
 
   async drain(): Promise<void> {
-    const main = this.#main;
-    if (main === null) return;
-    await main.writer.settled();
-    await main.applier.drain();
+    await this.mainLine.drain();
   }
 
   async close(options: { readonly drain: boolean }): Promise<void> {
-    await this.#changing;
+    await this.mainLine.unchanging();
     if (this.#closed) return;
     this.#closed = true;
     try {
-      await this.#closeMain('the group is being closed', options.drain);
+      await this.mainLine.close('the group is being closed', options.drain);
     } finally {
       await this.#decisions.close();
     }
   }
 
-  /** Opens the main line; what cannot be believed is put aside, and the group begins anew. */
-  async openLine(line: Line): Promise<void> {
-    const { clock, files } = this.#platform;
-    const { log, group } = this.#options;
-    try {
-      await keepOldBaseAside(files, this.#paths, line);
-      await this.seeds.handTo(`${this.#paths.lines}/${line.id}`);
-      this.#main = await this.#openLine(line);
-      this.#progressed();
-      this.progress.lastNumber = this.#main.appended.number;
-    } catch (error) {
-      if (!(error instanceof CorruptionFault)) throw error;
-      const why = asError(error).message;
-      log.error('line-set-aside', { group, line: line.id, code: error.code, message: why });
-      this.#setAsideCount += 1;
-      const directory = `${line.id}.damaged-${this.#setAsideCount}`;
-      await this.#decisions.append({ kind: 'set-aside', line, directory, why }, clock.unixMs());
-      await finishSetAside(files, this.#paths, line, directory);
-      this.setAsideWhy = why;
-      this.seeds.forget();
-    }
-  }
-
-  async #openLine(line: Line): Promise<LineStore> {
-    const { retentionMs, indexBytes, journalMaxBytes } = this.#options;
-    return await LineStore.open({
-      platform: this.#platform,
-      codecs: this.#platform.codecs ?? [],
-      directory: `${this.#paths.lines}/${line.id}`,
-      baseDirectory: this.#paths.base,
-      group: this.#options.group,
-      hubId: this.#options.hubId,
-      line,
-      limits: { retentionMs, indexBytes, journalMaxBytes: journalMaxBytes ?? Infinity },
-      segmentBytes: this.#options.segmentBytes ?? SEGMENT_BYTES,
-      queueBytes: this.#options.queueBytes ?? QUEUE_BYTES,
-      room: this.#room,
-      log: this.#options.log,
-      events: {
-        progressed: () => {
-          this.#progressed();
-          this.listener?.progressed(this.progress.receivedNumber, this.progress.durableNumber);
-        },
-        congested: (now) => {
-          this.progress.congested = now;
-          this.listener?.congested(now);
-        },
-        full: (now) => {
-          this.#stall(now ? 'disk-full' : null);
-          if (now) this.#branches.endForRoom('the disk is full');
-        },
-        failed: (fault) => {
-          this.#failed(fault);
-        },
-      },
-    });
-  }
-
-  async #beginLine(line: Line): Promise<void> {
-    if (this.#main?.line.id === line.id) return;
-    await this.#closeMain('another line of history begins', false);
-    // The decision first: everything after it is finished by the next start, should this one be cut short.
-    this.#lineBegunUnixMs = this.#platform.clock.unixMs();
-    await this.#decisions.append({ kind: 'line-begun', line }, this.#lineBegunUnixMs);
-    if (this.#hasHistory) this.seeds.forget();
-    this.#hasHistory = true;
-    await keepOldBaseAside(this.#platform.files, this.#paths, line);
-    await this.seeds.handTo(`${this.#paths.lines}/${line.id}`);
-    this.#main = await this.#openLine(line);
-    this.progress.lastNumber = this.#main.appended.number;
-    this.#progressed();
-  }
-
-  async #closeMain(why: string, drain: boolean): Promise<void> {
-    const main = this.#main;
-    await this.#branches.dropAll();
-    for (const view of [...this.#views]) {
-      view.expire(why);
-      await view.close();
-    }
-    if (main === null) return;
-    try {
-      if (drain) await this.drain();
-    } finally {
-      this.#main = null;
-      await main.close();
-    }
-  }
-
   #openView(options: ViewOptions): PointView {
-    const main = this.#main;
-    const { at } = options;
-    const consistent = main?.timeline.state.consistentNumber ?? null;
-    if (main === null || consistent === null || this.#closed) {
-      throw new ConfigFault('no-consistent-point', `group ${this.#options.group} has no consistent point yet`);
-    }
-    if (at !== undefined && at !== consistent) {
-      throw new ConfigFault(
-        'unknown-point',
-        `number ${at} of group ${this.#options.group} cannot be opened; the newest is ${consistent}`,
-      );
-    }
-    const { timeline, journal, base, applier } = main;
-    let opened: PointView | null = null;
-    const pin = timeline.pinLatest((why) => opened?.expire(why));
-    if (pin === null)
-      throw new ConfigFault('no-consistent-point', `group ${this.#options.group} has no consistent point yet`);
-    const view = new PointView({
-      line: main.line.id,
-      number: pin.number,
-      timeUs: pin.timeUs,
-      volumes: pin.volumes,
-      content: new PointContent(timeline, journal, base, pin.number),
-      log: this.#options.log,
-      release: () => {
-        timeline.unpin(pin);
-        this.#views.delete(view);
-        applier.poke();
-      },
-    });
-    opened = view;
-    this.#views.add(view);
-    return view;
+    return this.#views.open(this.#closed ? null : this.#main, options);
   }
 
   /** Room was looked at. Less than the reserve: what is only a test ends before protection is touched, then history gives way. */
@@ -427,7 +285,7 @@ class OpenGroupStore implements GroupStore {
     progress.receivedNumber = main.writer.writtenNumber;
     progress.durableNumber = main.timeline.state.number;
     progress.consistentNumber = main.timeline.state.consistentNumber;
-    if (progress.consistentNumber !== null) this.setAsideWhy = null;
+    if (progress.consistentNumber !== null) this.mainLine.forgetSetAside();
   }
 
   #stall(reason: StallReason | null): void {

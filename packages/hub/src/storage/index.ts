@@ -1,6 +1,6 @@
 /** The only door of the hub's storage: one group's journal, indexes, base images, views and branches. */
 export { noSeedFile } from './seed/seeds.js';
-export { openGroupStore, type StorePlatform } from './group-store.js';
+export { openGroupStore } from './group-store.js';
 export { probeGrown } from './size-probe.js';
 export type {
   Branch,
@@ -12,6 +12,7 @@ export type {
   Owner,
   Seed,
   StallReason,
+  StorePlatform,
   View,
   ViewOptions,
   VolumeState,

@@ -7,9 +7,8 @@
 import { ConfigFault, StorageFault } from '@rephub/platform';
 import { NAME_PATTERN } from '@rephub/protocol';
 import type { DecisionLog } from './decisions.js';
-import type { StorePlatform } from './group-store.js';
 import type { Room } from './room.js';
-import type { BranchOptions, GroupStoreOptions, ViewOptions } from './store-types.js';
+import type { BranchOptions, GroupStoreOptions, StorePlatform, ViewOptions } from './store-types.js';
 import { TestBranch } from './views/branch.js';
 import type { PointView } from './views/view.js';
 

@@ -5,11 +5,13 @@
  * Must not know: sessions, sockets, HTTP, how many groups there are.
  */
 import type { BlockDevice } from '@rephub/nbd';
-import type { Fault, Logger } from '@rephub/platform';
+import type { Fault, Logger, Platform } from '@rephub/platform';
 import type { Seed } from './seed/seeds.js';
 
 export type { Seed } from './seed/seeds.js';
 import type { FrameHeader, HashRegion, HubGroup, Line, RegionHashes, VolumeDescription } from '@rephub/protocol';
+
+export type StorePlatform = Pick<Platform, 'clock' | 'randomness' | 'files'> & Partial<Pick<Platform, 'codecs'>>;
 
 export interface GroupStoreOptions {
   /** DATA/groups/GROUP; made when missing. */

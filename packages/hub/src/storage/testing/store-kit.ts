@@ -1,8 +1,8 @@
 /** What the tests of the storage share: opening stores, and comparing what they serve with the model. */
 import { type BlockDevice, DeviceError, readBytes } from '@rephub/nbd';
 import { type FileSystem, type Logger, silentLogger } from '@rephub/platform';
-import { openGroupStore, type StorePlatform } from '../group-store.js';
-import type { GroupStore, GroupStoreOptions, View } from '../store-types.js';
+import { openGroupStore } from '../group-store.js';
+import type { GroupStore, GroupStoreOptions, StorePlatform, View } from '../store-types.js';
 import { type ModelVolume, type ScriptedAgent, UNREADABLE } from './scripted-agent.js';
 
 export const DIRECTORY = '/data/groups/vm1';

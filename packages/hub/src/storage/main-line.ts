@@ -1,0 +1,202 @@
+/**
+ * The group's main line of history: opened, begun in the place of another, put aside when it cannot be believed, closed.
+ * What belongs to the line that is to come (its seeds) is kept here until it begins.
+ *
+ * Always holds: these moves run one after the other; each is decided, durably, before a file is touched, so that one that is cut
+ * short is finished by the next start; there is at most one line, and none while it changes.
+ * Must not know: views, branches, sessions.
+ */
+import { asError, ConfigFault, CorruptionFault } from '@rephub/platform';
+import { type Line } from '@rephub/protocol';
+import type { DecisionLog } from './decisions.js';
+import { type Decided, finishSetAside, type GroupPaths, keepOldBaseAside } from './group-lines.js';
+import { LineStore, type LineStoreEvents } from './line-store.js';
+import type { Room } from './room.js';
+import { type Seed, Seeds } from './seed/seeds.js';
+import type { GroupStoreOptions, StorePlatform } from './store-types.js';
+
+/** When left out. */
+export const SEGMENT_BYTES = 64 * 1024 * 1024;
+const QUEUE_BYTES = 16 * 1024 * 1024;
+
+export interface MainLineParts {
+  readonly platform: StorePlatform;
+  readonly options: GroupStoreOptions;
+  readonly paths: GroupPaths;
+  readonly decisions: DecisionLog;
+  readonly decided: Decided;
+  readonly room: Room;
+  /** Of whichever line is the main one. */
+  readonly events: LineStoreEvents;
+  /** There is one, with what its disk held. */
+  readonly opened: (main: LineStore) => void;
+  /** It is about to be closed: whatever rests on it lets go. Resolves when that is done. */
+  readonly leaving: (why: string) => Promise<void>;
+}
+
+export class MainLine {
+  readonly #parts: MainLineParts;
+  readonly #seeds: Seeds;
+  #store: LineStore | null = null;
+  /** A line has begun, now or ever. */
+  #hasHistory: boolean;
+  #begunUnixMs: number | null;
+  #setAsideCount: number;
+  #setAsideWhy: string | null = null;
+  #changing: Promise<void> = Promise.resolve();
+
+  constructor(parts: MainLineParts) {
+    const { decided, options, platform } = parts;
+    this.#parts = parts;
+    this.#begunUnixMs = decided.lineBegunUnixMs;
+    this.#setAsideCount = decided.setAsideCount;
+    this.#hasHistory = decided.line !== null || decided.setAsideCount > 0;
+    this.#seeds = new Seeds(platform.files, options.directory, decided.seeds);
+  }
+
+  /** Null before the first one begins, and while another begins. */
+  get store(): LineStore | null {
+    return this.#store;
+  }
+
+  /** When it began here, by the hub's wall clock. */
+  get begunUnixMs(): number | null {
+    return this.#begunUnixMs;
+  }
+
+  /** Why the line before this one was put aside, until `forgetSetAside`. */
+  get setAsideWhy(): string | null {
+    return this.#setAsideWhy;
+  }
+
+  get seeds(): readonly Seed[] {
+    return this.#seeds.list;
+  }
+
+  forgetSetAside(): void {
+    this.#setAsideWhy = null;
+  }
+
+  /** At the start: finishes what was decided, and opens the line; one that cannot be believed is put aside, and the group begins anew. */
+  async open(): Promise<void> {
+    const { decided, paths, platform } = this.#parts;
+    if (decided.setAside !== null) {
+      const { line, directory, why } = decided.setAside;
+      await finishSetAside(platform.files, paths, line, directory);
+      this.#setAsideWhy = why;
+    }
+    await this.#parts.room.look();
+    if (decided.line === null) {
+      await this.#seeds.clean();
+      return;
+    }
+    try {
+      await this.#openStore(decided.line);
+    } catch (error) {
+      if (!(error instanceof CorruptionFault)) throw error;
+      await this.#setAside(decided.line, error);
+    }
+  }
+
+  /** Another line begins, in the place of the one before; nothing changes when it is this one. */
+  begin(line: Line): Promise<void> {
+    const begun = this.#changing.then(() => this.#begin(line));
+    this.#changing = begun.catch(() => undefined);
+    return begun;
+  }
+
+  /** As GroupStore.seed. */
+  seed(volume: string, path: string): Promise<Seed> {
+    const { decisions, options, platform } = this.#parts;
+    const seeded = this.#changing.then(async () => {
+      if (this.#hasHistory) {
+        const said = `group ${options.group} has a history: only a group that no agent has begun can be seeded`;
+        throw new ConfigFault('has-history', said);
+      }
+      return await this.#seeds.add(volume, path, (sizeBytes) =>
+        decisions.append({ kind: 'seeded', volume, sizeBytes }, platform.clock.unixMs()),
+      );
+    });
+    this.#changing = seeded.then(
+      () => undefined,
+      () => undefined,
+    );
+    return seeded;
+  }
+
+  stopSeeding(): void {
+    this.#seeds.stop();
+  }
+
+  /** Everything that was appended is on the disk and in the base images when it resolves. */
+  async drain(): Promise<void> {
+    const store = this.#store;
+    if (store === null) return;
+    await store.writer.settled();
+    await store.applier.drain();
+  }
+
+  /** Resolves when no change is under way. */
+  async unchanging(): Promise<void> {
+    await this.#changing;
+  }
+
+  async close(why: string, drain: boolean): Promise<void> {
+    const store = this.#store;
+    await this.#parts.leaving(why);
+    if (store === null) return;
+    try {
+      if (drain) await this.drain();
+    } finally {
+      this.#store = null;
+      await store.close();
+    }
+  }
+
+  async #begin(line: Line): Promise<void> {
+    if (this.#store?.line.id === line.id) return;
+    await this.close('another line of history begins', false);
+    // The decision first: everything after it is finished by the next start, should this one be cut short.
+    this.#begunUnixMs = this.#parts.platform.clock.unixMs();
+    await this.#parts.decisions.append({ kind: 'line-begun', line }, this.#begunUnixMs);
+    if (this.#hasHistory) this.#seeds.forget();
+    this.#hasHistory = true;
+    await this.#openStore(line);
+  }
+
+  async #openStore(line: Line): Promise<void> {
+    const { events, options, paths, platform, room } = this.#parts;
+    const { retentionMs, indexBytes, journalMaxBytes } = options;
+    const directory = `${paths.lines}/${line.id}`;
+    await keepOldBaseAside(platform.files, paths, line);
+    await this.#seeds.handTo(directory);
+    this.#store = await LineStore.open({
+      platform,
+      codecs: platform.codecs ?? [],
+      directory,
+      baseDirectory: paths.base,
+      group: options.group,
+      hubId: options.hubId,
+      line,
+      limits: { retentionMs, indexBytes, journalMaxBytes: journalMaxBytes ?? Infinity },
+      segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
+      queueBytes: options.queueBytes ?? QUEUE_BYTES,
+      room,
+      log: options.log,
+      events,
+    });
+    this.#parts.opened(this.#store);
+  }
+
+  async #setAside(line: Line, fault: CorruptionFault): Promise<void> {
+    const { decisions, options, paths, platform } = this.#parts;
+    const why = asError(fault).message;
+    options.log.error('line-set-aside', { group: options.group, line: line.id, code: fault.code, message: why });
+    this.#setAsideCount += 1;
+    const directory = `${line.id}.damaged-${this.#setAsideCount}`;
+    await decisions.append({ kind: 'set-aside', line, directory, why }, platform.clock.unixMs());
+    await finishSetAside(platform.files, paths, line, directory);
+    this.#setAsideWhy = why;
+    this.#seeds.forget();
+  }
+}
