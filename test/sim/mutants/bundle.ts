@@ -17,8 +17,8 @@ export async function bundle(outfile: string, mutant: Mutant | null): Promise<vo
     platform: 'node',
     format: 'esm',
     conditions: ['@rephub/source'],
-    // Compiled parts that no simulated run uses.
-    external: ['better-sqlite3', 'koffi', 'fs-ext', 'bufferutil', 'msgpackr-extract'],
+    // Compiled parts cannot be taken in; most of them no simulated run uses.
+    external: ['@node-rs/crc32', 'better-sqlite3', 'koffi', 'fs-ext', 'bufferutil', 'msgpackr-extract'],
     banner: {
       js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
     },
