@@ -2,7 +2,8 @@
 export { type Catalogue, noCatalogue } from './catalogue/catalogue.js';
 export { openSqliteCatalogue, type SqliteCatalogueOptions } from './catalogue/sqlite-catalogue.js';
 export { agentTimeText, type GroupStatus, type ProtectionState, type TestStatus } from './group/group-status.js';
-export { Group, type OpenStore } from './group/group.js';
+export { Group } from './group/group.js';
+export type { OpenStore } from './group/surroundings.js';
 export { type HubEvent } from './hub/events.js';
 export { Hub, type HubOptions } from './hub/hub.js';
 export { HubServer, type HubServerOptions } from './hub/hub-server.js';

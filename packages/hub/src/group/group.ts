@@ -1,86 +1,40 @@
 /**
- * One group: its storage, its one session, its tests and its open points, behind a face that takes and gives
+ * One group: its storage, its agent, its tests and its open points, behind a face that takes and gives
  * plain data, so that a group can move to a thread of its own.
  *
  * Always holds:
- *  - one session at most writes to the storage: a newer one of the same agent ends the older one before it is
- *    told what the storage holds; another agent changes nothing;
  *  - handshakes and an operator's words take effect one after the other, never at once;
  *  - what goes wrong here (a damaged journal, a full disk) shows in this group's status and nowhere else.
  */
-import {
-  asError,
-  ConfigFault,
-  Fault,
-  LinkFault,
-  type Platform,
-  ProtocolFault,
-  randomUuid,
-  StorageFault,
-} from '@rephub/platform';
+import { asError, Fault, randomUuid, StorageFault } from '@rephub/platform';
 import type { OpenExport, OpenRefusal } from '@rephub/nbd';
-import type { AgentReport, Beat, FrameHeader, Hello, Verdict } from '@rephub/protocol';
 import { surveySegments } from '../catalogue/survey.js';
-import type { Catalogue } from '../catalogue/catalogue.js';
 import type { ExportName } from '../exports/export-names.js';
 import { GroupCounters } from '../hub/counters.js';
 import { loggerOf, type Tell } from '../hub/events.js';
-import type { HubIdentity } from '../hub/identity.js';
-import { admit, type Enrolment, newerOwner } from '../session/admission.js';
 import type { RegionAnswer } from '../session/remote-reads.js';
-import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/session.js';
-import { type GroupStore, type GroupStoreOptions, type Owner, probeGrown, type Seed } from '../storage/index.js';
-import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
+import type { GroupStore, Seed } from '../storage/index.js';
+import { AgentSeat } from './agent-seat.js';
 import { openGroupExport } from './group-exports.js';
 import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
-import { LastReport } from './last-report.js';
-import { Parting } from './parting.js';
-import { VerifyWatch } from '../verify/verify-watch.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
 import { readVolumeRegion, type RegionOrder } from './region-order.js';
 import { Seeding } from './seeding.js';
 import { SharedViews } from './shared-views.js';
-import { tellResized } from './tell-resized.js';
-import { presentedGroup, seedConflict, welcomeFor } from './welcome.js';
+import type { GroupSurroundings } from './surroundings.js';
 
-export type OpenStore = (
-  platform: Pick<Platform, 'clock' | 'randomness' | 'files' | 'codecs'>,
-  options: GroupStoreOptions,
-) => Promise<GroupStore>;
-
-/** What all groups of a hub have in common. */
-export interface GroupSurroundings {
-  readonly platform: Platform;
-  readonly identity: HubIdentity;
-  readonly software: string;
-  readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
-  readonly storage: Pick<
-    GroupStoreOptions,
-    'retentionMs' | 'indexBytes' | 'journalMaxBytes' | 'reserveBytes' | 'segmentBytes'
-  >;
-  readonly openStore: OpenStore;
-  readonly catalogue: Catalogue;
-}
-
-export class Group implements SessionGroup {
+export class Group {
   readonly name: string;
   readonly counters = new GroupCounters();
+  readonly agent: AgentSeat;
   readonly tests: OpenTests;
   readonly views: SharedViews;
   readonly #around: GroupSurroundings;
   readonly #directory: string;
   readonly #tell: Tell;
-  readonly #verifications: VerifyWatch;
-  readonly #parting: Parting;
   #store: GroupStore | null = null;
   /** Why there is no storage although there should be. */
   #trouble: string | null = null;
-  #session: AgentSession | null = null;
-  /** Whose handshake is under way, or who is in session. */
-  #candidate: Owner | null = null;
-  #enrolment: Enrolment | null = null;
-  #mode: AgentReport['mode'] | null = null;
-  readonly #agent: LastReport;
   #closing = false;
   readonly #seeding = new Seeding();
   #last: Promise<unknown> = Promise.resolve();
@@ -90,9 +44,22 @@ export class Group implements SessionGroup {
     this.#directory = directory;
     this.#around = around;
     this.#tell = tell;
-    this.#verifications = new VerifyWatch(name, tell);
-    this.#parting = new Parting(tell);
-    this.#agent = new LastReport(around.platform.clock, around.times.heartbeatMs);
+    this.agent = new AgentSeat({
+      name,
+      directory,
+      around,
+      tell,
+      counters: this.counters,
+      store: () => this.#store,
+      openStore: () => this.#openStore(),
+      trouble: () => this.#trouble,
+      isClosing: () => this.#closing,
+      isBeingSeeded: () => this.#seeding.isUnderWay,
+      serially: (task) => this.#serially(task),
+      changed: () => {
+        this.noteSoon();
+      },
+    });
     this.tests = new OpenTests({
       group: name,
       clock: around.platform.clock,
@@ -106,7 +73,7 @@ export class Group implements SessionGroup {
   async recover(): Promise<void> {
     try {
       const store = await this.#openStore();
-      this.#enrolment = await readEnrolment(this.#around.platform.files, enrolmentPath(this.#directory));
+      await this.agent.recover();
       const { lastNumber, durableNumber, consistentNumber, corrupted } = store.state;
       this.#tell(corrupted === null ? 'info' : 'error', 'group-recovered', corrupted ?? `group ${this.name} is open`, {
         seq: lastNumber,
@@ -127,7 +94,7 @@ export class Group implements SessionGroup {
 
   /** Vacant, and nobody is about to change that. */
   get isIdleVacant(): boolean {
-    return this.isVacant && this.#session === null;
+    return this.isVacant && this.agent.session === null;
   }
 
   get store(): GroupStore | null {
@@ -143,16 +110,16 @@ export class Group implements SessionGroup {
       name: this.name,
       store: this.#store?.state ?? null,
       trouble: this.#trouble,
-      connected: this.#session?.isRunning ?? false,
-      mode: this.#mode,
-      report: this.#agent.report,
-      silentMs: this.#agent.silentMs,
+      connected: this.agent.session?.isRunning ?? false,
+      mode: this.agent.mode,
+      report: this.agent.last.report,
+      silentMs: this.agent.last.silentMs,
       heartbeatMs: this.#around.times.heartbeatMs,
       timeoutMs: this.#around.times.timeoutMs,
-      paused: this.#session?.isPaused ?? false,
+      paused: this.agent.session?.isPaused ?? false,
       tests: this.tests.statuses(),
       received: this.counters.received,
-      divergence: this.#parting.current,
+      divergence: this.agent.divergence,
     });
   }
 
@@ -162,114 +129,6 @@ export class Group implements SessionGroup {
     fullName: string,
   ): Promise<OpenExport | OpenRefusal> {
     return await openGroupExport(this, name, fullName);
-  }
-
-  // What a session asks.
-
-  meet(session: AgentSession, hello: Hello): Promise<Meeting | Refusal> {
-    // Handshakes wait their turn, but not for that.
-    if (this.#seeding.isUnderWay) {
-      return Promise.resolve(refusal(new LinkFault('being-seeded', `group ${this.name} is being seeded`), 5000));
-    }
-    return this.#serially(async () => {
-      if (this.#closing) return refusal(new LinkFault('hub-stopping', 'the hub stops'), 1000);
-      if (this.#trouble !== null) return refusal(new StorageFault('group-failed', this.#trouble), 60_000);
-      const admission = admit(hello, newerOwner(this.#store?.state.owner ?? null, this.#candidate), this.#enrolment);
-      if (admission.kind === 'refuse') {
-        return refusal(new ProtocolFault(admission.code, admission.message), admission.retryAfterMs);
-      }
-      const conflict = seedConflict(this.#store?.state.seeds ?? [], hello);
-      if (conflict !== null) return refusal(new ConfigFault('seed-differs', conflict), 60_000);
-      this.#session?.end('a newer session of the same agent has taken over');
-      this.#session = session;
-      this.#agent.met();
-      this.#candidate = { agentId: hello.agentId, session: hello.session, nonce: hello.nonce };
-      this.#mode = hello.mode;
-      await this.#store?.settled();
-      const known = this.#store?.toHubGroup() ?? null;
-      return {
-        welcome: welcomeFor(
-          this.#around,
-          hello,
-          presentedGroup(known, hello, admission),
-          (this.#store?.state.seeds ?? []).length > 0,
-          known?.owner === hello.agentId ? this.#agent.exposedMs : null,
-        ),
-        group: this,
-      };
-    });
-  }
-
-  begin(session: AgentSession, hello: Hello, verdict: Verdict): Promise<GroupStore | Refusal> {
-    return this.#serially(async () => {
-      if (this.#session !== session || this.#closing) {
-        return refusal(new LinkFault('session-replaced', 'a newer session has taken over'), 1000);
-      }
-      const owner = this.#candidate;
-      if (owner === null) return refusal(new LinkFault('session-replaced', 'the session has ended'), 1000);
-      const files = this.#around.platform.files;
-      const tooBig = await probeGrown(files, this.#directory, this.#store?.state.volumes ?? [], hello.volumes);
-      if (tooBig !== null) return refusal(tooBig, 60_000);
-      const before = this.#store?.state.owner ?? null;
-      const isNew = this.#store === null;
-      const store = this.#store ?? (await this.#openStore());
-      // The line first: dying between the two, the group is still the old owner's and the enrolment stands.
-      if (store.state.line?.id !== hello.line.id) await store.beginLine(hello.line);
-      // A resync may be what comes first.
-      await store.lookAtRoom();
-      if (before?.agentId !== owner.agentId || before.session !== owner.session || before.nonce !== owner.nonce) {
-        await store.setOwner(owner);
-      }
-      if (before !== null && before.agentId !== owner.agentId) await this.#tookOver(before, owner);
-      if (isNew) this.#tell('info', 'group-created', `group ${this.name} is new`, { agent: owner.agentId });
-      this.counters.sessions += 1;
-      this.#tell('info', 'session-began', `${verdict.kind} (${verdict.row}): ${verdict.reason}`, {
-        peer: session.peer,
-        verdict: verdict.kind,
-        row: verdict.row,
-        session: owner.session,
-      });
-      this.noteSoon();
-      if (store.state.corrupted !== null && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
-        session.request(session.hasHashes ? 'resync-compare' : 'resync-full');
-      }
-      return store;
-    });
-  }
-
-  resized(index: number, sizeBytes: number): void {
-    tellResized(this.#tell, this.#store?.state.volumes ?? [], index, sizeBytes);
-  }
-
-  concluded(verdict: Verdict): void {
-    this.#parting.concluded(verdict);
-  }
-
-  beat(session: AgentSession, beat: Beat): void {
-    if (session !== this.#session || beat.report === null) return;
-    this.#agent.told(beat, beat.report);
-    this.#verifications.seen(beat.report.verify);
-    this.#verifications.sampled(beat.report.startSample);
-  }
-
-  record(header: FrameHeader): void {
-    this.counters.took(header);
-  }
-
-  acknowledged(): void {
-    this.counters.acks += 1;
-  }
-
-  over(session: AgentSession, fault: Fault | null): void {
-    if (session !== this.#session) return;
-    this.#session = null;
-    this.#candidate = null;
-    // A handshake that came to nothing is counted and told by the hub, which sees how often it happens.
-    if (!session.hasBegun) return;
-    this.#tell(fault === null ? 'info' : 'warn', 'session-ended', fault?.message ?? 'the agent said goodbye', {
-      code: fault?.code ?? null,
-      peer: session.peer,
-    });
   }
 
   // What an operator asks.
@@ -284,13 +143,13 @@ export class Group implements SessionGroup {
   async readRegion(order: RegionOrder): Promise<RegionAnswer> {
     const { volumes } = this.#openedStore().state;
     this.counters.remoteReads += 1;
-    return await readVolumeRegion(order, volumes, () => this.#connected());
+    return await readVolumeRegion(order, volumes, () => this.agent.connected());
   }
 
   /** The agent is asked to send all marked blocks again, or with `full` all blocks. Throws `agent-not-connected`. */
   requestResync(full: boolean, compare = false): void {
-    if (compare) this.#connectedWithHashes().request('resync-compare');
-    else this.#connected().request(full ? 'resync-full' : 'resync');
+    if (compare) this.agent.connectedWithHashes().request('resync-compare');
+    else this.agent.connected().request(full ? 'resync-full' : 'resync');
     const what = compare ? 'a comparison of everything' : full ? 'a full resync' : 'a resync';
     this.#tell('info', 'resync-requested', `an operator asked for ${what}`);
   }
@@ -317,7 +176,7 @@ export class Group implements SessionGroup {
       files: this.#around.platform.files,
       tell: this.#tell,
       serially: (work) => this.#serially(work),
-      hasSession: () => this.#session !== null || this.#closing,
+      hasSession: () => this.agent.session !== null || this.#closing,
       store: async () => this.#store ?? (await this.#openStore()),
     });
   }
@@ -325,26 +184,14 @@ export class Group implements SessionGroup {
   /** The agent is asked to verify everything; the outcome is in the status, under the id that this returns. Throws `agent-not-connected`, `agent-too-old`. */
   requestVerify(): string {
     const id = randomUuid(this.#around.platform.randomness);
-    this.#connectedWithHashes().request('verify', id);
+    this.agent.connectedWithHashes().request('verify', id);
     this.#tell('info', 'verify-requested', 'an operator asked for a verification');
     return id;
   }
 
   /** The next unknown agent takes the group over. Durable when it resolves. Throws `not-owned`. */
   enroll(): Promise<void> {
-    return this.#serially(async () => {
-      const owner = this.#store?.state.owner ?? null;
-      if (owner === null) {
-        throw new ConfigFault(
-          'not-owned',
-          `group ${this.name} belongs to no agent yet: the first one that comes takes it`,
-        );
-      }
-      const enrolment = { replaces: owner.agentId };
-      await writeEnrolment(this.#around.platform.files, enrolmentPath(this.#directory), enrolment);
-      this.#enrolment = enrolment;
-      this.#tell('warn', 'enrolled', `the next unknown agent takes group ${this.name} over`, { from: owner.agentId });
-    });
+    return this.agent.enroll();
   }
 
   /** Tells the catalogue what is there now. */
@@ -364,7 +211,7 @@ export class Group implements SessionGroup {
 
   endSession(reason: string): void {
     this.#closing = true;
-    this.#session?.end(reason);
+    this.agent.session?.end(reason);
     this.#store?.stopSeeding();
   }
 
@@ -392,25 +239,16 @@ export class Group implements SessionGroup {
       log: loggerOf(this.#tell),
     });
     store.listener = {
-      progressed: () => this.#session?.progressed(),
-      stalled: () => this.#session?.progressed(),
+      progressed: () => this.agent.session?.progressed(),
+      stalled: () => this.agent.session?.progressed(),
       congested: (now) => {
-        if (this.#session?.isRunning === true) this.#session.congested(now);
+        const { session } = this.agent;
+        if (session?.isRunning === true) session.congested(now);
       },
-      failed: () => this.#session?.progressed(),
+      failed: () => this.agent.session?.progressed(),
     };
     this.#store = store;
     return store;
-  }
-
-  async #tookOver(before: Owner, owner: Owner): Promise<void> {
-    this.#agent.forget();
-    this.#enrolment = null;
-    await removeEnrolment(this.#around.platform.files, enrolmentPath(this.#directory));
-    this.#tell('warn', 'owner-changed', `agent ${owner.agentId} has taken group ${this.name} over`, {
-      from: before.agentId,
-      to: owner.agentId,
-    });
   }
 
   #openedStore(): GroupStore {
@@ -418,24 +256,9 @@ export class Group implements SessionGroup {
     throw new StorageFault('group-failed', `group ${this.name} is not open: ${this.#trouble ?? 'it is new'}`);
   }
 
-  #connected(): AgentSession {
-    if (this.#session?.isRunning === true) return this.#session;
-    throw new LinkFault('agent-not-connected', `the agent of group ${this.name} is not connected`);
-  }
-
-  #connectedWithHashes(): AgentSession {
-    const session = this.#connected();
-    if (session.hasHashes) return session;
-    throw new LinkFault('agent-too-old', `the agent of group ${this.name} cannot compare by checksum: it is too old`);
-  }
-
   #serially<T>(task: () => Promise<T>): Promise<T> {
     const run = this.#last.then(task, task);
     this.#last = run.catch(() => undefined);
     return run;
   }
-}
-
-function refusal(refused: Fault, retryAfterMs: number | null): Refusal {
-  return { refused, retryAfterMs };
 }

@@ -22,7 +22,8 @@ import {
 import { DEFAULT_HEARTBEAT_MS, DEFAULT_TIMEOUT_MS, type Hello, NAME_PATTERN } from '@rephub/protocol';
 import type { Catalogue } from '../catalogue/catalogue.js';
 import type { GroupStatus, ProtectionState } from '../group/group-status.js';
-import { Group, type GroupSurroundings, type OpenStore } from '../group/group.js';
+import { Group } from '../group/group.js';
+import type { GroupSurroundings, OpenStore } from '../group/surroundings.js';
 import type { Seed } from '../storage/index.js';
 import { AgentSession, type Meeting, type Refusal, type SessionHost } from '../session/session.js';
 import { HubCounters } from './counters.js';
@@ -175,9 +176,9 @@ export class Hub implements SessionHost {
       }
       group = this.#makeGroup(hello.group);
     }
-    const meeting = await group.meet(session, hello);
+    const meeting = await group.agent.meet(session, hello);
     if (!session.isOpen) {
-      group.over(session, null);
+      group.agent.over(session, null);
       this.#leaveVacant(hello.group);
     }
     return meeting;

@@ -1,0 +1,186 @@
+import { SimFiles, simPlatform, type SimPlatform } from '@rephub/platform/sim';
+import { decideLineage, type Hello } from '@rephub/protocol';
+import { beforeEach, describe, expect, it } from 'vitest';
+import { GroupCounters } from '../hub/counters.js';
+import { isRefusal, type Meeting, type Refusal } from '../session/session.js';
+import type { GroupStore } from '../storage/index.js';
+import { DIRECTORY, openStore } from '../storage/testing/store-kit.js';
+import { AgentSeat, type SeatedSession } from './agent-seat.js';
+
+const A = '00000000-0000-4000-8000-00000000000a';
+const B = '00000000-0000-4000-8000-00000000000b';
+const N1 = '00000000-0000-4000-8000-000000000001';
+const N2 = '00000000-0000-4000-8000-000000000002';
+const HUB = '00000000-0000-4000-8000-000000000009';
+const LINE = '00000000-0000-4000-8000-00000000000c';
+const OTHER_LINE = '00000000-0000-4000-8000-00000000000d';
+
+function helloOf(parts: Partial<Hello> = {}): Hello {
+  return {
+    protocol: { min: 1, max: 1 },
+    features: [],
+    software: 'test',
+    group: 'vm1',
+    agentId: A,
+    session: 5,
+    nonce: N1,
+    line: { id: LINE, parent: null },
+    lastNumber: 0,
+    restsOn: 0,
+    durableNumber: 0,
+    window: null,
+    tracking: 'new',
+    volumes: [{ index: 0, name: 'disk0', sizeBytes: 65_536 }],
+    mode: 'async',
+    ...parts,
+  };
+}
+
+/** A session of which only is noted what is done with it. */
+function sessionOf(done: string[] = []): SeatedSession {
+  return {
+    peer: 'agent',
+    isRunning: true,
+    isPaused: false,
+    hasBegun: true,
+    hasHashes: true,
+    request: (kind) => done.push(`asked for ${kind}`),
+    readRegion: () => Promise.reject(new Error('not asked for here')),
+    progressed: () => undefined,
+    congested: () => undefined,
+    end: (reason) => done.push(`ended: ${reason}`),
+  };
+}
+
+interface Rig {
+  readonly seat: AgentSeat;
+  readonly told: string[];
+  store: GroupStore | null;
+  isClosing: boolean;
+  isBeingSeeded: boolean;
+}
+
+function rig(host: SimPlatform): Rig {
+  const told: string[] = [];
+  let last: Promise<unknown> = Promise.resolve();
+  const made: Rig = {
+    told,
+    store: null,
+    isClosing: false,
+    isBeingSeeded: false,
+    seat: new AgentSeat({
+      name: 'vm1',
+      directory: DIRECTORY,
+      around: {
+        platform: host,
+        identity: { hubId: HUB, epoch: 1 },
+        software: 'test',
+        times: { heartbeatMs: 1000, timeoutMs: 5000 },
+      },
+      tell: (_level, event) => told.push(event),
+      counters: new GroupCounters(),
+      store: () => made.store,
+      openStore: async () => (made.store = await openStore(host)),
+      trouble: () => null,
+      isClosing: () => made.isClosing,
+      isBeingSeeded: () => made.isBeingSeeded,
+      serially: (task) => {
+        const run = last.then(task);
+        last = run.catch(() => undefined);
+        return run;
+      },
+      changed: () => undefined,
+    }),
+  };
+  return made;
+}
+
+function codeOf(answer: object): string {
+  return isRefusal(answer) ? answer.refused.code : 'let in';
+}
+
+/** From Hello to Start, as both sides go through it. */
+async function seated(seat: AgentSeat, session: SeatedSession, hello: Hello): Promise<GroupStore | Refusal> {
+  const meeting: Meeting | Refusal = await seat.meet(session, hello);
+  if (isRefusal(meeting)) return meeting;
+  return await seat.begin(session, hello, decideLineage(hello, meeting.welcome.group));
+}
+
+describe('AgentSeat', () => {
+  let host: SimPlatform;
+  beforeEach(() => {
+    host = simPlatform(1, { files: new SimFiles() });
+  });
+
+  it('keeps nothing of an agent that has only asked; from its Start on it owns the group, durably', async () => {
+    const made = rig(host);
+    const session = sessionOf();
+    expect(codeOf(await made.seat.meet(session, helloOf()))).toBe('let in');
+    expect([made.store, await host.files.status(DIRECTORY)]).toEqual([null, null]);
+    expect(codeOf(await seated(made.seat, session, helloOf()))).toBe('let in');
+    const after = simPlatform(1, { files: host.files.crash({ seed: 1, fate: 'lose' }) });
+    expect((await openStore(after)).state).toMatchObject({
+      owner: { agentId: A, session: 5, nonce: N1 },
+      line: { id: LINE },
+    });
+    expect(made.told).toEqual(['group-created', 'session-began']);
+  });
+
+  it('ends an older session of the same agent before a newer one is told anything, and lets it begin nothing', async () => {
+    const { seat } = rig(host);
+    const done: string[] = [];
+    const [older, newer] = [sessionOf(done), sessionOf()];
+    await seat.meet(older, helloOf());
+    await seat.meet(newer, helloOf({ session: 6, nonce: N2 }));
+    expect(done).toEqual(['ended: a newer session of the same agent has taken over']);
+    const hello = helloOf();
+    expect(codeOf(await seat.begin(older, hello, decideLineage(hello, null)))).toBe('session-replaced');
+    seat.over(older, null);
+    expect(seat.session).toBe(newer);
+  });
+
+  it('is not moved by another agent, which begins nothing and ends nothing', async () => {
+    const { seat } = rig(host);
+    const done: string[] = [];
+    const session = sessionOf(done);
+    await seated(seat, session, helloOf());
+    expect(codeOf(await seat.meet(sessionOf(), helloOf({ agentId: B })))).toBe('foreign-agent');
+    expect([seat.session, done]).toEqual([session, []]);
+  });
+
+  it('goes to another agent by the word of an operator, once, whether or not the hub was started again in between', async () => {
+    const first = rig(host);
+    await expect(first.seat.enroll()).rejects.toMatchObject({ code: 'not-owned' });
+    await seated(first.seat, sessionOf(), helloOf());
+    await first.seat.enroll();
+    await first.store?.close({ drain: false });
+    const again = rig(host);
+    again.store = await openStore(host);
+    await again.seat.recover();
+    const other = helloOf({ agentId: B, session: 1, nonce: N2, line: { id: OTHER_LINE, parent: null } });
+    expect(codeOf(await seated(again.seat, sessionOf(), other))).toBe('let in');
+    expect(again.store.state).toMatchObject({ owner: { agentId: B }, line: { id: OTHER_LINE } });
+    expect(again.told).toContain('owner-changed');
+    expect(codeOf(await again.seat.meet(sessionOf(), helloOf()))).toBe('foreign-agent');
+  });
+
+  it('is empty once its session is over; what never began is not told', async () => {
+    const made = rig(host);
+    const session = sessionOf();
+    await made.seat.meet(session, helloOf());
+    made.seat.over({ ...session, hasBegun: false }, null);
+    expect(made.seat.session).toBe(session);
+    made.seat.over(session, null);
+    expect([made.seat.session, made.told]).toEqual([null, ['session-ended']]);
+    expect(() => made.seat.connected()).toThrow('is not connected');
+  });
+
+  it('lets nobody in while the hub stops or an image is being copied into the group', async () => {
+    const made = rig(host);
+    made.isBeingSeeded = true;
+    expect(codeOf(await made.seat.meet(sessionOf(), helloOf()))).toBe('being-seeded');
+    made.isBeingSeeded = false;
+    made.isClosing = true;
+    expect(codeOf(await made.seat.meet(sessionOf(), helloOf()))).toBe('hub-stopping');
+  });
+});

@@ -1,0 +1,247 @@
+/**
+ * The seat of a group's one agent: who may take it, who holds it, what was heard from there.
+ *
+ * Always holds:
+ *  - one session at most writes to the storage: a newer one of the same agent ends the older one before it is
+ *    told what the storage holds; another agent changes nothing;
+ *  - who owns the group, and on which line, is durable before its first record is taken;
+ *  - handshakes take effect one after the other, never at once.
+ * Must not know: NBD, tests, what an operator may ask.
+ */
+import { ConfigFault, type Fault, LinkFault, ProtocolFault, StorageFault } from '@rephub/platform';
+import type { AgentReport, Beat, FrameHeader, Hello, Verdict } from '@rephub/protocol';
+import type { GroupCounters } from '../hub/counters.js';
+import type { Tell } from '../hub/events.js';
+import { admit, type Enrolment, newerOwner } from '../session/admission.js';
+import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/session.js';
+import { type GroupStore, type Owner, probeGrown } from '../storage/index.js';
+import { VerifyWatch } from '../verify/verify-watch.js';
+import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
+import { LastReport } from './last-report.js';
+import { Parting } from './parting.js';
+import type { GroupSurroundings } from './surroundings.js';
+import { tellResized } from './tell-resized.js';
+import { presentedGroup, seedConflict, welcomeFor } from './welcome.js';
+
+/** Of a session, what is needed here. */
+export type SeatedSession = Pick<
+  AgentSession,
+  | 'peer'
+  | 'isRunning'
+  | 'isPaused'
+  | 'hasBegun'
+  | 'hasHashes'
+  | 'request'
+  | 'readRegion'
+  | 'progressed'
+  | 'congested'
+  | 'end'
+>;
+
+export interface SeatParts {
+  readonly name: string;
+  /** DATA/groups/GROUP */
+  readonly directory: string;
+  readonly around: Pick<GroupSurroundings, 'platform' | 'identity' | 'software' | 'times'>;
+  readonly tell: Tell;
+  readonly counters: GroupCounters;
+  readonly store: () => GroupStore | null;
+  readonly openStore: () => Promise<GroupStore>;
+  /** Why there is no storage although there should be. */
+  readonly trouble: () => string | null;
+  readonly isClosing: () => boolean;
+  readonly isBeingSeeded: () => boolean;
+  /** Runs the task when all that is under way in the group has ended. */
+  readonly serially: <T>(task: () => Promise<T>) => Promise<T>;
+  /** Something is there that the catalogue does not know yet. */
+  readonly changed: () => void;
+}
+
+export class AgentSeat implements SessionGroup {
+  readonly last: LastReport;
+  readonly #parts: SeatParts;
+  readonly #verifications: VerifyWatch;
+  readonly #parting: Parting;
+  #session: SeatedSession | null = null;
+  /** Whose handshake is under way, or who is in session. */
+  #candidate: Owner | null = null;
+  #enrolment: Enrolment | null = null;
+  #mode: AgentReport['mode'] | null = null;
+
+  constructor(parts: SeatParts) {
+    this.#parts = parts;
+    this.last = new LastReport(parts.around.platform.clock, parts.around.times.heartbeatMs);
+    this.#verifications = new VerifyWatch(parts.name, parts.tell);
+    this.#parting = new Parting(parts.tell);
+  }
+
+  /** What an operator said before the hub was started. */
+  async recover(): Promise<void> {
+    this.#enrolment = await readEnrolment(this.#files, enrolmentPath(this.#parts.directory));
+  }
+
+  /** Whoever is there, from its handshake on. */
+  get session(): SeatedSession | null {
+    return this.#session;
+  }
+
+  get mode(): AgentReport['mode'] | null {
+    return this.#mode;
+  }
+
+  /** What parts the agent's line from the group's, while something does. */
+  get divergence(): Parting['current'] {
+    return this.#parting.current;
+  }
+
+  /** Throws `agent-not-connected`. */
+  connected(): SeatedSession {
+    if (this.#session?.isRunning === true) return this.#session;
+    throw new LinkFault('agent-not-connected', `the agent of group ${this.#parts.name} is not connected`);
+  }
+
+  /** Throws `agent-not-connected`, `agent-too-old`. */
+  connectedWithHashes(): SeatedSession {
+    const session = this.connected();
+    if (session.hasHashes) return session;
+    const { name } = this.#parts;
+    throw new LinkFault('agent-too-old', `the agent of group ${name} cannot compare by checksum: it is too old`);
+  }
+
+  meet(session: SeatedSession, hello: Hello): Promise<Meeting | Refusal> {
+    const { around, isBeingSeeded, isClosing, name, serially } = this.#parts;
+    // Handshakes wait their turn, but not for that.
+    if (isBeingSeeded()) {
+      return Promise.resolve(refusal(new LinkFault('being-seeded', `group ${name} is being seeded`), 5000));
+    }
+    return serially(async () => {
+      const store = this.#parts.store();
+      const trouble = this.#parts.trouble();
+      if (isClosing()) return refusal(new LinkFault('hub-stopping', 'the hub stops'), 1000);
+      if (trouble !== null) return refusal(new StorageFault('group-failed', trouble), 60_000);
+      const admission = admit(hello, newerOwner(store?.state.owner ?? null, this.#candidate), this.#enrolment);
+      if (admission.kind === 'refuse') {
+        return refusal(new ProtocolFault(admission.code, admission.message), admission.retryAfterMs);
+      }
+      const seeds = store?.state.seeds ?? [];
+      const conflict = seedConflict(seeds, hello);
+      if (conflict !== null) return refusal(new ConfigFault('seed-differs', conflict), 60_000);
+      this.#session?.end('a newer session of the same agent has taken over');
+      this.#session = session;
+      this.last.met();
+      this.#candidate = { agentId: hello.agentId, session: hello.session, nonce: hello.nonce };
+      this.#mode = hello.mode;
+      await store?.settled();
+      const known = store?.toHubGroup() ?? null;
+      const exposedMs = known?.owner === hello.agentId ? this.last.exposedMs : null;
+      const presented = presentedGroup(known, hello, admission);
+      return { welcome: welcomeFor(around, hello, presented, seeds.length > 0, exposedMs), group: this };
+    });
+  }
+
+  begin(session: SeatedSession, hello: Hello, verdict: Verdict): Promise<GroupStore | Refusal> {
+    const { counters, directory, isClosing, name, openStore, serially, tell } = this.#parts;
+    return serially(async () => {
+      if (this.#session !== session || isClosing()) {
+        return refusal(new LinkFault('session-replaced', 'a newer session has taken over'), 1000);
+      }
+      const owner = this.#candidate;
+      if (owner === null) return refusal(new LinkFault('session-replaced', 'the session has ended'), 1000);
+      const found = this.#parts.store();
+      const tooBig = await probeGrown(this.#files, directory, found?.state.volumes ?? [], hello.volumes);
+      if (tooBig !== null) return refusal(tooBig, 60_000);
+      const before = found?.state.owner ?? null;
+      const store = found ?? (await openStore());
+      // The line first: dying between the two, the group is still the old owner's and the enrolment stands.
+      if (store.state.line?.id !== hello.line.id) await store.beginLine(hello.line);
+      // A resync may be what comes first.
+      await store.lookAtRoom();
+      if (before?.agentId !== owner.agentId || before.session !== owner.session || before.nonce !== owner.nonce) {
+        await store.setOwner(owner);
+      }
+      if (before !== null && before.agentId !== owner.agentId) await this.#tookOver(before, owner);
+      if (found === null) tell('info', 'group-created', `group ${name} is new`, { agent: owner.agentId });
+      counters.sessions += 1;
+      tell('info', 'session-began', `${verdict.kind} (${verdict.row}): ${verdict.reason}`, {
+        peer: session.peer,
+        verdict: verdict.kind,
+        row: verdict.row,
+        session: owner.session,
+      });
+      this.#parts.changed();
+      if (store.state.corrupted !== null && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
+        session.request(session.hasHashes ? 'resync-compare' : 'resync-full');
+      }
+      return store;
+    });
+  }
+
+  resized(index: number, sizeBytes: number): void {
+    tellResized(this.#parts.tell, this.#parts.store()?.state.volumes ?? [], index, sizeBytes);
+  }
+
+  concluded(verdict: Verdict): void {
+    this.#parting.concluded(verdict);
+  }
+
+  beat(session: SeatedSession, beat: Beat): void {
+    if (session !== this.#session || beat.report === null) return;
+    this.last.told(beat, beat.report);
+    this.#verifications.seen(beat.report.verify);
+    this.#verifications.sampled(beat.report.startSample);
+  }
+
+  record(header: FrameHeader): void {
+    this.#parts.counters.took(header);
+  }
+
+  acknowledged(): void {
+    this.#parts.counters.acks += 1;
+  }
+
+  over(session: SeatedSession, fault: Fault | null): void {
+    if (session !== this.#session) return;
+    this.#session = null;
+    this.#candidate = null;
+    // A handshake that came to nothing is counted and told by the hub, which sees how often it happens.
+    if (!session.hasBegun) return;
+    this.#parts.tell(fault === null ? 'info' : 'warn', 'session-ended', fault?.message ?? 'the agent said goodbye', {
+      code: fault?.code ?? null,
+      peer: session.peer,
+    });
+  }
+
+  /** The next unknown agent takes the group over. Durable when it resolves. Throws `not-owned`. */
+  enroll(): Promise<void> {
+    const { directory, name, serially, tell } = this.#parts;
+    return serially(async () => {
+      const owner = this.#parts.store()?.state.owner ?? null;
+      if (owner === null) {
+        throw new ConfigFault('not-owned', `group ${name} belongs to no agent yet: the first one that comes takes it`);
+      }
+      const enrolment = { replaces: owner.agentId };
+      await writeEnrolment(this.#files, enrolmentPath(directory), enrolment);
+      this.#enrolment = enrolment;
+      tell('warn', 'enrolled', `the next unknown agent takes group ${name} over`, { from: owner.agentId });
+    });
+  }
+
+  async #tookOver(before: Owner, owner: Owner): Promise<void> {
+    const { directory, name, tell } = this.#parts;
+    this.last.forget();
+    this.#enrolment = null;
+    await removeEnrolment(this.#files, enrolmentPath(directory));
+    tell('warn', 'owner-changed', `agent ${owner.agentId} has taken group ${name} over`, {
+      from: before.agentId,
+      to: owner.agentId,
+    });
+  }
+
+  get #files(): GroupSurroundings['platform']['files'] {
+    return this.#parts.around.platform.files;
+  }
+}
+
+function refusal(refused: Fault, retryAfterMs: number | null): Refusal {
+  return { refused, retryAfterMs };
+}
