@@ -30,8 +30,9 @@ import { ReadOnlyGuard } from './read-only-guard.js';
 import { Recovery } from './recovery.js';
 import { type Replay, replayFor } from './replay.js';
 import { ReplayLog } from './replay-log.js';
-import { connectTimeoutMs, delayBefore, isRetried, patienceMs } from './retry-policy.js';
+import { connectTimeoutMs } from './retry-policy.js';
 import { type KnownExport, knownExport, refuseChanged, refuseReadOnly } from './same-export.js';
+import { Setbacks } from './setbacks.js';
 import { SizeWatch } from './size-watch.js';
 import { faceOf, type OpSteps, UpstreamOp } from './upstream-op.js';
 import { type UpstreamParts } from './upstream-parts.js';
@@ -52,6 +53,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   readonly #log: ReplayLog;
   readonly #recovery: Recovery;
   readonly #room: WaitingRoom;
+  readonly #setbacks: Setbacks;
   readonly #keepAlive: KeepAlive;
   readonly #free: UpstreamOp[] = [];
   readonly #flushes: FlushCoordinator;
@@ -96,8 +98,8 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     });
     this.#room = new WaitingRoom({
       clock,
-      expired: (op) => this.#fail(op, NbdError.Eio),
-      due: (ops) => this.#repeat(ops),
+      expired: (op) => this.#setbacks.fail(op, NbdError.Eio),
+      due: (ops) => this.#setbacks.repeat(ops),
       mayExpire: () => !this.#recovery.isUp && this.#recovery.state.kind !== 'playing',
     });
     this.#recovery = new Recovery({
@@ -111,7 +113,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
         replayFor(parts, { pool: this.#lanes, log: this.#log, room: this.#room }, mayTryAgain, (op, error) => {
           // A write of unknown fate was played.
           if (error === 0) this.#written(op);
-          else this.#failed(op, error);
+          else this.#setbacks.answered(op, error);
         }),
       stillAway: () => this.#room.expire(),
       recovered: (replay) => this.#recovered(replay),
@@ -127,6 +129,20 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       volume: name,
       wantsFlush: () => parts.hooks.wantsFlush(),
     });
+    this.#setbacks = new Setbacks({
+      clock,
+      policy,
+      hooks: parts.hooks,
+      log: this.#log,
+      lanes: this.#lanes,
+      room: this.#room,
+      flushes: this.#flushes,
+      recovery: this.#recovery,
+      readOnly: this.#readOnly,
+      canFlush: flush,
+      begin: (op) => this.begin(op),
+      finish: (op, error) => this.#finish(op, error),
+    });
     this.#keepAlive = new KeepAlive({
       clock,
       idleMs: flush ? options.idleFlushMs : Infinity,
@@ -140,7 +156,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       ended: (error) => {
         if (error === 0) return;
         this.#flushes.failed(error);
-        this.#noteMayHaveLost();
+        this.#setbacks.noteMayHaveLost();
         this.#recovery.noteSettled();
       },
     });
@@ -194,7 +210,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
 
   /** Sends it, or has it wait. */
   begin(op: UpstreamOp): void {
-    if (!this.#recovery.isUp) this.#wait(op);
+    if (!this.#recovery.isUp) this.#setbacks.wait(op);
     else if (op.flushing || op.command === Command.Flush) this.#flush(op);
     else if (op.isWrite) this.#write(op);
     else {
@@ -213,7 +229,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     if (outer === null) return;
     const refused = this.#readOnly.writeError;
     if (refused !== 0) {
-      this.#fail(op, refused);
+      this.#setbacks.fail(op, refused);
       return;
     }
     if (this.#flushes.holdsBack(op)) return;
@@ -262,47 +278,10 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
 
   /** An error, or an answer that came while a connection is lost. */
   #answeredSlowly(op: UpstreamOp, error: number): void {
-    if (error !== 0) this.#failed(op, error);
+    if (error !== 0) this.#setbacks.answered(op, error);
     else if (op.isWrite && !op.flushing) this.#written(op);
     // Read or flushed where acknowledged writes may be missing: done again when they are back.
-    else this.#wait(op);
-  }
-
-  /** Upstream has answered with an error. */
-  #failed(op: UpstreamOp, error: number): void {
-    const { policy } = this.#parts;
-    const isSync = op.flushing || op.command === Command.Flush || op.wantsFua;
-    if (isSync && op.command !== Command.Read) {
-      this.#flushes.failed(error);
-      op.syncFailed = true;
-      // Played again it is followed by a flush, as all that is played is.
-      op.fuaByFlush ||= op.isWrite && this.#known.abilities.flush;
-    }
-    const canRepeat = !(op.syncFailed && !this.#log.complete) && isRetried(error) && !op.once;
-    if (!canRepeat || op.failures >= policy.retries || this.#recovery.state.kind === 'closed') {
-      if (op.syncFailed) this.#noteMayHaveLost();
-      this.#fail(op, error);
-      return;
-    }
-    op.failures++;
-    this.#readOnly.failed(op.isWrite || op.command === Command.Flush);
-    // What fails while it is played fails on the connections of the generation that is about to be.
-    op.generation = this.#recovery.generation + (this.#recovery.state.kind === 'playing' ? 1 : 0);
-    op.dueMs = this.#parts.clock.monotonicMs() + delayBefore(policy, op.failures);
-    this.#room.delay(op);
-    // What was dropped must not be read as it was before: it is written again now, the flush itself later.
-    if (op.syncFailed) this.#recovery.reopen('a flush failed');
-  }
-
-  /** For good: its submitter gets the error. */
-  #fail(op: UpstreamOp, error: number): void {
-    if (op.isWrite) {
-      this.#log.failed(op.entry);
-      this.#lanes.markWritten();
-    }
-    if (op.flushing || op.command === Command.Flush) this.#flushFailed();
-    if (op.outer?.command === Command.Read && op.outer.data.length > 0) op.outer.data = [];
-    this.#finish(op, error);
+    else this.#setbacks.wait(op);
   }
 
   #finish(op: UpstreamOp, error: number): void {
@@ -313,22 +292,11 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     if (this.#idle !== null && this.#lanes.inFlight === 0) this.#idle();
   }
 
-  /** The delays of these are over. */
-  #repeat(ops: readonly UpstreamOp[]): void {
-    const stale = ops.some((op) => this.#recovery.isUp && op.generation === this.#recovery.generation);
-    if (stale) {
-      this.#noteMayHaveLost();
-      this.#recovery.reopen('an operation failed');
-    }
-    for (const op of ops) this.begin(op);
-    this.#recovery.noteSettled();
-  }
-
   // Flush (promise FLUSH) ---------------------------------------------------------------------------
 
   #flush(op: UpstreamOp): void {
     if (this.#lanes.lanes.length === 0) {
-      this.#fail(op, NbdError.Eshutdown);
+      this.#setbacks.fail(op, NbdError.Eshutdown);
       return;
     }
     if (!this.#flushes.mustPlay) {
@@ -336,7 +304,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       return;
     }
     this.#recovery.reopen('a flush had failed');
-    this.#wait(op);
+    this.#setbacks.wait(op);
     this.#recovery.noteSettled();
   }
 
@@ -347,27 +315,18 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   }
 
   flushEnded(op: UpstreamOp, error: number, lost: boolean): void {
-    if (error !== 0) this.#failed(op, error);
+    if (error !== 0) this.#setbacks.answered(op, error);
     else if (lost) this.opTaken(op);
     else if (this.#recovery.isUp) this.flushLanded(op);
-    else this.#wait(op);
+    else this.#setbacks.wait(op);
     this.#recovery.noteSettled();
-  }
-
-  /** Nobody must wait for room that no flush will make: what upstream would lose now cannot be played any more. */
-  #flushFailed(): void {
-    this.#flushes.forgetAsked();
-    if (this.#flushes.blockedCount === 0) return;
-    this.#log.abandon();
-    this.#parts.hooks.unflushedLost();
-    this.#flushes.unblock();
   }
 
   // Loss and return ---------------------------------------------------------------------------------
 
   #lost(lane: Lane, fault: Fault): void {
     const isQuiet = this.#log.isEmpty && lane.inFlight === 0;
-    this.#noteMayHaveLost();
+    this.#setbacks.noteMayHaveLost();
     this.#recovery.lost(fault, isQuiet);
     // They wait with the others now, and no longer than these.
     this.#flushes.unblock();
@@ -376,31 +335,8 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     queueMicrotask(() => this.#recovery.noteSettled());
   }
 
-  #noteMayHaveLost(): void {
-    if (!this.#log.complete) this.#parts.hooks.unflushedLost();
-  }
-
-  /** It was in flight on a connection that is gone. */
   opTaken(op: UpstreamOp): void {
-    op.lane = null;
-    op.failures++;
-    if (op.failures > this.#parts.policy.retries) {
-      this.#fail(op, NbdError.Eio);
-      return;
-    }
-    this.#readOnly.failed(op.isWrite || op.command === Command.Flush);
-    this.#wait(op);
-  }
-
-  #wait(op: UpstreamOp): void {
-    if (this.#recovery.state.kind === 'closed') {
-      this.#fail(op, NbdError.Eshutdown);
-      return;
-    }
-    const { clock, policy } = this.#parts;
-    op.lane = null;
-    op.deadlineMs = clock.monotonicMs() + patienceMs(policy, Math.max(1, op.failures));
-    this.#room.wait(op);
+    this.#setbacks.taken(op);
   }
 
   #checkReturned(returned: BlockDevice): void {
@@ -428,7 +364,8 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     this.#keepAlive.stop();
     this.#size.stop();
     this.#recovery.close();
-    for (const op of [...this.#room.takeAll(), ...this.#flushes.takeBlocked()]) this.#fail(op, NbdError.Eshutdown);
+    for (const op of [...this.#room.takeAll(), ...this.#flushes.takeBlocked()])
+      this.#setbacks.fail(op, NbdError.Eshutdown);
   }
 
   /** Lets the connections go; what is in flight is completed first. */
