@@ -9,30 +9,25 @@ import { uuidBytes } from '@rephub/protocol';
 import { Acknowledgement, type AckMode } from './acknowledgement.js';
 import { CongestionGate } from './congestion-gate.js';
 import { type AgentConfig } from './config.js';
-import { Comparer } from './comparer.js';
 import { Packer } from './compression/packer.js';
-import { Copier } from './copier.js';
 import { FlushProof } from './flush-proof.js';
 import { Flusher } from './flusher.js';
 import { FreezeGate } from './freeze-gate.js';
 import { Growth } from './growth.js';
 import { GuestDoor, type PassedSocket } from './guest-door.js';
 import { GuestVolume } from './guest-volume.js';
-import { HashClient } from './hash-client.js';
 import { HubLink } from './hub-link.js';
 import { Marks } from './marks.js';
 import { Mirror } from './mirror.js';
 import { endInOrder } from './orderly-end.js';
-import { Pace } from './pace.js';
 import { type GroupStatus } from './report.js';
 import { Reporter } from './reporter.js';
+import { Resyncing } from './resyncing.js';
 import { Standing } from './standing.js';
-import { StartSample } from './start-sample.js';
 import { doubtOf, lookAtFiles, UpstreamWatch } from './upstream-watch.js';
 import { openUpstreams, type UpstreamOwner } from './upstream/open-upstreams.js';
 import { readAhead } from './upstream/read-ahead.js';
 import { type Upstream } from './upstream/upstream.js';
-import { Verifier } from './verifier.js';
 
 const IDLE_FLUSH_MS = 5_000;
 
@@ -45,10 +40,7 @@ export class AgentGroup {
   readonly #mirror: Mirror;
   readonly #upstreams: readonly Upstream[];
   readonly #volumes: readonly GuestVolume[];
-  readonly #comparer: Comparer;
-  readonly #copier: Copier;
-  readonly #verifier: Verifier;
-  readonly #sample: StartSample;
+  readonly #resyncing: Resyncing;
   readonly #flusher: Flusher;
   readonly #link: HubLink | null;
   readonly #gate: CongestionGate | null;
@@ -142,7 +134,7 @@ export class AgentGroup {
       exposureKnown: tracker.found === 'clean',
       events: {
         spanWanted: () => {
-          this.#beginSpan();
+          this.#resyncing.beginSpan();
         },
         roomMade: () => this.#gate?.roomMade(),
         stepChanged: () => {
@@ -209,10 +201,6 @@ export class AgentGroup {
           upstreamIsUp: () => upstreams[position]?.status.up ?? false,
         }),
     );
-    const pace = new Pace(clock, config.maxBytesPerSecond);
-    const hashes = new HashClient(clock, platform.randomness);
-    const comparer = new Comparer(this.#mirror, hashes);
-    this.#comparer = comparer;
     this.#watch = new UpstreamWatch({
       clock,
       files: platform.files,
@@ -221,16 +209,17 @@ export class AgentGroup {
       volumes: config.volumes,
       work: () => this.#volumes.reduce((sum, { guestRequests }) => sum + guestRequests, 0),
     });
-    this.#copier = new Copier({
-      clock,
-      volumes: this.#volumes,
-      tracker,
-      proof: this.#proof,
-      mirror: this.#mirror,
+    this.#resyncing = new Resyncing({
+      platform,
       log,
-      granularityBytes: config.granularityBytes,
-      pace,
-      comparer,
+      config,
+      tracker,
+      mirror: this.#mirror,
+      marks,
+      proof: this.#proof,
+      volumes: this.#volumes,
+      telling,
+      link: () => this.#link,
       ended: (progress) => {
         this.#reporter.resyncEnded(progress);
       },
@@ -238,40 +227,7 @@ export class AgentGroup {
         this.#reporter.unreadableRanges++;
       },
     });
-    this.#verifier = new Verifier({
-      clock,
-      log,
-      randomness: platform.randomness,
-      volumes: this.#volumes,
-      tracker,
-      marks,
-      mirror: this.#mirror,
-      hashes,
-      pace: new Pace(clock, config.verifyBytesPerSecond),
-      tell: () => {
-        this.#link?.reportNow();
-      },
-      noteCause: (cause) => {
-        this.#link?.noteSpanCause(cause);
-      },
-    });
-    this.#sample = new StartSample({
-      clock,
-      log,
-      randomness: platform.randomness,
-      volumes: this.#volumes.filter(({ name }) => !telling.has(name)),
-      tracker,
-      mirror: this.#mirror,
-      hashes,
-      regions: config.startSample,
-      tell: () => {
-        this.#link?.reportNow();
-      },
-      compareAll: async (cause) => {
-        await this.#copyAll(true, cause);
-        this.#mirror.wantSpan();
-      },
-    });
+    const { comparer, copier, hashes, sample, verifier } = this.#resyncing;
     this.#flusher = new Flusher({
       clock,
       log,
@@ -296,12 +252,12 @@ export class AgentGroup {
             volumes: this.#volumes,
             report: () => this.#reporter.report(),
             verify: (id, cause) => {
-              this.#verifier.start(id, cause);
+              verifier.start(id, cause);
             },
             linkedUp: (comparesAll, canHash) => {
-              this.#sample.linkUp(comparesAll, canHash);
+              sample.linkUp(comparesAll, canHash);
             },
-            copyAll: (compare, cause) => this.#copyAll(compare, cause),
+            copyAll: (compare, cause) => this.#resyncing.copyAll(compare, cause),
           });
     this.#growth = new Growth({
       log,
@@ -321,10 +277,10 @@ export class AgentGroup {
       acknowledgement: this.#acknowledgement,
       upstreams,
       volumes: this.#volumes,
-      copier: this.#copier,
-      cap: pace.cap,
-      verifier: this.#verifier,
-      sample: this.#sample,
+      copier,
+      cap: this.#resyncing.cap,
+      verifier,
+      sample,
       growth: this.#growth,
       link: this.#link,
       servers: this.#door.servers,
@@ -347,7 +303,7 @@ export class AgentGroup {
     this.#flusher.start();
     this.#link?.start();
     this.#tick();
-    if (this.#link !== null) this.#verifier.schedule(this.config.verifyEveryMs);
+    if (this.#link !== null) this.#resyncing.verifier.schedule(this.config.verifyEveryMs);
   }
 
   get requestsInFlight(): number {
@@ -365,15 +321,6 @@ export class AgentGroup {
       this.#mirror.wantSpan();
       this.#tick();
     });
-  }
-
-  #beginSpan(): void {
-    if (this.#mirror.state === 'span' || this.#link === null) return;
-    const cause = this.#link.takeSpanCause();
-    // What is compared first is mostly not sent: how much will be nobody knows.
-    this.#mirror.beginSpan(cause, this.#comparer.isOn ? null : this.#tracker.dirtyBytes);
-    this.#link.announceVolumes();
-    this.#copier.start(cause);
   }
 
   status(): GroupStatus {
@@ -406,21 +353,14 @@ export class AgentGroup {
   /** Copies what is dirty now; or everything: only what differs by checksum, or all of it. Throws a ConfigFault when there is no hub. */
   async resync(full: boolean, compare = false): Promise<void> {
     if (this.#link === null) throw new ConfigFault('no-hub', 'there is no hub to resync with');
-    if (full || compare) await this.#copyAll(compare, 'asked for by the operator');
+    if (full || compare) await this.#resyncing.copyAll(compare, 'asked for by the operator');
     this.#mirror.wantSpan();
   }
 
   /** Compares everything with the hub while the guest goes on; the outcome is in the status, under the id that this returns. */
   verify(): { readonly id: string } {
     if (this.#link === null) throw new ConfigFault('no-hub', 'there is no hub to verify against');
-    return { id: this.#verifier.start(null, 'asked for by the operator') };
-  }
-
-  async #copyAll(compare: boolean, cause: string): Promise<void> {
-    if (compare) this.#comparer.start();
-    else this.#comparer.stop();
-    this.#link?.noteSpanCause(`${compare ? 'compare' : 'full'}: ${cause}`);
-    await this.#mirror.copyEverything(cause);
+    return { id: this.#resyncing.verifier.start(null, 'asked for by the operator') };
   }
 
   /** The orderly end (orderly-end.ts). Returns false when the state could only be saved unclean. */
@@ -436,7 +376,7 @@ export class AgentGroup {
       flusher: this.#flusher,
       link: this.#link,
       watch: this.#watch,
-      readers: [this.#growth, this.#copier, this.#verifier, this.#sample],
+      readers: [this.#growth, ...this.#resyncing.readers],
       waitForHubNoLonger: () => {
         this.#acknowledgement.giveUp();
         this.#freeze?.giveUp();

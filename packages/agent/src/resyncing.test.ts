@@ -1,0 +1,92 @@
+import { silentLogger } from '@rephub/platform';
+import { FrameType } from '@rephub/protocol';
+import { describe, expect, it } from 'vitest';
+import { AGENT_DEFAULTS } from './config.js';
+import { type CopyProgress } from './copier.js';
+import { FlushProof } from './flush-proof.js';
+import { Marks } from './marks.js';
+import { Resyncing, type SpanLink } from './resyncing.js';
+import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
+
+interface Rig {
+  readonly kit: VolumeKit;
+  readonly resyncing: Resyncing;
+  /** What the link was told, and how many records there were then. */
+  readonly told: string[];
+  readonly ended: CopyProgress[];
+}
+
+async function rig(hasHub = true): Promise<Rig> {
+  const kit = await volumeKit();
+  const { mirror, platform, records, tracker, volume } = kit;
+  const told: string[] = [];
+  const ended: CopyProgress[] = [];
+  const link: SpanLink = {
+    reportNow: () => undefined,
+    noteSpanCause: (cause) => told.push(`noted ${cause}`),
+    takeSpanCause: () => 'full: asked for',
+    announceVolumes: () => {
+      told.push('announced');
+      mirror.announceVolume(0, 'disk0', DISK_BYTES);
+    },
+  };
+  const resyncing = new Resyncing({
+    platform,
+    log: silentLogger,
+    config: AGENT_DEFAULTS,
+    tracker,
+    mirror,
+    marks: new Marks(tracker, platform.clock, silentLogger, () => undefined),
+    proof: new FlushProof(),
+    volumes: [volume],
+    telling: new Set(),
+    link: () => (hasHub ? link : null),
+    ended: (progress) => ended.push(progress),
+    unreadable: () => undefined,
+  });
+  records.length = 0;
+  return { kit, resyncing, told, ended };
+}
+
+describe('Resyncing', () => {
+  it('says why everything is made dirty, and it is by then', async () => {
+    const { kit, resyncing, told } = await rig();
+    await kit.run(resyncing.copyAll(true, 'asked for'));
+    expect([told, kit.tracker.dirtyBytes]).toEqual([['noted compare: asked for'], DISK_BYTES]);
+    await kit.run(resyncing.copyAll(false, 'asked for'));
+    expect(told.at(-1)).toBe('noted full: asked for');
+  });
+
+  it('begins a span with its cause, then names the volumes, then copies', async () => {
+    const { kit, resyncing, ended } = await rig();
+    await kit.run(resyncing.copyAll(false, 'asked for'));
+    resyncing.beginSpan();
+    // One that has begun is not begun again.
+    resyncing.beginSpan();
+    expect(resyncing.copier.progress?.cause).toBe('full: asked for');
+    await kit.platform.clock.runUntil(() => ended.length > 0);
+    kit.mirror.hurry();
+    const types = kit.records.map(({ type }) => type);
+    expect(types.slice(0, 2)).toEqual([FrameType.SpanBegin, FrameType.VolumeAdded]);
+    expect(types.filter((type) => type === FrameType.SpanBegin)).toHaveLength(1);
+    expect(types.at(-1)).toBe(FrameType.SpanEnd);
+    expect([ended[0]?.bytesDone, kit.tracker.anyDirty()]).toEqual([DISK_BYTES, false]);
+  });
+
+  it('begins none without a hub', async () => {
+    const { kit, resyncing } = await rig(false);
+    await kit.run(resyncing.copyAll(false, 'asked for'));
+    resyncing.beginSpan();
+    expect([kit.records, resyncing.copier.progress]).toEqual([[], null]);
+  });
+
+  it('reads nothing once its readers have stopped; what is left stays dirty', async () => {
+    const { kit, resyncing, ended } = await rig();
+    await kit.run(resyncing.copyAll(false, 'asked for'));
+    resyncing.beginSpan();
+    await kit.run(Promise.all(resyncing.readers.map((reader) => reader.stop())));
+    const sent = kit.records.length;
+    await kit.platform.clock.advance(60_000);
+    expect([kit.records.length, ended, kit.tracker.anyDirty()]).toEqual([sent, [], true]);
+  });
+});

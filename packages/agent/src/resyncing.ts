@@ -1,0 +1,137 @@
+/**
+ * What brings the hub to where upstream is, and looks whether it is there: copying in spans, comparing by checksum,
+ * verifying, the sample at the start. All that reads upstream in the background is here.
+ *
+ * Always holds: a span has a cause, told before its first block is copied, and so have the volumes that the hub does not
+ * know; whoever makes everything dirty says why, and whether it is compared first.
+ * Must not know: guests, sockets, when a session begins.
+ */
+import { type Tracker } from '@rephub/bitmap';
+import { type Logger, type Platform } from '@rephub/platform';
+import { Comparer } from './comparer.js';
+import { type AgentConfig } from './config.js';
+import { Copier, type CopyProgress } from './copier.js';
+import { type FlushProof } from './flush-proof.js';
+import { type GuestVolume } from './guest-volume.js';
+import { HashClient } from './hash-client.js';
+import { type HubLink } from './hub-link.js';
+import { type Marks } from './marks.js';
+import { type Mirror } from './mirror.js';
+import { Pace } from './pace.js';
+import { type RateCap } from './rate-cap.js';
+import { StartSample } from './start-sample.js';
+import { Verifier } from './verifier.js';
+
+/** Of the link to the hub, what is needed here. */
+export type SpanLink = Pick<HubLink, 'takeSpanCause' | 'noteSpanCause' | 'announceVolumes' | 'reportNow'>;
+
+export interface ResyncingParts {
+  readonly platform: Platform;
+  readonly log: Logger;
+  readonly config: Pick<AgentConfig, 'granularityBytes' | 'maxBytesPerSecond' | 'verifyBytesPerSecond' | 'startSample'>;
+  readonly tracker: Tracker;
+  readonly mirror: Mirror;
+  readonly marks: Marks;
+  readonly proof: FlushProof;
+  readonly volumes: readonly GuestVolume[];
+  /** Volumes whose upstream tells by itself whether it was changed: they need no sample. */
+  readonly telling: ReadonlySet<string>;
+  /** Null without a hub. */
+  readonly link: () => SpanLink | null;
+  /** Nothing is dirty, and the span has been ended. */
+  readonly ended: (progress: CopyProgress) => void;
+  readonly unreadable: () => void;
+}
+
+export class Resyncing {
+  readonly hashes: HashClient;
+  readonly comparer: Comparer;
+  readonly copier: Copier;
+  readonly verifier: Verifier;
+  readonly sample: StartSample;
+  /** On what is read for copies. */
+  readonly cap: RateCap;
+  readonly #parts: ResyncingParts;
+
+  constructor(parts: ResyncingParts) {
+    const { config, link, log, marks, mirror, platform, proof, telling, tracker, volumes } = parts;
+    const { clock, randomness } = platform;
+    this.#parts = parts;
+    const pace = new Pace(clock, config.maxBytesPerSecond);
+    this.cap = pace.cap;
+    const hashes = new HashClient(clock, randomness);
+    this.hashes = hashes;
+    this.comparer = new Comparer(mirror, hashes);
+    this.copier = new Copier({
+      clock,
+      volumes,
+      tracker,
+      proof,
+      mirror,
+      log,
+      granularityBytes: config.granularityBytes,
+      pace,
+      comparer: this.comparer,
+      ended: parts.ended,
+      unreadable: parts.unreadable,
+    });
+    const tell = (): void => {
+      link()?.reportNow();
+    };
+    this.verifier = new Verifier({
+      clock,
+      log,
+      randomness,
+      volumes,
+      tracker,
+      marks,
+      mirror,
+      hashes,
+      pace: new Pace(clock, config.verifyBytesPerSecond),
+      tell,
+      noteCause: (cause) => {
+        link()?.noteSpanCause(cause);
+      },
+    });
+    this.sample = new StartSample({
+      clock,
+      log,
+      randomness,
+      volumes: volumes.filter(({ name }) => !telling.has(name)),
+      tracker,
+      mirror,
+      hashes,
+      regions: config.startSample,
+      tell,
+      compareAll: async (cause) => {
+        await this.copyAll(true, cause);
+        mirror.wantSpan();
+      },
+    });
+  }
+
+  /** Who reads upstream in the background. */
+  get readers(): readonly { stop(): Promise<void> }[] {
+    return [this.copier, this.verifier, this.sample];
+  }
+
+  /** The mirror can begin a span, and something is dirty. */
+  beginSpan(): void {
+    const { mirror, tracker } = this.#parts;
+    const link = this.#parts.link();
+    if (mirror.state === 'span' || link === null) return;
+    const cause = link.takeSpanCause();
+    // What is compared first is mostly not sent: how much will be nobody knows.
+    mirror.beginSpan(cause, this.comparer.isOn ? null : tracker.dirtyBytes);
+    link.announceVolumes();
+    this.copier.start(cause);
+  }
+
+  /** Makes everything dirty: to be compared first, or all sent. Durable when it resolves; the span is the caller's to want. */
+  async copyAll(compare: boolean, cause: string): Promise<void> {
+    if (compare) this.comparer.start();
+    else this.comparer.stop();
+    this.#parts.link()?.noteSpanCause(`${compare ? 'compare' : 'full'}: ${cause}`);
+    await this.#parts.mirror.copyEverything(cause);
+  }
+}
