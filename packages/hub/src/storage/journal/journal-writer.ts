@@ -10,10 +10,11 @@
  *  - for want of room the same bytes are written again at the same position, until there is room.
  * Must not know: what frames say, sessions, indexes.
  */
-import { asError, type Clock, Fault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
+import { asError, type Clock, type Fault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
 import { encodeSegmentHeader, type SegmentInfo } from './segment-header.js';
 import { QueuedBytes } from './queued-bytes.js';
 import { Segment, segmentName, type SegmentSet, type Spare } from './segments.js';
+import { isWantOfRoom, UntilRoom } from './until-room.js';
 
 /** One write takes about this much at most: the sync after it can begin, and memory is let go, early. */
 const BATCH_BYTES = 4 * 1024 * 1024;
@@ -21,8 +22,6 @@ const BATCH_BYTES = 4 * 1024 * 1024;
 const FIRST_ALLOCATION_BYTES = 1024 * 1024;
 /** Bytes that were written and are not synced, at most so many times the queue. */
 const UNSYNCED_QUEUES = 8;
-const FIRST_RETRY_MS = 100;
-const LAST_RETRY_MS = 2000;
 
 export interface JournalEvents {
   /** All frames up to this number are in the file. */
@@ -70,13 +69,13 @@ interface Part {
 }
 
 export class JournalWriter {
-  readonly #clock: Clock;
   readonly #files: FileSystem;
   readonly #segments: SegmentSet;
   readonly #segmentBytes: number;
   readonly #queueBytes: number;
   readonly #events: JournalEvents;
   readonly #mayGrow: JournalWriterOptions['mayGrow'];
+  readonly #room: UntilRoom;
   readonly #parts: Part[] = [];
   #tail: Part | null = null;
   /** Position of the next byte to be queued, and where its segment began; base is null when a segment must begin. */
@@ -92,7 +91,6 @@ export class JournalWriter {
   #syncing: Promise<void> | null = null;
   #stopped = false;
   #fault: Fault | null = null;
-  #full = false;
   #segment: Segment | null = null;
   #file: OpenFile | null = null;
   #nextFile: Spare | null = null;
@@ -103,16 +101,26 @@ export class JournalWriter {
   #writtenPosition: number;
   #durablePosition: number;
   #waiters: { readonly number: number; readonly resolve: () => void }[] = [];
-  #wakeRetry: (() => void) | null = null;
 
   constructor(options: JournalWriterOptions, end: JournalEnd) {
-    this.#clock = options.clock;
     this.#files = options.files;
     this.#segments = options.segments;
     this.#segmentBytes = options.segmentBytes;
     this.#queueBytes = options.queueBytes;
     this.#events = options.events;
     this.#mayGrow = options.mayGrow;
+    this.#room = new UntilRoom(options.clock, {
+      full: async (fault) => {
+        await this.#segments.freeSpares();
+        this.#events.full(true, fault);
+        this.#wake();
+      },
+      hasRoom: () => {
+        this.#segments.keepSpares();
+        this.#events.full(false, null);
+      },
+      isOver: () => this.#fault !== null || this.#stopped,
+    });
     this.#position = end.position;
     this.#nextBase = end.nextBase;
     this.#queuedNumber = end.number;
@@ -148,7 +156,7 @@ export class JournalWriter {
   }
 
   get full(): boolean {
-    return this.#full;
+    return this.#room.full;
   }
 
   /** Position of the next frame, if it does not begin a segment. */
@@ -190,7 +198,7 @@ export class JournalWriter {
 
   /** Resolves when all that was queued is durable, or never will be. While the disk is full it does not wait. */
   settled(): Promise<void> {
-    if (this.#fault !== null || this.#full || this.#durableNumber >= this.#queuedNumber) return Promise.resolve();
+    if (this.#fault !== null || this.full || this.#durableNumber >= this.#queuedNumber) return Promise.resolve();
     return this.#whenDurable(this.#queuedNumber);
   }
 
@@ -201,7 +209,7 @@ export class JournalWriter {
   async close(): Promise<void> {
     await this.settled();
     this.#stopped = true;
-    this.#wakeRetry?.();
+    this.#room.retryNow();
     await this.#pumping;
     await this.#syncing;
     const file = this.#file;
@@ -266,14 +274,14 @@ export class JournalWriter {
       // Whatever lies before a segment is durable before the segment's name exists.
       if (this.#writtenNumber > this.#durableNumber) await this.#whenDurable(this.#writtenNumber);
       if (this.#fault !== null) return;
-      if (!(await this.#withRoom(() => this.#beginSegment(info, header)))) return;
+      if (!(await this.#room.run(() => this.#beginSegment(info, header)))) return;
     }
     if (this.#file === null && this.#segment !== null) this.#file = await this.#segments.acquire(this.#segment);
     const file = this.#file;
     const segment = this.#segment;
     if (file === null || segment === null) throw new Error('assertion failed: a part has a segment');
     const at = part.position - segment.base;
-    const wrote = await this.#withRoom(async () => {
+    const wrote = await this.#room.run(async () => {
       await this.#takeRoom(file, segment, at + part.bytes);
       await file.write(part.content.slices(), at);
     });
@@ -364,50 +372,9 @@ export class JournalWriter {
     }
   }
 
-  /** Runs `attempt` until there is room for it. False when the journal was stopped meanwhile. */
-  async #withRoom(attempt: () => Promise<void>): Promise<boolean> {
-    let delayMs = FIRST_RETRY_MS;
-    for (;;) {
-      try {
-        await attempt();
-        if (this.#full) {
-          this.#full = false;
-          this.#segments.keepSpares();
-          this.#events.full(false, null);
-        }
-        return true;
-      } catch (error) {
-        if (!isWantOfRoom(error)) throw error;
-        if (!this.#full) {
-          this.#full = true;
-          await this.#segments.freeSpares();
-          this.#events.full(true, error);
-          this.#wake();
-        }
-      }
-      if (!this.#stopped) await this.#pause(delayMs);
-      if (this.#isOver()) return false;
-      delayMs = Math.min(LAST_RETRY_MS, delayMs * 2);
-    }
-  }
-
-  #isOver(): boolean {
-    return this.#fault !== null || this.#stopped;
-  }
-
-  #pause(delayMs: number): Promise<void> {
-    return new Promise((resolve) => {
-      const timer = this.#clock.after(delayMs, resolve);
-      this.#wakeRetry = () => {
-        timer.cancel();
-        resolve();
-      };
-    });
-  }
-
   /** There may be room now: do not wait for the next try. */
   retryNow(): void {
-    this.#wakeRetry?.();
+    this.#room.retryNow();
   }
 
   #fail(error: unknown): void {
@@ -434,12 +401,8 @@ export class JournalWriter {
     const forget = this.#fault !== null;
     this.#waiters = [];
     for (const waiter of all) {
-      if (forget || waiter.number <= this.#durableNumber || this.#full) waiter.resolve();
+      if (forget || waiter.number <= this.#durableNumber || this.full) waiter.resolve();
       else this.#waiters.push(waiter);
     }
   }
-}
-
-function isWantOfRoom(error: unknown): error is Fault {
-  return error instanceof Fault && (error.code === 'disk-full' || error.code === 'quota');
 }
