@@ -88,6 +88,8 @@ export interface Profile {
   readonly rareFlushes?: boolean;
   /** A flush of upstream takes so long: what is not flushed yet stays so for a while. */
   readonly syncMs?: number;
+  /** What upstream holds after a trim must be read again, while the guest writes there. */
+  readonly plainTrims?: boolean;
   readonly mode?: 'async' | 'semi-sync' | 'sync';
 }
 
@@ -99,6 +101,8 @@ export const PROFILES = {
   'failing-disk': { weights: { 'upstream-write-errors': 10, 'upstream-unreadable': 4, 'kill-agent': 1 } },
   'ending-agent': { isWide: true, weights: { 'end-agent': 6, 'power-hub': 4, 'kill-hub': 2, 'silence-hub': 2 } },
   'clean-start': { sequence: 'clean-start' },
+  trimming: { plainTrims: true, weights: { 'upstream-slow': 6, resync: 2, 'cut-link': 1 } },
+  'another-disk': { weights: { 'upstream-other-size': 8, 'kill-agent': 1, 'cut-upstream': 1 } },
   synchronous: { mode: 'sync' },
   'lost-agent': { weights: { 'lose-agent': 4, 'power-hub': 1, 'cut-link': 2 } },
   'full-hub': { weights: { 'hub-disk-full': 10, 'kill-agent': 1, 'cut-link': 1 } },

@@ -85,6 +85,7 @@ export const MUTANTS: readonly Mutant[] = [
     find: '    await withRange(volume.lock, offset, length, () =>\n      this.#copyLocked(',
     replace:
       '    await withRange(Reflect.construct(volume.lock.constructor, []), offset, length, () =>\n      this.#copyLocked(',
+    profile: 'trimming',
   },
   {
     id: 'write-neither-recorded-nor-marked',
@@ -138,6 +139,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/upstream/same-export.ts',
     find: '  if (sizeBytes < known.sizeBytes) return',
     replace: '  if (sizeBytes < 0) return',
+    profile: 'another-disk',
   },
   {
     id: 'growth-not-admitted',
