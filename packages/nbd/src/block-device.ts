@@ -142,6 +142,19 @@ export interface Abilities {
   readonly contexts: readonly string[];
 }
 
+/** Of a device in memory, or as quick: nothing is refused. */
+export const ALL_ABILITIES: Abilities = {
+  readOnly: false,
+  flush: true,
+  fua: true,
+  trim: true,
+  writeZeroes: true,
+  fastZero: true,
+  cache: true,
+  multiConn: true,
+  contexts: [ALLOCATION_CONTEXT],
+};
+
 /** Block size constraints, in bytes, powers of two but for `maximumBytes` (a multiple of `minimumBytes`). */
 export interface Limits {
   readonly minimumBytes: number;

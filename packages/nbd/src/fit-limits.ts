@@ -17,6 +17,7 @@ import {
   type Limits,
   NbdError,
 } from './block-device.js';
+import { cutSlices } from './slices.js';
 import { appendZeroes } from './zeroes.js';
 
 /** The device with these limits; the device itself when it has them already. */
@@ -169,7 +170,7 @@ class FittedDevice implements BlockDevice, Completion {
     const end = from + request.length;
     switch (request.command) {
       case Command.Read:
-        request.data = cut(await this.#readWide(from, end), from - this.#down(from), request.length);
+        request.data = cutSlices(await this.#readWide(from, end), from - this.#down(from), request.length);
         return;
       case Command.Write:
         await this.#writeWide(from, end, request.data, request.flags);
@@ -217,16 +218,16 @@ class FittedDevice implements BlockDevice, Completion {
     const head = from > this.#down(from) ? await this.#readWide(this.#down(from), from) : [];
     const tail = this.#isAligned(end) ? [] : await this.#readWide(this.#down(end), end);
     const whole = [
-      ...cut(head, 0, from - this.#down(from)),
+      ...cutSlices(head, 0, from - this.#down(from)),
       ...data,
-      ...cut(tail, end - this.#down(end), this.#isAligned(end) ? 0 : this.#up(end) - end),
+      ...cutSlices(tail, end - this.#down(end), this.#isAligned(end) ? 0 : this.#up(end) - end),
     ];
     const start = this.#down(from);
     const stop = this.#up(end);
     const pieces: Promise<BlockRequest>[] = [];
     for (let offset = start; offset < stop; offset += this.#most) {
       const to = Math.min(offset + this.#most, stop);
-      pieces.push(this.#run(Command.Write, flags, offset, to, cut(whole, offset - start, to - offset)));
+      pieces.push(this.#run(Command.Write, flags, offset, to, cutSlices(whole, offset - start, to - offset)));
       if (pieces.length < PIECES && to < stop) continue;
       await settled(pieces.splice(0));
     }
@@ -293,25 +294,6 @@ function zeroes(length: number): Buffer[] {
   const data: Buffer[] = [];
   appendZeroes(data, length);
   return data;
-}
-
-/** `length` bytes of the slices from `from` on, as slices. */
-function cut(slices: readonly Buffer[], from: number, length: number): Buffer[] {
-  const kept: Buffer[] = [];
-  let skip = from;
-  let left = length;
-  for (const slice of slices) {
-    if (left === 0) break;
-    if (skip >= slice.length) {
-      skip -= slice.length;
-      continue;
-    }
-    const step = Math.min(slice.length - skip, left);
-    kept.push(slice.subarray(skip, skip + step));
-    skip = 0;
-    left -= step;
-  }
-  return kept;
 }
 
 /** The runs without their first `skip` bytes. */

@@ -1,5 +1,6 @@
 export {
   type Abilities,
+  ALL_ABILITIES,
   AllocationFlag,
   type BlockDevice,
   BlockRequest,
@@ -27,6 +28,7 @@ export {
   writeBytes,
   zeroRange,
 } from './promised.js';
+export { cutSlices } from './slices.js';
 export {
   type ExportClient,
   type ExportDirectory,

@@ -4,6 +4,7 @@
  */
 import {
   type Abilities,
+  ALL_ABILITIES,
   AllocationFlag,
   type BlockDevice,
   type BlockRequest,
@@ -24,18 +25,6 @@ export interface MemoryDeviceOptions {
 
 const PAGE_BYTES = 64 * 1024;
 
-const EVERYTHING: Abilities = {
-  readOnly: false,
-  flush: true,
-  fua: true,
-  trim: true,
-  writeZeroes: true,
-  fastZero: true,
-  cache: true,
-  multiConn: true,
-  contexts: ['base:allocation'],
-};
-
 /** A sparse device in memory of `sizeBytes`, all zero. */
 export function memoryDevice(sizeBytes: number, options: MemoryDeviceOptions = {}): BlockDevice {
   return new MemoryDevice(sizeBytes, options);
@@ -49,7 +38,7 @@ class MemoryDevice implements BlockDevice {
 
   constructor(sizeBytes: number, options: MemoryDeviceOptions) {
     this.sizeBytes = sizeBytes;
-    this.abilities = { ...EVERYTHING, ...options.abilities };
+    this.abilities = { ...ALL_ABILITIES, ...options.abilities };
     this.limits = { ...DEFAULT_LIMITS, ...options.limits };
   }
 

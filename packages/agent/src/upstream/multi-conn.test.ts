@@ -1,4 +1,13 @@
-import { type Abilities, Command, flushDevice, NbdError, readBytes, writeBytes, zeroRange } from '@rephub/nbd';
+import {
+  type Abilities,
+  ALL_ABILITIES,
+  Command,
+  flushDevice,
+  NbdError,
+  readBytes,
+  writeBytes,
+  zeroRange,
+} from '@rephub/nbd';
 import { SimClock } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { ForgetfulDisk } from '../testing/forgetful-disk.js';
@@ -8,10 +17,7 @@ import { lanesToFlush, type MultiConnMode, planPool, type TrackDirty } from './m
 import { PLACE_BYTES } from './placement.js';
 import { type UpstreamOptions } from './upstream-parts.js';
 
-const ABILITIES: Abilities = {
-  ...{ readOnly: false, flush: true, fua: true, trim: true, writeZeroes: true, fastZero: true, cache: true },
-  ...{ multiConn: true, contexts: [] },
-};
+const ABILITIES: Abilities = { ...ALL_ABILITIES, contexts: [] };
 const data = (fill: number, length = 4096): Buffer => Buffer.alloc(length, fill);
 
 describe('multi-conn modes', () => {

@@ -2,7 +2,7 @@
  * Binds each range of a disk to one of several connections that do not see each other's writes: a range is
  * always written, read and flushed through the same one. Requests that reach over an edge are cut there.
  */
-import { BlockRequest, Command, type Completion, NbdError } from '@rephub/nbd';
+import { BlockRequest, Command, type Completion, cutSlices, NbdError } from '@rephub/nbd';
 
 /** Larger than what any server caches as one piece, and a multiple of every block size. */
 export const PLACE_BYTES = 4 * 1024 * 1024;
@@ -81,22 +81,4 @@ export class CutRequest implements Completion {
 
 function endOfPlace(offset: number): number {
   return offset - (offset % PLACE_BYTES) + PLACE_BYTES;
-}
-
-function cutSlices(slices: readonly Buffer[], from: number, length: number): Buffer[] {
-  const cut: Buffer[] = [];
-  let skip = from;
-  let left = length;
-  for (const slice of slices) {
-    if (left === 0) break;
-    if (skip >= slice.length) {
-      skip -= slice.length;
-      continue;
-    }
-    const piece = slice.subarray(skip, skip + left);
-    cut.push(piece);
-    skip = 0;
-    left -= piece.length;
-  }
-  return cut;
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { type Abilities, Command, DEFAULT_LIMITS, NbdError } from '../block-device.js';
+import { type Abilities, ALL_ABILITIES, Command, DEFAULT_LIMITS, NbdError } from '../block-device.js';
 import { checkRequest, type RequestRules, tellableError } from './request-check.js';
 
 const { Ok, Eperm, Einval, Enospc } = NbdError;
@@ -7,29 +7,18 @@ const [FUA, NO_HOLE, DF, REQ_ONE, FAST, PAYLOAD, UNKNOWN_FLAG] = [1, 2, 4, 8, 16
 const [READ, WRITE, DISC, FLUSH, TRIM, CACHE, ZERO, STATUS] = [0, 1, 2, 3, 4, 5, 6, 7];
 const SIZE = 100_000;
 
-const ALL: Abilities = {
-  readOnly: false,
-  flush: true,
-  fua: true,
-  trim: true,
-  writeZeroes: true,
-  fastZero: true,
-  cache: true,
-  multiConn: true,
-  contexts: ['base:allocation'],
-};
 const RULES: RequestRules = {
   sizeBytes: SIZE,
-  abilities: ALL,
+  abilities: ALL_ABILITIES,
   limits: DEFAULT_LIMITS,
   framing: 'structured',
   contexts: 1,
 };
 const without = (...names: readonly (keyof Abilities)[]): RequestRules => ({
   ...RULES,
-  abilities: { ...ALL, ...Object.fromEntries(names.map((name) => [name, false])) },
+  abilities: { ...ALL_ABILITIES, ...Object.fromEntries(names.map((name) => [name, false])) },
 });
-const READ_ONLY: RequestRules = { ...RULES, abilities: { ...ALL, readOnly: true } };
+const READ_ONLY: RequestRules = { ...RULES, abilities: { ...ALL_ABILITIES, readOnly: true } };
 const SIMPLE: RequestRules = { ...RULES, framing: 'simple' };
 const EXTENDED: RequestRules = { ...RULES, framing: 'extended', contexts: 2 };
 const BLOCKS: RequestRules = { ...RULES, limits: { minimumBytes: 512, preferredBytes: 4096, maximumBytes: 65_536 } };
