@@ -187,9 +187,9 @@ export async function mirrorReady(qmp: Qmp): Promise<void> {
   );
 }
 
-/** A sparse file of this size in a folder of its own. */
-export async function sparseFile(scope: Scope, sizeBytes: number, name = 'disk.raw'): Promise<string> {
-  const dir = await tempDir(scope);
+/** A sparse file of this size in a folder of its own; `below` another place than temporary files usually have. */
+export async function sparseFile(scope: Scope, sizeBytes: number, name = 'disk.raw', below?: string): Promise<string> {
+  const dir = await tempDir(scope, below);
   const path = join(dir, name);
   const file = await open(path, 'wx');
   await file.truncate(sizeBytes);
