@@ -1,7 +1,7 @@
 /** The loads that are measured, as in fio's words. One per kind of work that a VM's disk does. */
 import { type LoadOptions } from '../test/kit/load.js';
 
-export interface Profile extends Pick<LoadOptions, 'pattern' | 'blockBytes' | 'depth'> {
+export interface Profile extends Required<Pick<LoadOptions, 'pattern' | 'blockBytes' | 'depth'>> {
   readonly name: string;
   /** What its figure counts. */
   readonly unit: 'IOPS' | 'MiB/s';

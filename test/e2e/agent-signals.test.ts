@@ -21,9 +21,6 @@ test(
     const { upstream, hub, agent } = await protectedDisk(scope, 64 * MiB, { filled: true });
     const guest = await patientGuest(scope, agent);
     const running = await startLoad(scope, guest.uri, {
-      pattern: 'randwrite',
-      blockBytes: 4096,
-      depth: 8,
       sizeBytes: 16 * MiB,
       ratePerSecond: 1000,
       verify: true,
@@ -48,9 +45,6 @@ test('stopped while upstream is away: exit 1, and the next start resyncs', { tim
   const { upstream, hub, agent } = await protectedFile(scope, file);
   const guest = await patientGuest(scope, agent);
   const running = await startLoad(scope, guest.uri, {
-    pattern: 'randwrite',
-    blockBytes: 4096,
-    depth: 8,
     sizeBytes: 8 * MiB,
     ratePerSecond: 1000,
   });

@@ -74,9 +74,6 @@ test(
     const scope = testScope();
     const { upstream, hub, agent } = await protectedDisk(scope, 64 * MiB);
     const running = await startLoad(scope, agent.uri(), {
-      pattern: 'randwrite',
-      blockBytes: 4096,
-      depth: 8,
       sizeBytes: 32 * MiB,
       seconds: 6,
       ratePerSecond: 1000,

@@ -13,8 +13,6 @@ test('a short outage is resumed from the window, without a resync', { timeout: 1
   const { upstream, hub, agent } = await protectedDisk(scope, 64 * MiB, { filled: true });
   const before = await agent.status();
   const running = await startLoad(scope, agent.uri(), {
-    pattern: 'randwrite',
-    blockBytes: 4096,
     depth: 16,
     sizeBytes: TOUCHED,
     ratePerSecond: 1000,

@@ -31,8 +31,6 @@ async function scene(scope: Scope, agentArgs: readonly string[] = []): Promise<S
   });
   if (proxy === undefined) throw new Error('unreachable');
   const running = await startLoad(scope, system.agent.uri(), {
-    pattern: 'randwrite',
-    blockBytes: 4096,
     depth: 16,
     sizeBytes: TOUCHED,
     ratePerSecond: 1000,

@@ -16,9 +16,6 @@ test('an upstream that vanishes and returns costs the guest only time', { timeou
     agent: { args: ['--retries', 'forever', '--retry-delay', '100ms'] },
   });
   const running = await startLoad(scope, agent.uri(), {
-    pattern: 'randwrite',
-    blockBytes: 4096,
-    depth: 8,
     sizeBytes: 16 * MiB,
     ratePerSecond: 1500,
     verify: true,

@@ -30,9 +30,6 @@ test('two groups at once on one hub, one killed: neither disturbs the other', { 
     agents.map(
       async (agent, index) =>
         await load(agent.uri(), {
-          pattern: 'randwrite',
-          blockBytes: 4096,
-          depth: 8,
           sizeBytes: 16 * MiB,
           verify: true,
           seed: index + 1,
@@ -69,9 +66,7 @@ test('two volumes of one group behind one listener', { timeout: 120_000 }, async
     ['system', 'data-1'].map(
       async (name, index) =>
         await load(agent.uri(name), {
-          pattern: 'randwrite',
           blockBytes: 8192,
-          depth: 8,
           sizeBytes: 16 * MiB,
           verify: true,
           seed: index + 1,

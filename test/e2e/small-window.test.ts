@@ -13,7 +13,7 @@ test('the smallest window: first sync, load, equal', { timeout: 120_000 }, async
     filled: true,
     agent: { args: ['--window', '1MiB'] },
   });
-  await load(agent.uri(), { pattern: 'randwrite', blockBytes: 65_536, depth: 16, sizeBytes: 16 * MiB });
+  await load(agent.uri(), { blockBytes: 65_536, depth: 16, sizeBytes: 16 * MiB });
   await agent.waitUntilProtected();
   await expectReplica(scope, upstream.uri, hub);
 });

@@ -12,7 +12,6 @@ it.each(['randrw', 'randwrite'] as const)(
     const { uri, faults, server } = await serveNbd(testScope(), { disk: memoryDevice(64 * MIB) });
     const figures = await load(uri(), {
       pattern,
-      blockBytes: 4096,
       depth: 16,
       sizeBytes: 16 * MIB,
       extra: ['--numjobs=4', '--offset_increment=16m', '--bsrange=512-65536', '--fsync=32'],
@@ -26,8 +25,6 @@ it.each(['randrw', 'randwrite'] as const)(
 it('fio trims at random', async () => {
   const { uri, faults } = await serveNbd(testScope(), { disk: memoryDevice(64 * MIB) });
   const figures = await load(uri(), {
-    pattern: 'randwrite',
-    blockBytes: 4096,
     depth: 16,
     sizeBytes: 16 * MIB,
     extra: ['--rw=randtrim'],

@@ -19,7 +19,7 @@ it.each([
     const device =
       kind === 'memory' ? memoryDevice(64 * MIB) : await fileDevice(scope, await sparseFile(scope, 64 * MIB));
     const { uri, faults } = await serveNbd(scope, { disk: device });
-    const figures = await load(uri(), { pattern: 'randwrite', blockBytes, depth, sizeBytes: 64 * MIB, verify: true });
+    const figures = await load(uri(), { blockBytes, depth, sizeBytes: 64 * MIB, verify: true });
     expect(figures.errors).toBe(0);
     expect(figures.writtenBytes).toBe(64 * MIB);
     expect(faults).toEqual([]);

@@ -23,6 +23,22 @@ function agentOf(hub: HubPlace): ScriptedAgent {
   return new ScriptedAgent(nodePlatform(), address, { volumes: [{ name: 'disk0', sizeBytes: SIZE }] });
 }
 
+interface Protected {
+  readonly hub: HubPlace;
+  readonly agent: ScriptedAgent;
+  /** What the agent's disk holds; zeroes at first. */
+  readonly disk: Buffer;
+}
+
+/** A hub, and an agent whose empty disk it holds. */
+async function protectedBy(scope: Scope, args: readonly string[] = []): Promise<Protected> {
+  const hub = await HubPlace.prepare(scope, { args });
+  await hub.start();
+  const agent = agentOf(hub);
+  await agent.protect();
+  return { hub, agent, disk: Buffer.alloc(SIZE) };
+}
+
 async function fileOf(scope: Scope, bytes: Buffer): Promise<string> {
   const path = join(await tempDir(scope), 'expected.raw');
   await writeFile(path, bytes);
@@ -41,11 +57,7 @@ function writeSome(agent: ScriptedAgent, disk: Buffer, count: number, seed: numb
 
 test('DURABLE, TORN: killed in the middle of a stream, again and again, the hub loses nothing it acknowledged', async () => {
   const scope = testScope();
-  const hub = await HubPlace.prepare(scope);
-  await hub.start();
-  const agent = agentOf(hub);
-  const disk = Buffer.alloc(SIZE);
-  await agent.protect();
+  const { hub, agent, disk } = await protectedBy(scope);
   for (let kill = 1; kill <= 3; kill += 1) {
     const from = agent.lastNumber;
     writeSome(agent, disk, 2000, kill * 1000);
@@ -66,11 +78,7 @@ test('DURABLE, TORN: killed in the middle of a stream, again and again, the hub 
 
 test('stopped in order with retention 0, the base image alone is the replica, to the byte', async () => {
   const scope = testScope();
-  const hub = await HubPlace.prepare(scope, { args: ['--retention', '0'] });
-  await hub.start();
-  const agent = agentOf(hub);
-  const disk = Buffer.alloc(SIZE);
-  await agent.protect();
+  const { hub, agent, disk } = await protectedBy(scope, ['--retention', '0']);
   writeSome(agent, disk, 1000, 5);
   await agent.durableUpTo(agent.lastNumber);
   const began = performance.now();
@@ -85,11 +93,7 @@ test('stopped in order with retention 0, the base image alone is the replica, to
 
 test('a lost, an old or a damaged catalogue is made anew, and nothing else changes', async () => {
   const scope = testScope();
-  const hub = await HubPlace.prepare(scope);
-  await hub.start();
-  const agent = agentOf(hub);
-  const disk = Buffer.alloc(SIZE);
-  await agent.protect();
+  const { hub, agent, disk } = await protectedBy(scope);
   writeSome(agent, disk, 100, 1);
   await agent.durableUpTo(agent.lastNumber);
   const catalogue = join(hub.dataDir, 'catalogue.sqlite');
@@ -113,10 +117,7 @@ test('a lost, an old or a damaged catalogue is made anew, and nothing else chang
 
 test('garbage on any port ends that connection, is counted, and harms nobody else', async () => {
   const scope = testScope();
-  const hub = await HubPlace.prepare(scope);
-  await hub.start();
-  const agent = agentOf(hub);
-  await agent.protect();
+  const { hub, agent } = await protectedBy(scope);
   const garbage = Buffer.alloc(100_000, 0xc3);
   for (const target of [hub.linkPort, hub.nbdPort, hub.httpPort, hub.nbdSocket]) {
     await new Promise<void>((resolve) => {
@@ -166,10 +167,7 @@ test.for([
 
 test('SIGTERM ends it in order though clients of replicas and tests are connected', async () => {
   const scope = testScope();
-  const hub = await HubPlace.prepare(scope);
-  await hub.start();
-  const agent = agentOf(hub);
-  await agent.protect();
+  const { hub } = await protectedBy(scope);
   expect(await command('failover-test', ['vm1', '--http', hub.http, '--name', 't', '--keep'])).toMatchObject({
     code: 0,
   });
@@ -207,10 +205,7 @@ test('SIGHUP opens the log anew by its name', async () => {
 
 test('a second signal ends the hub at once', async () => {
   const scope = testScope();
-  const hub = await HubPlace.prepare(scope);
-  await hub.start();
-  const agent = agentOf(hub);
-  await agent.protect();
+  const { hub, agent } = await protectedBy(scope);
   hub.child.signal('SIGTERM');
   hub.child.signal('SIGINT');
   expect(await hub.child.waitForExit(3000)).toEqual({ code: 1, signal: null });

@@ -1,24 +1,16 @@
 import { memoryDevice } from '@rephub/nbd';
 import { expect, it } from 'vitest';
 import { serveNbd } from '../kit/nbd-serve.js';
+import { OUTCOME_IN_PYTHON } from '../kit/nbdsh.js';
 import { must } from '../kit/process.js';
 import { testScope } from '../kit/test-scope.js';
 
-const SCRIPT = `
-import errno, os, sys
-import nbd
+const SCRIPT = `${OUTCOME_IN_PYTHON}
 h = nbd.NBD()
 h.set_strict_mode(0)
 h.add_meta_context("base:allocation")
 h.connect_uri(os.environ["URI"])
 size = h.get_size()
-
-def code(call):
-    try:
-        call()
-        return "ok"
-    except nbd.Error as e:
-        return errno.errorcode.get(e.errnum, str(e.errnum))
 
 def status(offset, length, flags=0):
     seen = []

@@ -1,22 +1,14 @@
 import { memoryDevice } from '@rephub/nbd';
 import { expect, it } from 'vitest';
 import { serveNbd } from '../kit/nbd-serve.js';
+import { OUTCOME_IN_PYTHON } from '../kit/nbdsh.js';
 import { must } from '../kit/process.js';
 import { testScope } from '../kit/test-scope.js';
 
-const SCRIPT = `
-import errno, os
-import nbd
+const SCRIPT = `${OUTCOME_IN_PYTHON}
 h = nbd.NBD()
 h.set_opt_mode(True)
 h.connect_unix(os.environ["SOCKET"])
-
-def code(call):
-    try:
-        call()
-        return "ok"
-    except nbd.Error as e:
-        return errno.errorcode.get(e.errnum, str(e.errnum))
 
 def contexts(*queries):
     seen = []

@@ -1,24 +1,16 @@
 import { memoryDevice } from '@rephub/nbd';
 import { expect, it } from 'vitest';
 import { serveNbd } from '../kit/nbd-serve.js';
+import { OUTCOME_IN_PYTHON } from '../kit/nbdsh.js';
 import { must } from '../kit/process.js';
 import { testScope } from '../kit/test-scope.js';
 
-const SCRIPT = `
-import errno, os
-import nbd
+const SCRIPT = `${OUTCOME_IN_PYTHON}
 h = nbd.NBD()
 h.set_strict_mode(0)
 h.set_request_structured_replies(os.environ["STRUCTURED"] == "yes")
 h.connect_uri(os.environ["URI"])
 M = 1024 * 1024
-
-def code(call):
-    try:
-        call()
-        return "ok"
-    except nbd.Error as e:
-        return errno.errorcode.get(e.errnum, str(e.errnum))
 
 data = os.urandom(M) * 32
 print(code(lambda: h.pwrite(data, 777)), h.pread(32 * M, 777) == data)

@@ -5,9 +5,12 @@ import { type Scope } from './scope.js';
 import { tempDir } from './temp-dir.js';
 
 export interface LoadOptions {
-  readonly pattern: 'read' | 'write' | 'randread' | 'randwrite' | 'randrw';
-  readonly blockBytes: number;
-  readonly depth: number;
+  /** `randwrite` when left out. */
+  readonly pattern?: 'read' | 'write' | 'randread' | 'randwrite' | 'randrw';
+  /** 4096 when left out. */
+  readonly blockBytes?: number;
+  /** Requests in flight; 8 when left out. */
+  readonly depth?: number;
   readonly sizeBytes: number;
   readonly offsetBytes?: number;
   /** Runs for so long, over and over; without it, once over the size. */
@@ -40,8 +43,9 @@ interface FioSide {
 
 function fioArgs(uri: string, options: LoadOptions): readonly string[] {
   return [
-    ...['--name=load', '--ioengine=nbd', `--uri=${uri}`, `--rw=${options.pattern}`, `--bs=${options.blockBytes}`],
-    ...[`--iodepth=${options.depth}`, `--size=${options.sizeBytes}`, `--offset=${options.offsetBytes ?? 0}`],
+    ...['--name=load', '--ioengine=nbd', `--uri=${uri}`, `--rw=${options.pattern ?? 'randwrite'}`],
+    ...[`--bs=${options.blockBytes ?? 4096}`, `--iodepth=${options.depth ?? 8}`],
+    ...[`--size=${options.sizeBytes}`, `--offset=${options.offsetBytes ?? 0}`],
     ...[`--randseed=${options.seed ?? 1}`, '--output-format=json', '--group_reporting'],
     ...(options.seconds === undefined ? [] : ['--time_based', `--runtime=${options.seconds}`]),
     ...(options.verify === true

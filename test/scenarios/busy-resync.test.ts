@@ -22,8 +22,6 @@ test(
     });
     const before = await hub.status('vm1');
     const running = await startLoad(scope, agent.uri(), {
-      pattern: 'randwrite',
-      blockBytes: 4096,
       depth: 16,
       sizeBytes: TOUCHED,
       offsetBytes: 32 * MiB,

@@ -19,8 +19,6 @@ test(
     const before = await hub.status('vm1');
     const guest = await patientGuest(scope, agent);
     const running = await startLoad(scope, guest.uri, {
-      pattern: 'randwrite',
-      blockBytes: 4096,
       depth: 16,
       sizeBytes: TOUCHED,
       offsetBytes: 32 * MiB,
@@ -49,9 +47,6 @@ test('killed again while it resyncs: marks of both runs hold', { timeout: 180_00
   const { upstream, hub, agent } = await protectedDisk(scope, 64 * MiB, { filled: true });
   const guest = await patientGuest(scope, agent);
   const running = await startLoad(scope, guest.uri, {
-    pattern: 'randwrite',
-    blockBytes: 4096,
-    depth: 8,
     sizeBytes: TOUCHED,
     seconds: 8,
     ratePerSecond: 800,
@@ -72,9 +67,6 @@ test('stopped in order and started again: nothing is sent again', { timeout: 60_
   const { upstream, hub, agent } = await protectedDisk(scope, 32 * MiB, { filled: true });
   const guest = await patientGuest(scope, agent);
   const first = await startLoad(scope, guest.uri, {
-    pattern: 'randwrite',
-    blockBytes: 4096,
-    depth: 8,
     sizeBytes: 4 * MiB,
   });
   await first.finished();

@@ -16,9 +16,6 @@ test('a hub that is killed again and again while it catches up still converges',
     agent: { args: ['--window', '4MiB'] },
   });
   const running = await startLoad(scope, agent.uri(), {
-    pattern: 'randwrite',
-    blockBytes: 4096,
-    depth: 8,
     sizeBytes: TOUCHED,
     seconds: 8,
     ratePerSecond: 800,

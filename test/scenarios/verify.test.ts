@@ -69,9 +69,6 @@ test('a verification while the guest writes finds no difference that is not ther
   const disk = await filledDisk(scope, SIZE);
   const { hub, agent } = await startSystem(scope, `file:${disk}`);
   const running = await startLoad(scope, agent.uri(), {
-    pattern: 'randwrite',
-    blockBytes: 4096,
-    depth: 8,
     sizeBytes: SIZE,
     seconds: 6,
     ratePerSecond: 1500,

@@ -32,9 +32,7 @@ export class FioGuest {
   async #run(scope: Scope, qemu: Peer, seed: number): Promise<void> {
     while (!this.#stopping) {
       const running = await startLoad(scope, qemu.uri, {
-        pattern: 'randwrite',
         blockBytes: this.runs % 3 === 2 ? 65_536 : 4096,
-        depth: 8,
         sizeBytes: 4 * (1 << 20),
         offsetBytes: ((this.runs * 4) << 20) % OTHER_BYTES,
         ratePerSecond: 250,

@@ -2,58 +2,34 @@ import { describe, expect, test } from 'vitest';
 import { type Divergence, divergenceSchema, divergenceSentence, explainDivergence } from './divergence.js';
 import { decideLineage, fullReason } from './lineage.js';
 import { type Hello, type HubGroup, type Line } from './messages.js';
+import { AGENT, agentSide, hubSide, LINE, NONCE, OTHER_AGENT } from './testing/sides.js';
 
-const AGENT = 'aaaaaaaa-0000-4000-8000-000000000001';
-const OTHER = 'aaaaaaaa-0000-4000-8000-000000000002';
-const ROOT = 'cccccccc-0000-4000-8000-000000000001';
 const OURS = 'cccccccc-0000-4000-8000-000000000002';
 const THEIRS = 'cccccccc-0000-4000-8000-000000000003';
 const ELSE = 'cccccccc-0000-4000-8000-000000000004';
-const NONCE = 'bbbbbbbb-0000-4000-8000-000000000001';
-const DISK = { index: 0, name: 'disk0', sizeBytes: 1 << 30 };
 const AT = Date.UTC(2026, 0, 2, 3, 4, 5);
 
 function hello(line: Line, changes: Partial<Hello> = {}): Hello {
-  return {
-    protocol: { min: 1, max: 1 },
-    features: [],
-    software: 'test',
-    group: 'vm1',
-    agentId: AGENT,
-    session: 7,
-    nonce: NONCE,
-    line,
-    lastNumber: 100,
-    restsOn: 50,
-    durableNumber: 70,
-    window: null,
-    tracking: 'marked',
-    volumes: [DISK],
-    mode: 'async',
-    written: { host: 'kvm3', markedBytes: 65_536, windowBytes: 4_096, sinceUnixMs: AT },
-    ...changes,
-  };
+  const written = { host: 'kvm3', markedBytes: 65_536, windowBytes: 4_096, sinceUnixMs: AT };
+  return agentSide({ line, restsOn: 50, durableNumber: 70, written, ...changes });
 }
 
 function hub(line: Line, changes: Partial<HubGroup> = {}): HubGroup {
-  return {
-    owner: AGENT,
-    ownerSession: 6,
+  const writer = { agentId: OTHER_AGENT, session: 4 };
+  const written = { journalBytes: 12_345, begunUnixMs: AT - 1000, writer };
+  return hubSide({
     ownerNonce: NONCE,
     line,
     lastNumber: 90,
     lastChecksum: 1,
-    spanOpen: false,
     consistentNumber: 90,
-    failedOver: false,
-    volumes: [DISK],
-    written: { journalBytes: 12_345, begunUnixMs: AT - 1000, writer: { agentId: OTHER, session: 4 } },
+    written,
     ...changes,
-  };
+  });
 }
 
-const root = (id = ROOT): Line => ({ id, parent: null });
-const child = (id: string, number: number, of = ROOT): Line => ({ id, parent: { id: of, number } });
+const root = (id = LINE): Line => ({ id, parent: null });
+const child = (id: string, number: number, of = LINE): Line => ({ id, parent: { id: of, number } });
 
 type Row = readonly [
   what: string,
@@ -74,7 +50,7 @@ const ROWS: readonly Row[] = [
     root(),
     child(THEIRS, 60),
     {
-      common: { line: ROOT, number: 60 },
+      common: { line: LINE, number: 60 },
       agentRecords: 40,
       once: 10,
       hubRecords: 30,
@@ -86,7 +62,7 @@ const ROWS: readonly Row[] = [
     child(OURS, 80),
     root(),
     {
-      common: { line: ROOT, number: 80 },
+      common: { line: LINE, number: 80 },
       agentRecords: 20,
       once: 0,
       hubRecords: 10,
@@ -97,14 +73,14 @@ const ROWS: readonly Row[] = [
     'the agent left the hub’s line at its end: the hub has written nothing since',
     child(OURS, 90),
     root(),
-    { common: { line: ROOT, number: 90 }, agentRecords: 10, once: 0, hubRecords: 0, journalBytes: 0 },
+    { common: { line: LINE, number: 90 }, agentRecords: 10, once: 0, hubRecords: 0, journalBytes: 0 },
   ],
   [
     'both left the same line, at different numbers: the lower one is the last in common',
     child(OURS, 80),
     child(THEIRS, 60),
     {
-      common: { line: ROOT, number: 60 },
+      common: { line: LINE, number: 60 },
       agentRecords: 40,
       once: 10,
       hubRecords: 30,
@@ -116,7 +92,7 @@ const ROWS: readonly Row[] = [
     child(OURS, 60),
     child(THEIRS, 80),
     {
-      common: { line: ROOT, number: 60 },
+      common: { line: LINE, number: 60 },
       agentRecords: 40,
       once: 10,
       hubRecords: 30,
@@ -154,9 +130,9 @@ describe('what parts agent and hub (promise LINEAGE)', () => {
   test('the sentence names lines, numbers, writers, bytes and times', () => {
     const found = explainDivergence('superseded', hello(root()), hub(child(THEIRS, 60)), 100);
     expect(divergenceSentence(found)).toBe(
-      `parted: after number 60 of line ${ROOT}; at the agent: agent ${AGENT} on kvm3, line ${ROOT} up to number 100, ` +
+      `parted: after number 60 of line ${LINE}; at the agent: agent ${AGENT} on kvm3, line ${LINE} up to number 100, ` +
         'at most 40 records since, 10 of them once durable at a hub, at most 69632 bytes that no hub has, written since ' +
-        `2026-01-02T03:04:05.000Z; at the hub: agent ${OTHER} in session 4, line ${THEIRS} up to number 90, 30 records since, ` +
+        `2026-01-02T03:04:05.000Z; at the hub: agent ${OTHER_AGENT} in session 4, line ${THEIRS} up to number 90, 30 records since, ` +
         '12345 bytes of journal since, its line, begun 2026-01-02T03:04:04.000Z, has 12345 bytes in all',
     );
     const byHub = explainDivergence('superseded', hello(root()), hub(child(THEIRS, 60), { failedOver: true }), 100);
@@ -188,7 +164,7 @@ describe('what parts agent and hub (promise LINEAGE)', () => {
     });
     expect(decideLineage(hello(root()), hub(root(), { failedOver: true }))).toMatchObject({
       row: 'L5-failed-over',
-      divergence: { common: { line: ROOT, number: 90 }, hub: { records: 0, journalBytes: 0 } },
+      divergence: { common: { line: LINE, number: 90 }, hub: { records: 0, journalBytes: 0 } },
     });
     expect(decideLineage(hello(root()), hub(root())).divergence).toBeUndefined();
   });

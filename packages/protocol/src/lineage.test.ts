@@ -10,55 +10,11 @@ import {
   type VerdictKind,
   type VolumeDescription,
 } from './messages.js';
+import { AGENT, agentSide, DISK, hubSide, LINE, OTHER_AGENT } from './testing/sides.js';
 
-const AGENT = 'aaaaaaaa-0000-4000-8000-000000000001';
-const OTHER_AGENT = 'aaaaaaaa-0000-4000-8000-000000000002';
-const NONCE = 'bbbbbbbb-0000-4000-8000-000000000001';
-const OTHER_NONCE = 'bbbbbbbb-0000-4000-8000-000000000002';
-const LINE = 'cccccccc-0000-4000-8000-000000000001';
 const CHILD = 'cccccccc-0000-4000-8000-000000000002';
 const STRANGER = 'cccccccc-0000-4000-8000-000000000003';
-const DISK = { index: 0, name: 'disk0', sizeBytes: 1 << 30 };
 const SECOND_DISK = { index: 1, name: 'disk1', sizeBytes: 1 << 30 };
-
-/** An agent that was started again after a crash at number 100 or above. */
-function hello(overrides: Partial<Hello> = {}): Hello {
-  return {
-    protocol: { min: 1, max: 1 },
-    features: [],
-    software: 'test',
-    group: 'vm1',
-    agentId: AGENT,
-    session: 7,
-    nonce: NONCE,
-    line: { id: LINE, parent: null },
-    lastNumber: 100,
-    restsOn: 80,
-    durableNumber: 90,
-    window: null,
-    tracking: 'marked',
-    volumes: [DISK],
-    mode: 'async',
-    ...overrides,
-  };
-}
-
-/** A hub that holds all of it and has a consistent point. */
-function hub(overrides: Partial<HubGroup> = {}): HubGroup {
-  return {
-    owner: AGENT,
-    ownerSession: 6,
-    ownerNonce: OTHER_NONCE,
-    line: { id: LINE, parent: null },
-    lastNumber: 100,
-    lastChecksum: 0xabcd,
-    spanOpen: false,
-    consistentNumber: 100,
-    failedOver: false,
-    volumes: [DISK],
-    ...overrides,
-  };
-}
 
 const child = { id: CHILD, parent: { id: LINE, number: 60 } };
 const window91 = { first: 91, last: 100, previousChecksum: 0xabcd };
@@ -78,7 +34,7 @@ const CASES: readonly Case[] = [
     row: 'L1-unknown-new',
     kind: 'first-sync',
     what: 'a new agent meets a hub that has never heard of the group',
-    hello: hello({ tracking: 'new', lastNumber: 0, restsOn: 0, durableNumber: 0 }),
+    hello: agentSide({ tracking: 'new', lastNumber: 0, restsOn: 0, durableNumber: 0 }),
     hub: null,
     nextNumber: 1,
   },
@@ -86,7 +42,7 @@ const CASES: readonly Case[] = [
     row: 'L1-unknown-new',
     kind: 'first-sync',
     what: 'an agent that has long been running as a mere proxy is given a hub',
-    hello: hello({ tracking: 'marked', lastNumber: 0, restsOn: 0, durableNumber: 0 }),
+    hello: agentSide({ tracking: 'marked', lastNumber: 0, restsOn: 0, durableNumber: 0 }),
     hub: null,
     nextNumber: 1,
   },
@@ -94,7 +50,7 @@ const CASES: readonly Case[] = [
     row: 'L2-unknown-known',
     kind: 'first-sync',
     what: 'the group was forgotten at the hub, or the hub lost its disk: numbers go on, none is given twice',
-    hello: hello({ tracking: 'clean' }),
+    hello: agentSide({ tracking: 'clean' }),
     hub: null,
     nextNumber: 101,
   },
@@ -102,96 +58,96 @@ const CASES: readonly Case[] = [
     row: 'L3-foreign-agent',
     kind: 'refuse',
     what: 'another agent owns the group, however well everything else fits',
-    hello: hello({ agentId: OTHER_AGENT, tracking: 'clean' }),
-    hub: hub(),
+    hello: agentSide({ agentId: OTHER_AGENT, tracking: 'clean' }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L4-session-back',
     kind: 'refuse',
     what: 'the state directory was restored: the session number went back',
-    hello: hello({ session: 5 }),
-    hub: hub(),
+    hello: agentSide({ session: 5 }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L4-session-back',
     kind: 'refuse',
     what: 'the state directory was copied: same session, another process',
-    hello: hello({ session: 6 }),
-    hub: hub(),
+    hello: agentSide({ session: 6 }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L4-session-back',
     kind: 'refuse',
     what: 'the state directory was restored, and started so often that its session passed the hub’s',
-    hello: hello({ session: 9, earlierSessions: [6, 7, 8].map((session) => ({ session, nonce: 'ffffffff' })) }),
-    hub: hub(),
+    hello: agentSide({ session: 9, earlierSessions: [6, 7, 8].map((session) => ({ session, nonce: 'ffffffff' })) }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L5-failed-over',
     kind: 'superseded',
     what: 'the hub has failed over and the recovery VM has written',
-    hello: hello(),
-    hub: hub({ failedOver: true, line: child }),
+    hello: agentSide(),
+    hub: hubSide({ failedOver: true, line: child }),
     nextNumber: 101,
   },
   {
     row: 'L5-failed-over',
     kind: 'superseded',
     what: 'the hub has failed over and nothing was written yet: the line is still the same, the stream is fenced all the same',
-    hello: hello({ tracking: 'clean' }),
-    hub: hub({ failedOver: true }),
+    hello: agentSide({ tracking: 'clean' }),
+    hub: hubSide({ failedOver: true }),
     nextNumber: 101,
   },
   {
     row: 'L5-failed-over',
     kind: 'superseded',
     what: 'the hub has failed over and a volume was grown there: the fence is told, not the size',
-    hello: hello(),
-    hub: hub({ failedOver: true, volumes: [{ ...DISK, sizeBytes: 2 << 30 }] }),
+    hello: agentSide(),
+    hub: hubSide({ failedOver: true, volumes: [{ ...DISK, sizeBytes: 2 << 30 }] }),
     nextNumber: 101,
   },
   {
     row: 'L6-other-line',
     kind: 'superseded',
     what: "the failover was committed: the hub's line descends from the agent's",
-    hello: hello(),
-    hub: hub({ line: child, lastNumber: 500 }),
+    hello: agentSide(),
+    hub: hubSide({ line: child, lastNumber: 500 }),
     nextNumber: 501,
   },
   {
     row: 'L7-split-brain',
     kind: 'split-brain',
     what: 'the lines have nothing to do with each other',
-    hello: hello({ line: { id: STRANGER, parent: null } }),
-    hub: hub(),
+    hello: agentSide({ line: { id: STRANGER, parent: null } }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L7-split-brain',
     kind: 'split-brain',
     what: "the agent's line descends from the hub's: the hub was restored from before, or rolled back",
-    hello: hello({ line: child }),
-    hub: hub(),
+    hello: agentSide({ line: child }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L8-volumes',
     kind: 'refuse',
     what: 'a volume is smaller than the hub knows it, and nobody has said that it may be',
-    hello: hello(),
-    hub: hub({ volumes: [{ ...DISK, sizeBytes: DISK.sizeBytes + 1 }] }),
+    hello: agentSide(),
+    hub: hubSide({ volumes: [{ ...DISK, sizeBytes: DISK.sizeBytes + 1 }] }),
     nextNumber: 101,
   },
   {
     row: 'L8-volumes',
     kind: 'refuse',
     what: 'two volumes have changed places',
-    hello: hello({ volumes: [DISK, SECOND_DISK] }),
-    hub: hub({
+    hello: agentSide({ volumes: [DISK, SECOND_DISK] }),
+    hub: hubSide({
       volumes: [
         { ...DISK, index: 1 },
         { ...SECOND_DISK, index: 0 },
@@ -203,96 +159,96 @@ const CASES: readonly Case[] = [
     row: 'L8-volumes',
     kind: 'refuse',
     what: 'the hub knows the place of a volume under another name',
-    hello: hello(),
-    hub: hub({ volumes: [{ ...DISK, name: 'root' }] }),
+    hello: agentSide(),
+    hub: hubSide({ volumes: [{ ...DISK, name: 'root' }] }),
     nextNumber: 101,
   },
   {
     row: 'L9-hub-older',
     kind: 'compare-everything',
     what: 'the hub was restored from a backup older than what cleared marks rest on',
-    hello: hello({ tracking: 'clean' }),
-    hub: hub({ lastNumber: 79 }),
+    hello: agentSide({ tracking: 'clean' }),
+    hub: hubSide({ lastNumber: 79 }),
     nextNumber: 101,
   },
   {
     row: 'L10-hub-lost-durable',
     kind: 'compare-everything',
     what: 'the hub has less than it once called durable, though no cleared mark rests on it',
-    hello: hello({ window: { ...window91, first: 80 } }),
-    hub: hub({ lastNumber: 85 }),
+    hello: agentSide({ window: { ...window91, first: 80 } }),
+    hub: hubSide({ lastNumber: 85 }),
     nextNumber: 101,
   },
   {
     row: 'L11-hub-ahead',
     kind: 'refuse',
     what: 'the agent stopped in an orderly way at 100 and the hub has more: its state is a restored one',
-    hello: hello({ tracking: 'clean' }),
-    hub: hub({ lastNumber: 130 }),
+    hello: agentSide({ tracking: 'clean' }),
+    hub: hubSide({ lastNumber: 130 }),
     nextNumber: 131,
   },
   {
     row: 'L11-hub-ahead',
     kind: 'refuse',
     what: 'a process that has given numbers up to 100 meets a hub with more: somebody else wrote in its name',
-    hello: hello({ window: window91 }),
-    hub: hub({ lastNumber: 101 }),
+    hello: agentSide({ window: window91 }),
+    hub: hubSide({ lastNumber: 101 }),
     nextNumber: 102,
   },
   {
     row: 'L12-other-record',
     kind: 'compare-everything',
     what: "the hub's last record is not the one that comes before the window",
-    hello: hello({ window: window91 }),
-    hub: hub({ lastNumber: 90, lastChecksum: 0x1234 }),
+    hello: agentSide({ window: window91 }),
+    hub: hubSide({ lastNumber: 90, lastChecksum: 0x1234 }),
     nextNumber: 101,
   },
   {
     row: 'L13-never-consistent',
     kind: 'first-sync',
     what: 'the hub made the group and was cut off before the first span reached it',
-    hello: hello({ lastNumber: 0, restsOn: 0, durableNumber: 0 }),
-    hub: hub({ lastNumber: 0, consistentNumber: null }),
+    hello: agentSide({ lastNumber: 0, restsOn: 0, durableNumber: 0 }),
+    hub: hubSide({ lastNumber: 0, consistentNumber: null }),
     nextNumber: 1,
   },
   {
     row: 'L13-never-consistent',
     kind: 'first-sync',
     what: 'the first sync was cut and the agent lost trust in its marks',
-    hello: hello({ tracking: 'untrusted' }),
-    hub: hub({ consistentNumber: null, spanOpen: true }),
+    hello: agentSide({ tracking: 'untrusted' }),
+    hub: hubSide({ consistentNumber: null, spanOpen: true }),
     nextNumber: 101,
   },
   {
     row: 'L14-untrusted',
     kind: 'compare-everything',
     what: 'the bitmap was torn, whatever the numbers and the window say',
-    hello: hello({ tracking: 'untrusted', window: window91 }),
-    hub: hub(),
+    hello: agentSide({ tracking: 'untrusted', window: window91 }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L14-untrusted',
     kind: 'compare-everything',
     what: 'a new agent meets a replica of its own that was seeded',
-    hello: hello({ tracking: 'new', lastNumber: 0, restsOn: 0, durableNumber: 0 }),
-    hub: hub(),
+    hello: agentSide({ tracking: 'new', lastNumber: 0, restsOn: 0, durableNumber: 0 }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L15-equal',
     kind: 'nothing-to-do',
     what: 'both stopped in an orderly way',
-    hello: hello({ tracking: 'clean', restsOn: 100, durableNumber: 100 }),
-    hub: hub(),
+    hello: agentSide({ tracking: 'clean', restsOn: 100, durableNumber: 100 }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L16-resume',
     kind: 'resume',
     what: 'the link was cut for a moment: the window has what the hub lacks',
-    hello: hello({ window: window91 }),
-    hub: hub({ lastNumber: 95 }),
+    hello: agentSide({ window: window91 }),
+    hub: hubSide({ lastNumber: 95 }),
     nextNumber: 101,
     resumeFrom: 96,
   },
@@ -300,8 +256,8 @@ const CASES: readonly Case[] = [
     row: 'L16-resume',
     kind: 'resume',
     what: 'the hub lost power with what it had received and not made durable',
-    hello: hello({ window: window91 }),
-    hub: hub({ lastNumber: 90 }),
+    hello: agentSide({ window: window91 }),
+    hub: hubSide({ lastNumber: 90 }),
     nextNumber: 101,
     resumeFrom: 91,
   },
@@ -309,8 +265,8 @@ const CASES: readonly Case[] = [
     row: 'L16-resume',
     kind: 'resume',
     what: 'only the acknowledgement was lost: nothing has to be sent again',
-    hello: hello({ window: window91 }),
-    hub: hub({ lastNumber: 100 }),
+    hello: agentSide({ window: window91 }),
+    hub: hubSide({ lastNumber: 100 }),
     nextNumber: 101,
     resumeFrom: 101,
   },
@@ -318,8 +274,8 @@ const CASES: readonly Case[] = [
     row: 'L16-resume',
     kind: 'resume',
     what: 'cut in the middle of a span: it goes on where it was',
-    hello: hello({ window: window91 }),
-    hub: hub({ lastNumber: 95, spanOpen: true, consistentNumber: null }),
+    hello: agentSide({ window: window91 }),
+    hub: hubSide({ lastNumber: 95, spanOpen: true, consistentNumber: null }),
     nextNumber: 101,
     resumeFrom: 96,
   },
@@ -327,8 +283,8 @@ const CASES: readonly Case[] = [
     row: 'L16-resume',
     kind: 'resume',
     what: "the window begins with a span's begin that skipped numbers: the checksum shows that nothing is missing",
-    hello: hello({ window: { ...window91, previousChecksum: 0x77 }, durableNumber: 85 }),
-    hub: hub({ lastNumber: 85, lastChecksum: 0x77 }),
+    hello: agentSide({ window: { ...window91, previousChecksum: 0x77 }, durableNumber: 85 }),
+    hub: hubSide({ lastNumber: 85, lastChecksum: 0x77 }),
     nextNumber: 101,
     resumeFrom: 91,
   },
@@ -336,13 +292,13 @@ const CASES: readonly Case[] = [
     row: 'L16-resume',
     kind: 'resume',
     what: "the very first records were lost: the window begins at the line's start",
-    hello: hello({
+    hello: agentSide({
       lastNumber: 9,
       restsOn: 0,
       durableNumber: 0,
       window: { first: 1, last: 9, previousChecksum: chainStart(uuidBytes(LINE)) },
     }),
-    hub: hub({ lastNumber: 0, lastChecksum: 0, consistentNumber: null }),
+    hub: hubSide({ lastNumber: 0, lastChecksum: 0, consistentNumber: null }),
     nextNumber: 10,
     resumeFrom: 1,
   },
@@ -350,96 +306,96 @@ const CASES: readonly Case[] = [
     row: 'L17-first-sync-cut',
     kind: 'resync-by-bitmap',
     what: 'the agent was killed during the first sync: the marks say what is missing, it does not start over',
-    hello: hello(),
-    hub: hub({ consistentNumber: null, spanOpen: true, lastNumber: 110 }),
+    hello: agentSide(),
+    hub: hubSide({ consistentNumber: null, spanOpen: true, lastNumber: 110 }),
     nextNumber: 111,
   },
   {
     row: 'L18-span-open',
     kind: 'resync-by-bitmap',
     what: 'the agent was killed during a resync; a new process continues the span',
-    hello: hello(),
-    hub: hub({ spanOpen: true, consistentNumber: 40 }),
+    hello: agentSide(),
+    hub: hubSide({ spanOpen: true, consistentNumber: 40 }),
     nextNumber: 101,
   },
   {
     row: 'L18-span-open',
     kind: 'resync-by-bitmap',
     what: "all is copied but the span's end did not arrive: no mark is set, and yet there is something to do",
-    hello: hello({ tracking: 'clean' }),
-    hub: hub({ spanOpen: true, consistentNumber: 40 }),
+    hello: agentSide({ tracking: 'clean' }),
+    hub: hubSide({ spanOpen: true, consistentNumber: 40 }),
     nextNumber: 101,
   },
   {
     row: 'L19-volume-set',
     kind: 'resync-by-bitmap',
     what: 'the agent has a volume that the hub does not know',
-    hello: hello({ tracking: 'clean', volumes: [DISK, SECOND_DISK] }),
-    hub: hub(),
+    hello: agentSide({ tracking: 'clean', volumes: [DISK, SECOND_DISK] }),
+    hub: hubSide(),
     nextNumber: 101,
   },
   {
     row: 'L19-volume-set',
     kind: 'resync-by-bitmap',
     what: 'a volume was taken away while the agent was down',
-    hello: hello({ tracking: 'clean' }),
-    hub: hub({ volumes: [DISK, SECOND_DISK] }),
+    hello: agentSide({ tracking: 'clean' }),
+    hub: hubSide({ volumes: [DISK, SECOND_DISK] }),
     nextNumber: 101,
   },
   {
     row: 'L19-volume-set',
     kind: 'resync-by-bitmap',
     what: 'a volume has grown',
-    hello: hello({ tracking: 'clean' }),
-    hub: hub({ volumes: [{ ...DISK, sizeBytes: 1 << 20 }] }),
+    hello: agentSide({ tracking: 'clean' }),
+    hub: hubSide({ volumes: [{ ...DISK, sizeBytes: 1 << 20 }] }),
     nextNumber: 101,
   },
   {
     row: 'L19-volume-set',
     kind: 'resync-by-bitmap',
     what: "a volume has shrunk by the operator's word",
-    hello: hello({ tracking: 'clean', mayShrink: true }),
-    hub: hub({ volumes: [{ ...DISK, sizeBytes: DISK.sizeBytes * 2 }] }),
+    hello: agentSide({ tracking: 'clean', mayShrink: true }),
+    hub: hubSide({ volumes: [{ ...DISK, sizeBytes: DISK.sizeBytes * 2 }] }),
     nextNumber: 101,
   },
   {
     row: 'L20-hub-behind',
     kind: 'resync-by-bitmap',
     what: 'the agent was killed with records under way',
-    hello: hello({ lastNumber: 120 }),
-    hub: hub(),
+    hello: agentSide({ lastNumber: 120 }),
+    hub: hubSide(),
     nextNumber: 121,
   },
   {
     row: 'L20-hub-behind',
     kind: 'resync-by-bitmap',
     what: 'no mark is set, and the hub lacks the last flush and checkpoint markers',
-    hello: hello({ tracking: 'clean', lastNumber: 102 }),
-    hub: hub(),
+    hello: agentSide({ tracking: 'clean', lastNumber: 102 }),
+    hub: hubSide(),
     nextNumber: 103,
   },
   {
     row: 'L20-hub-behind',
     kind: 'resync-by-bitmap',
     what: 'the window begins too late: what lies before it was given up',
-    hello: hello({ window: { first: 97, last: 100, previousChecksum: 5 } }),
-    hub: hub({ lastNumber: 92 }),
+    hello: agentSide({ window: { first: 97, last: 100, previousChecksum: 5 } }),
+    hub: hubSide({ lastNumber: 92 }),
     nextNumber: 101,
   },
   {
     row: 'L20-hub-behind',
     kind: 'resync-by-bitmap',
     what: 'the window ends before the last number that was given',
-    hello: hello({ window: { ...window91, last: 98 } }),
-    hub: hub({ lastNumber: 95 }),
+    hello: agentSide({ window: { ...window91, last: 98 } }),
+    hub: hubSide({ lastNumber: 95 }),
     nextNumber: 101,
   },
   {
     row: 'L21-marked',
     kind: 'resync-by-bitmap',
     what: 'the agent was killed and the hub has more than its state remembers',
-    hello: hello(),
-    hub: hub({ lastNumber: 117 }),
+    hello: agentSide(),
+    hub: hubSide({ lastNumber: 117 }),
     nextNumber: 118,
   },
 ];
@@ -462,16 +418,18 @@ describe('lineage table', () => {
   });
 
   test('a number that is a safe integer leads to a reason that names it', () => {
-    expect(decideLineage(hello(), hub({ lastNumber: 79 })).reason).toContain('number 79');
-    expect(decideLineage(hello(), hub({ lastNumber: 79 })).reason).toContain('80');
-    expect(decideLineage(hello({ session: 5 }), hub()).reason).toContain('session 5');
-    expect(decideLineage(hello(), hub({ line: child, lastNumber: 500 })).reason).toContain('40 records beyond it');
+    expect(decideLineage(agentSide(), hubSide({ lastNumber: 79 })).reason).toContain('number 79');
+    expect(decideLineage(agentSide(), hubSide({ lastNumber: 79 })).reason).toContain('80');
+    expect(decideLineage(agentSide({ session: 5 }), hubSide()).reason).toContain('session 5');
+    expect(decideLineage(agentSide(), hubSide({ line: child, lastNumber: 500 })).reason).toContain(
+      '40 records beyond it',
+    );
   });
 
   test('a new span names the record that the hub holds last, or the start of the line where it holds none', () => {
-    expect(decideLineage(hello(), hub({ lastNumber: 117 })).previousChecksum).toBe(0xabcd);
-    expect(decideLineage(hello(), hub({ lastNumber: 0 })).previousChecksum).toBe(chainStart(uuidBytes(LINE)));
-    expect(decideLineage(hello(), null).previousChecksum).toBe(chainStart(uuidBytes(LINE)));
+    expect(decideLineage(agentSide(), hubSide({ lastNumber: 117 })).previousChecksum).toBe(0xabcd);
+    expect(decideLineage(agentSide(), hubSide({ lastNumber: 0 })).previousChecksum).toBe(chainStart(uuidBytes(LINE)));
+    expect(decideLineage(agentSide(), null).previousChecksum).toBe(chainStart(uuidBytes(LINE)));
   });
 });
 
@@ -501,7 +459,7 @@ const someHello: fc.Arbitrary<Hello> = fc
     tracking: fc.constantFrom('new' as const, 'clean' as const, 'marked' as const, 'untrusted' as const),
     volumes: someVolumes,
   })
-  .map((drawn) => hello(drawn));
+  .map((drawn) => agentSide(drawn));
 const someHub: fc.Arbitrary<HubGroup | null> = fc.option(
   fc
     .record({
@@ -514,7 +472,7 @@ const someHub: fc.Arbitrary<HubGroup | null> = fc.option(
       failedOver: fc.constantFrom(false, false, false, true),
       volumes: someVolumes,
     })
-    .map((drawn) => hub(drawn)),
+    .map((drawn) => hubSide(drawn)),
   { freq: 20 },
 );
 

@@ -3,40 +3,15 @@ import { decideLineage, type Hello } from '@rephub/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { GroupCounters } from '../hub/counters.js';
 import { isRefusal, type Meeting, type Refusal } from '../session/session.js';
+import { AGENT, helloOf, LINE, NONCE, OTHER_AGENT, OTHER_NONCE } from '../session/testing/hello.js';
 import type { GroupStore } from '../storage/index.js';
 import { DIRECTORY, openStore } from '../storage/testing/store-kit.js';
 import { AgentSeat, type SeatedSession } from './agent-seat.js';
 
-const A = '00000000-0000-4000-8000-00000000000a';
-const B = '00000000-0000-4000-8000-00000000000b';
-const N1 = '00000000-0000-4000-8000-000000000001';
-const N2 = '00000000-0000-4000-8000-000000000002';
 const HUB = '00000000-0000-4000-8000-000000000009';
-const LINE = '00000000-0000-4000-8000-00000000000c';
 const OTHER_LINE = '00000000-0000-4000-8000-00000000000d';
 
-function helloOf(parts: Partial<Hello> = {}): Hello {
-  return {
-    protocol: { min: 1, max: 1 },
-    features: [],
-    software: 'test',
-    group: 'vm1',
-    agentId: A,
-    session: 5,
-    nonce: N1,
-    line: { id: LINE, parent: null },
-    lastNumber: 0,
-    restsOn: 0,
-    durableNumber: 0,
-    window: null,
-    tracking: 'new',
-    volumes: [{ index: 0, name: 'disk0', sizeBytes: 65_536 }],
-    mode: 'async',
-    ...parts,
-  };
-}
-
-/** A session of which only is noted what is done with it. */
+/** AGENT session of which only is noted what is done with it. */
 function sessionOf(done: string[] = []): SeatedSession {
   return {
     peer: 'agent',
@@ -120,7 +95,7 @@ describe('AgentSeat', () => {
     expect(codeOf(await seated(made.seat, session, helloOf()))).toBe('let in');
     const after = simPlatform(1, { files: host.files.crash({ seed: 1, fate: 'lose' }) });
     expect((await openStore(after)).state).toMatchObject({
-      owner: { agentId: A, session: 5, nonce: N1 },
+      owner: { agentId: AGENT, session: 5, nonce: NONCE },
       line: { id: LINE },
     });
     expect(made.told).toEqual(['group-created', 'session-began']);
@@ -131,7 +106,7 @@ describe('AgentSeat', () => {
     const done: string[] = [];
     const [older, newer] = [sessionOf(done), sessionOf()];
     await seat.meet(older, helloOf());
-    await seat.meet(newer, helloOf({ session: 6, nonce: N2 }));
+    await seat.meet(newer, helloOf({ session: 6, nonce: OTHER_NONCE }));
     expect(done).toEqual(['ended: a newer session of the same agent has taken over']);
     const hello = helloOf();
     expect(codeOf(await seat.begin(older, hello, decideLineage(hello, null)))).toBe('session-replaced');
@@ -144,7 +119,7 @@ describe('AgentSeat', () => {
     const done: string[] = [];
     const session = sessionOf(done);
     await seated(seat, session, helloOf());
-    expect(codeOf(await seat.meet(sessionOf(), helloOf({ agentId: B })))).toBe('foreign-agent');
+    expect(codeOf(await seat.meet(sessionOf(), helloOf({ agentId: OTHER_AGENT })))).toBe('foreign-agent');
     expect([seat.session, done]).toEqual([session, []]);
   });
 
@@ -157,9 +132,14 @@ describe('AgentSeat', () => {
     const again = rig(host);
     again.store = await openStore(host);
     await again.seat.recover();
-    const other = helloOf({ agentId: B, session: 1, nonce: N2, line: { id: OTHER_LINE, parent: null } });
+    const other = helloOf({
+      agentId: OTHER_AGENT,
+      session: 1,
+      nonce: OTHER_NONCE,
+      line: { id: OTHER_LINE, parent: null },
+    });
     expect(codeOf(await seated(again.seat, sessionOf(), other))).toBe('let in');
-    expect(again.store.state).toMatchObject({ owner: { agentId: B }, line: { id: OTHER_LINE } });
+    expect(again.store.state).toMatchObject({ owner: { agentId: OTHER_AGENT }, line: { id: OTHER_LINE } });
     expect(again.told).toContain('owner-changed');
     expect(codeOf(await again.seat.meet(sessionOf(), helloOf()))).toBe('foreign-agent');
   });

@@ -4,7 +4,7 @@ import { SeededRandomness, SimClock, SimFiles, type SimOperation } from '@rephub
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { GroupStore, GroupStoreOptions } from './store-types.js';
 import { ScriptedAgent } from './testing/scripted-agent.js';
-import { DIRECTORY, expectBase, expectView, openStore, OWNER, pattern } from './testing/store-kit.js';
+import { DIRECTORY, expectBase, expectView, openStore, OWNER, pattern, startedStore } from './testing/store-kit.js';
 
 const SIZE = 64 * 1024;
 const KEPT: Partial<GroupStoreOptions> = { retentionMs: 3_600_000 };
@@ -51,17 +51,8 @@ function synced(): ScriptedAgent {
   return agent;
 }
 
-async function started(
-  on: World,
-  agent: ScriptedAgent,
-  options: Partial<GroupStoreOptions> = KEPT,
-): Promise<GroupStore> {
-  const store = await openStore(on, options);
-  await store.setOwner(OWNER);
-  await store.beginLine(agent.line);
-  agent.sendTo(store);
-  await store.settled();
-  return store;
+function started(on: World, agent: ScriptedAgent, options: Partial<GroupStoreOptions> = KEPT): Promise<GroupStore> {
+  return startedStore(on, agent, options);
 }
 
 describe('group store on a disk with faults', () => {

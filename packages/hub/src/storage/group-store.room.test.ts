@@ -4,7 +4,7 @@ import { type CrashFate, SeededRandomness, SimClock, SimFiles } from '@rephub/pl
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { GroupStore, GroupStoreOptions } from './store-types.js';
 import { ScriptedAgent } from './testing/scripted-agent.js';
-import { expectBase, expectView, openStore, OWNER, pattern } from './testing/store-kit.js';
+import { expectBase, expectView, openStore, OWNER, pattern, startedStore } from './testing/store-kit.js';
 
 const KIB = 1024;
 const SIZE = 512 * KIB;
@@ -31,11 +31,7 @@ function synced(): ScriptedAgent {
 }
 
 async function started(on: World, agent: ScriptedAgent): Promise<GroupStore> {
-  const store = await openStore(on, OPTIONS);
-  await store.setOwner(OWNER);
-  await store.beginLine(agent.line);
-  agent.sendTo(store);
-  await store.settled();
+  const store = await startedStore(on, agent, OPTIONS);
   await on.clock.advance(3000);
   return store;
 }

@@ -3,8 +3,16 @@ import { SeededRandomness, SimClock, SimFiles } from '@rephub/platform/sim';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FrameReader } from '@rephub/protocol';
 import { ScriptedAgent } from './testing/scripted-agent.js';
-import { difference, DIRECTORY, expectBase, expectView, openStore, OWNER, pattern } from './testing/store-kit.js';
-import type { GroupStore, GroupStoreOptions } from './store-types.js';
+import {
+  difference,
+  DIRECTORY,
+  expectBase,
+  expectView,
+  openStore,
+  OWNER,
+  pattern,
+  startedStore,
+} from './testing/store-kit.js';
 
 interface World {
   readonly clock: SimClock;
@@ -28,15 +36,6 @@ function synced(): ScriptedAgent {
   agent.write(0, 30_000, pattern(3_000, 2));
   agent.spanEnd();
   return agent;
-}
-
-async function started(on: World, agent: ScriptedAgent, options: Partial<GroupStoreOptions> = {}): Promise<GroupStore> {
-  const store = await openStore(on, options);
-  await store.setOwner(OWNER);
-  await store.beginLine(agent.line);
-  agent.sendTo(store);
-  await store.settled();
-  return store;
 }
 
 describe('group store', () => {
@@ -63,7 +62,7 @@ describe('group store', () => {
   });
 
   it('what was received is durable, visible after the span and the same after a restart', async () => {
-    const store = await started(on, agent, { retentionMs: 3_600_000 });
+    const store = await startedStore(on, agent, { retentionMs: 3_600_000 });
     expect(store.state).toMatchObject({
       lastNumber: agent.lastNumber,
       durableNumber: agent.lastNumber,
@@ -86,7 +85,7 @@ describe('group store', () => {
   });
 
   it('LASTGOOD: nothing of an open span is visible, everything is once it has ended', async () => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     const before = agent.lastNumber;
     agent.spanBegin(10);
     agent.write(0, 0, pattern(4096, 9));
@@ -110,7 +109,7 @@ describe('group store', () => {
   });
 
   it('PIT: a view stays what it was while later writes are received and applied', async () => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     const view = await store.openView();
     for (let round = 0; round < 20; round += 1) {
       agent.write(0, (round * 3000) % (SIZE - 5000), pattern(5000, 100 + round));
@@ -128,7 +127,7 @@ describe('group store', () => {
   });
 
   it('drained at the stop, the base images alone hold the last point', async () => {
-    const store = await started(on, agent, { retentionMs: 3_600_000 });
+    const store = await startedStore(on, agent, { retentionMs: 3_600_000 });
     agent.write(0, 50_000, pattern(6000, 3));
     agent.sendTo(store);
     await store.close({ drain: true });
@@ -147,7 +146,7 @@ describe('group store', () => {
     const first = new ScriptedAgent();
     first.addVolume(0, 'disk0', SIZE);
     first.spanBegin();
-    const store = await started(on, first, { retentionMs: 86_400_000 });
+    const store = await startedStore(on, first, { retentionMs: 86_400_000 });
     for (let round = 0; round < 60; round += 1) {
       first.write(0, (round * 1021) % (SIZE - 4096), pattern(4096, round));
       first.sendTo(store);
@@ -168,7 +167,7 @@ describe('group store', () => {
     ['another line', 'record-line', (other: ScriptedAgent) => other.records[0]!.frame],
     ['a number twice', 'record-number', (_: ScriptedAgent, same: ScriptedAgent) => same.records[3]!.frame],
   ])('refuses %s and changes nothing', async (_what, code, frameOf) => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     const other = new ScriptedAgent('99999999-2222-4333-8444-555555555555');
     other.flush(0);
     const before = store.state.lastNumber;
@@ -189,7 +188,7 @@ describe('group store', () => {
   });
 
   it('SIZE: refuses a range outside its volume, an unknown volume and a broken chain', async () => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     const fails = (make: (rogue: ScriptedAgent) => void, code: string): void => {
       const rogue = synced();
       make(rogue);
@@ -217,7 +216,7 @@ describe('group store', () => {
   });
 
   it('an unreadable range answers EIO, before and after it is applied, until it is written', async () => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     agent.unreadable(0, 8000, 2000);
     agent.sendTo(store);
     await store.settled();
@@ -239,7 +238,7 @@ describe('group store', () => {
   });
 
   it('a volume that is removed goes aside, another of its name begins empty', async () => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     await on.clock.advance(3000);
     agent.removeVolume(0);
     agent.addVolume(3, 'disk0', 4096);
@@ -256,7 +255,7 @@ describe('group store', () => {
   });
 
   it('a volume that shrinks and grows again reads as zeroes where it was cut off', async () => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     await on.clock.advance(3000);
     const view = await store.openView();
     agent.resize(0, 5000);
@@ -274,7 +273,7 @@ describe('group store', () => {
   });
 
   it('another line keeps the old one aside with its base (NODISCARD)', async () => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     await on.clock.advance(3000);
     const other = new ScriptedAgent('99999999-2222-4333-8444-555555555555');
     other.addVolume(0, 'disk0', 4096);
@@ -294,7 +293,7 @@ describe('group store', () => {
   });
 
   it('ISOLATE: a branch reads its own writes, and the replica never changes', async () => {
-    const store = await started(on, agent, { retentionMs: 0 });
+    const store = await startedStore(on, agent, { retentionMs: 0 });
     const branch = await store.openBranch('try', { scratchBytes: 1_000_000 });
     expect(branch.line).toBeNull();
     const device = branch.device('disk0');
@@ -324,7 +323,7 @@ describe('group store', () => {
   });
 
   it('a branch over its limit fails writes with ENOSPC and tells; it can still be read', async () => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     const branch = await store.openBranch('small', { scratchBytes: 20_000 });
     const told: string[] = [];
     branch.onOver((why) => told.push(why));
@@ -339,7 +338,7 @@ describe('group store', () => {
   });
 
   it('a branch that was open when the hub died is gone at the next start', async () => {
-    const store = await started(on, agent);
+    const store = await startedStore(on, agent);
     const branch = await store.openBranch('left', { scratchBytes: 1_000_000 });
     await writeBytes(branch.device('disk0'), 0, pattern(4096, 1), true);
     const after = world(on.files.crash({ seed: 3, fate: 'keep' }), on.clock);

@@ -44,11 +44,13 @@ function request(number: number): HashRegion {
 
 const signal = (): AbortSignal => new AbortController().signal;
 
-/** A first sync over the seed: only two pieces were different. */
-async function synced(
-  on: World,
-  options: Partial<GroupStoreOptions>,
-): Promise<{ store: GroupStore; agent: ScriptedAgent }> {
+interface Begun {
+  readonly store: GroupStore;
+  readonly agent: ScriptedAgent;
+}
+
+/** A first sync over the seed has begun: its volume is there, its span is open. */
+async function begun(on: World, options: Partial<GroupStoreOptions>): Promise<Begun> {
   const store = await openStore(on, options);
   await store.seed('disk0', SEED);
   const agent = new ScriptedAgent();
@@ -58,6 +60,12 @@ async function synced(
   agent.spanBegin();
   agent.sendTo(store);
   await on.clock.advance(10);
+  return { store, agent };
+}
+
+/** It has ended: only two pieces were different. */
+async function synced(on: World, options: Partial<GroupStoreOptions>): Promise<Begun> {
+  const { store, agent } = await begun(on, options);
   // As the agent would: asked about everything, told what is the same, sends the rest.
   await store.hashRegion(request(agent.lastNumber), signal());
   agent.write(0, 100_000, pattern(5000, 9));
@@ -99,15 +107,7 @@ describe('a seeded group', () => {
 
   it('answers with digests of the seed as soon as its volume is there', async () => {
     const on = await world();
-    const store = await openStore(on, { retentionMs: 3_600_000 });
-    await store.seed('disk0', SEED);
-    const agent = new ScriptedAgent();
-    await store.setOwner(OWNER);
-    await store.beginLine(agent.line);
-    agent.addVolume(0, 'disk0', SIZE);
-    agent.spanBegin();
-    agent.sendTo(store);
-    await on.clock.advance(10);
+    const { store, agent } = await begun(on, { retentionMs: 3_600_000 });
     const region = new HashedRegion(request(1), await store.hashRegion(request(agent.lastNumber), signal()));
     expect([0, 100, 620].map((block) => region.kind(block))).toEqual([BlockKind.Data, BlockKind.Zero, BlockKind.Data]);
   });

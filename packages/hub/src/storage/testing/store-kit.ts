@@ -29,6 +29,20 @@ export async function openStore(
   });
 }
 
+/** A store that has taken, durably, all that this agent has to say. */
+export async function startedStore(
+  on: StorePlatform,
+  agent: ScriptedAgent,
+  options: Partial<GroupStoreOptions> = {},
+): Promise<GroupStore> {
+  const store = await openStore(on, options);
+  await store.setOwner(OWNER);
+  await store.beginLine(agent.line);
+  agent.sendTo(store);
+  await store.settled();
+  return store;
+}
+
 /** The first bytes that differ, or null when the device holds what the model says. */
 export async function difference(device: BlockDevice, volume: ModelVolume): Promise<string | null> {
   const { content, name } = volume;
