@@ -16,6 +16,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/marks.ts',
     find: 'this.#distrusting ??= this.#distrust(fault);',
     replace: 'this.#distrusting ??= new Promise(() => String(fault) + String(this.#distrust));',
+    profile: 'failing-state',
   },
   {
     id: 'failed-marks-not-disowned',
