@@ -25,6 +25,8 @@ export const EntryState = {
   Kept: 2,
   /** Failed for good: upstream may hold all, some or none of it, and playing older entries may change which. */
   Scar: 3,
+  /** Acknowledged, and refused when it was played again: upstream may hold it all the same, so nothing older is played there. */
+  Refused: 4,
 } as const;
 export type EntryState = (typeof EntryState)[keyof typeof EntryState];
 
@@ -155,16 +157,18 @@ export class ReplayLog {
     for (let entry = this.#first; entry < end; entry++) {
       const at = entry & this.#mask;
       const state = this.#states[at];
-      if ((state === EntryState.Kept || state === EntryState.Scar) && (this.#stamps[at] ?? 0) <= stamp) {
-        this.#drop(entry);
-      }
+      const isFlushable = state !== EntryState.Gone && state !== EntryState.Open;
+      if (isFlushable && (this.#stamps[at] ?? 0) <= stamp) this.#drop(entry);
     }
     if (stamp > this.#flushedStamp) this.#flushedStamp = stamp;
   }
 
-  /** An acknowledged entry that upstream refuses to take again. */
+  /** An acknowledged entry that upstream refuses to take again. Its range stays until a flush. */
   giveUp(entry: number): void {
-    this.#drop(entry);
+    const at = entry & this.#mask;
+    if (this.#states[at] !== EntryState.Kept) return;
+    this.#letGoPayload(at);
+    this.#states[at] = EntryState.Refused;
   }
 
   /** Something was written that is not here: complete again when a flush has covered it. */

@@ -17,8 +17,11 @@ export function planReplay(log: ReplayLog): ReadonlyMap<number, readonly Piece[]
   const plan = new Map<number, readonly Piece[]>();
   const newer = new Ranges();
   for (let entry = log.nextEntry - 1; entry >= log.firstEntry; entry--) {
-    if (log.stateOf(entry) !== EntryState.Kept) continue;
+    const state = log.stateOf(entry);
     const [offset, length] = [log.offsetOf(entry), log.lengthOf(entry)];
+    // What upstream holds there is at least as new: this one, it may be, from before it was refused.
+    if (state === EntryState.Refused) newer.add(offset, offset + length);
+    if (state !== EntryState.Kept) continue;
     const pieces = newer.missing(offset, offset + length);
     if (pieces.length !== 1 || pieces[0]?.length !== length) plan.set(entry, pieces);
     // What a trim leaves is unknown: it puts nothing in the place of what was there.

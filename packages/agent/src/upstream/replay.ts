@@ -41,7 +41,7 @@ export interface PlayedRange {
 const DEPTH = 16;
 
 export class Replay {
-  /** Ranges that may not hold now what they held before: played trims, and writes that had failed. */
+  /** Ranges that may not hold now what they held before: played trims, and writes that had failed or were refused. */
   readonly unsure: PlayedRange[] = [];
   /** A write that was to be on stable storage is in a cache again. */
   durableAgainWanted = false;
@@ -90,7 +90,7 @@ export class Replay {
         this.#piece = 0;
         continue;
       }
-      if (state === EntryState.Scar) {
+      if (state === EntryState.Scar || state === EntryState.Refused) {
         const entry = this.#cursor++;
         this.unsure.push({ offset: log.offsetOf(entry), length: log.lengthOf(entry) });
         continue;

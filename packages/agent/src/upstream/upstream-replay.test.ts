@@ -143,6 +143,27 @@ describe('an upstream that loses its cache (promise REPLAY)', () => {
     ).toBe(true);
   });
 
+  it('that refuses one is not given what was there before it, when all is played once more', async () => {
+    const { upstream, disk, outcome, told, clock } = await setUp();
+    await outcome(writeBytes(upstream, 0, data(1, 8 * KIB)));
+    await outcome(writeBytes(upstream, 0, data(2), true));
+    disk.verdict = ({ command, offset }) => (command === Command.Write && offset === 0 ? NbdError.Enospc : 0);
+    disk.connections.at(-1)?.lose();
+    await clock.settle();
+    expect(told.lostWrites).toEqual([[0, 4 * KIB]]);
+    disk.verdict = () => 0;
+    disk.connections.at(-1)?.lose();
+    await clock.settle();
+    expect(told.unknown).toEqual([[0, 4 * KIB]]);
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    const expected = Buffer.concat([data(2), data(1)]);
+    expect(disk.stable.subarray(0, 8 * KIB).equals(expected)).toBe(true);
+    disk.connections.at(-1)?.lose();
+    await clock.settle();
+    expect(told.unknown).toHaveLength(1);
+    expect(told.heldSlices).toBe(0);
+  });
+
   it('that refuses one with EIO is reopened and gets all of it again', async () => {
     const { upstream, disk, outcome, told, clock } = await setUp();
     await outcome(writeBytes(upstream, 0, data(1)));
