@@ -26,6 +26,7 @@ export {
   readSmallFile,
   replaceSmallFile,
 } from './files.js';
+export { InTurn } from './in-turn.js';
 export { type LogFields, type Logger, silentLogger } from './logger.js';
 export {
   type Address,

@@ -6,7 +6,7 @@
  *  - handshakes and an operator's words take effect one after the other, never at once;
  *  - what goes wrong here (a damaged journal, a full disk) shows in this group's status and nowhere else.
  */
-import { asError, Fault, randomUuid, StorageFault } from '@rephub/platform';
+import { asError, Fault, InTurn, randomUuid, StorageFault } from '@rephub/platform';
 import type { OpenExport, OpenRefusal } from '@rephub/nbd';
 import { surveySegments } from '../catalogue/survey.js';
 import type { ExportName } from '../exports/export-names.js';
@@ -37,7 +37,7 @@ export class Group {
   #trouble: string | null = null;
   #closing = false;
   readonly #seeding = new Seeding();
-  #last: Promise<unknown> = Promise.resolve();
+  readonly #inTurn = new InTurn();
 
   constructor(name: string, directory: string, around: GroupSurroundings, tell: Tell) {
     this.name = name;
@@ -55,7 +55,7 @@ export class Group {
       trouble: () => this.#trouble,
       isClosing: () => this.#closing,
       isBeingSeeded: () => this.#seeding.isUnderWay,
-      serially: (task) => this.#serially(task),
+      serially: (task) => this.#inTurn.run(task),
       changed: () => {
         this.noteSoon();
       },
@@ -175,7 +175,7 @@ export class Group {
       name: this.name,
       files: this.#around.platform.files,
       tell: this.#tell,
-      serially: (work) => this.#serially(work),
+      serially: (work) => this.#inTurn.run(work),
       hasSession: () => this.agent.session !== null || this.#closing,
       store: async () => this.#store ?? (await this.#openStore()),
     });
@@ -218,7 +218,7 @@ export class Group {
   /** Ends the session, drops the tests, closes the storage; with `drain` the base images hold the last point then. */
   async close(drain: boolean): Promise<void> {
     this.endSession('the hub stops');
-    await this.#serially(async () => {
+    await this.#inTurn.run(async () => {
       await this.tests.close();
       const store = this.#store;
       if (store === null) return;
@@ -254,11 +254,5 @@ export class Group {
   #openedStore(): GroupStore {
     if (this.#store !== null) return this.#store;
     throw new StorageFault('group-failed', `group ${this.name} is not open: ${this.#trouble ?? 'it is new'}`);
-  }
-
-  #serially<T>(task: () => Promise<T>): Promise<T> {
-    const run = this.#last.then(task, task);
-    this.#last = run.catch(() => undefined);
-    return run;
   }
 }

@@ -14,6 +14,7 @@ import {
   crc32,
   type Fault,
   type FileSystem,
+  InTurn,
   type OpenFile,
   parentOf,
   StorageFault,
@@ -58,7 +59,7 @@ export class DecisionLog {
   #number: number;
   #checksum: number;
   #dead: Fault | null = null;
-  #queue: Promise<void> = Promise.resolve();
+  readonly #inTurn = new InTurn();
 
   private constructor(file: OpenFile, path: string, position: number, number: number, checksum: number) {
     this.#file = file;
@@ -118,13 +119,11 @@ export class DecisionLog {
 
   /** Durable when it resolves. Decisions are stored in the order of the calls. */
   append(decision: Decision, unixMs: number): Promise<void> {
-    const appended = this.#queue.then(() => this.#append(decision, unixMs));
-    this.#queue = appended.catch(() => undefined);
-    return appended;
+    return this.#inTurn.run(() => this.#append(decision, unixMs));
   }
 
   async close(): Promise<void> {
-    await this.#queue;
+    await this.#inTurn.settled();
     await this.#file.close();
   }
 

@@ -6,7 +6,7 @@
  * short is finished by the next start; there is at most one line, and none while it changes.
  * Must not know: views, branches, sessions.
  */
-import { asError, ConfigFault, CorruptionFault } from '@rephub/platform';
+import { asError, ConfigFault, CorruptionFault, InTurn } from '@rephub/platform';
 import { type Line } from '@rephub/protocol';
 import type { DecisionLog } from './decisions.js';
 import { type Decided, finishSetAside, type GroupPaths, keepOldBaseAside } from './group-lines.js';
@@ -43,7 +43,7 @@ export class MainLine {
   #begunUnixMs: number | null;
   #setAsideCount: number;
   #setAsideWhy: string | null = null;
-  #changing: Promise<void> = Promise.resolve();
+  readonly #changes = new InTurn();
 
   constructor(parts: MainLineParts) {
     const { decided, options, platform } = parts;
@@ -100,15 +100,13 @@ export class MainLine {
 
   /** Another line begins, in the place of the one before; nothing changes when it is this one. */
   begin(line: Line): Promise<void> {
-    const begun = this.#changing.then(() => this.#begin(line));
-    this.#changing = begun.catch(() => undefined);
-    return begun;
+    return this.#changes.run(() => this.#begin(line));
   }
 
   /** As GroupStore.seed. */
   seed(volume: string, path: string): Promise<Seed> {
     const { decisions, options, platform } = this.#parts;
-    const seeded = this.#changing.then(async () => {
+    return this.#changes.run(async () => {
       if (this.#hasHistory) {
         const said = `group ${options.group} has a history: only a group that no agent has begun can be seeded`;
         throw new ConfigFault('has-history', said);
@@ -117,11 +115,6 @@ export class MainLine {
         decisions.append({ kind: 'seeded', volume, sizeBytes }, platform.clock.unixMs()),
       );
     });
-    this.#changing = seeded.then(
-      () => undefined,
-      () => undefined,
-    );
-    return seeded;
   }
 
   stopSeeding(): void {
@@ -138,7 +131,7 @@ export class MainLine {
 
   /** Resolves when no change is under way. */
   async unchanging(): Promise<void> {
-    await this.#changing;
+    await this.#changes.settled();
   }
 
   async close(why: string, drain: boolean): Promise<void> {
