@@ -6,6 +6,9 @@ import { type View } from './hub-types.js';
 import { type World } from './world.js';
 
 const READ_BYTES = 1024 * 1024;
+/** Used again for each look: that is many times a second. */
+let image = Buffer.alloc(0);
+const oneBlock = Buffer.alloc(BLOCK_BYTES);
 
 /** What upstream holds as readers see it, zeroes beyond its end; with `stable` what a power cut would leave at least. `files` is the agent's disk. */
 export function upstreamContents(world: World, files: SimFiles = world.agent.files, stable = false): Int32Array[] {
@@ -20,11 +23,11 @@ export function upstreamContents(world: World, files: SimFiles = world.agent.fil
 /** The id of one block upstream; null while it cannot be told. */
 export function upstreamBlock(world: World, volume: number, block: number): number | null {
   const { name, upstream } = world.setup.volumes[volume] ?? { name: '', upstream: 'file' };
-  const bytes = Buffer.alloc(BLOCK_BYTES);
-  if (upstream === 'file') world.agent.files.look(`/${name}.raw`, bytes, block * BLOCK_BYTES);
+  oneBlock.fill(0);
+  if (upstream === 'file') world.agent.files.look(`/${name}.raw`, oneBlock, block * BLOCK_BYTES);
   else if (world.upstream.up === null) return null;
-  else world.disks.get(name)?.bytes.copy(bytes, 0, block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
-  return world.contents.identify(bytes, 0, volume, block);
+  else world.disks.get(name)?.bytes.copy(oneBlock, 0, block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES);
+  return world.contents.identify(oneBlock, 0, volume, block);
 }
 
 /** Everything that an open point, or a branch, shows of a volume: so many blocks as it has there. */
@@ -98,8 +101,10 @@ async function readRange(
   }
 }
 
+/** Valid until the next look. */
 function imageOf(files: SimFiles, name: string, blocks: number): Buffer {
-  const bytes = Buffer.alloc(blocks * BLOCK_BYTES);
-  files.look(`/${name}.raw`, bytes, 0);
-  return bytes;
+  const length = blocks * BLOCK_BYTES;
+  if (image.length < length) image = Buffer.alloc(length);
+  image.fill(0, files.look(`/${name}.raw`, image.subarray(0, length), 0), length);
+  return image.subarray(0, length);
 }

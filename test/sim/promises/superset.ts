@@ -15,6 +15,8 @@ import { type Checker, type Crash } from './checker.js';
 const ANSWERS = 40;
 const EXTENT_BYTES = 4 * 1024 * 1024;
 const PROVEN_WITHIN_MS = 3_000;
+/** No file of the agent's state is larger here. */
+const SPOILED = Buffer.alloc(1 << 20);
 
 export class Superset implements Checker {
   readonly #world: World;
@@ -89,18 +91,16 @@ export class Superset implements Checker {
     const random = this.#world.random(seed);
     const names = ['identity', 'hot.log', ...this.#world.setup.volumes.map(({ name }) => `${name}.map`)];
     const path = `/state/${names[random.below(names.length)] ?? 'hot.log'}`;
-    const size = files.look(path, Buffer.alloc(1 << 20), 0);
-    const bytes = Buffer.alloc(size);
-    files.look(path, bytes, 0);
+    const size = files.look(path, SPOILED, 0);
     // Half of the bits are where something is said.
-    const said = [...bytes.keys()].filter((at) => bytes[at] !== 0);
+    const said = notZero(SPOILED, 0, size);
     const draw = (from: readonly number[], first: number, count: number): number =>
       (random.chance() ? from[random.below(from.length)] : undefined) ?? first + random.below(count);
     if (size === 0) return;
     // One block goes bad. With both copies of the identity's newest image it is as if that had never been stored.
     const block = Math.floor(draw(said, 0, size) / BLOCK_BYTES);
     const first = block * BLOCK_BYTES;
-    const saidThere = said.filter((at) => at >= first && at < first + BLOCK_BYTES);
+    const saidThere = notZero(SPOILED, first, Math.min(size, first + BLOCK_BYTES));
     for (let bit = random.below(3); bit >= 0; bit -= 1) {
       files.rot(path, draw(saidThere, first, Math.min(BLOCK_BYTES, size - first)), random.below(8));
     }
@@ -204,4 +204,11 @@ export class Superset implements Checker {
     }
     world.check(promise, true, () => '');
   }
+}
+
+/** Where the bytes of a range are not zero, in order. */
+function notZero(bytes: Buffer, from: number, to: number): number[] {
+  const found: number[] = [];
+  for (let at = from; at < to; at += 1) if (bytes[at] !== 0) found.push(at);
+  return found;
 }
