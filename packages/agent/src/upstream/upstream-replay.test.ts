@@ -127,6 +127,19 @@ describe('an upstream that loses its cache (promise REPLAY)', () => {
     ).toBe(true);
   });
 
+  it('that fails one of two flushes under way: the other is not believed before all was written again', async () => {
+    const { upstream, disk, clock } = await setUp({ delayMs: () => 10 }, {}, { ...POLICY, retries: 0 });
+    const write = outcomeOf(writeBytes(upstream, 0, data(1)));
+    await clock.advance(20);
+    expect(await write).toBe(0);
+    let failing = 1;
+    disk.verdict = ({ command }) => (command === Command.Flush && failing-- > 0 ? NbdError.Eio : 0);
+    const flushes = [outcomeOf(flushDevice(upstream)), outcomeOf(flushDevice(upstream))];
+    await clock.advance(1000);
+    expect(await Promise.all(flushes)).toEqual([NbdError.Eio, 0]);
+    expect(disk.stable.subarray(0, 4 * KIB).equals(data(1))).toBe(true);
+  });
+
   it('that refuses one of them: its range is told, and the flush must fail', async () => {
     const { upstream, disk, outcome, told, clock } = await setUp();
     await outcome(writeBytes(upstream, 0, data(1)));

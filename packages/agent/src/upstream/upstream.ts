@@ -309,6 +309,11 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   }
 
   flushLanded(op: UpstreamOp): void {
+    // Another one failed while it was under way, and may have dropped what both were to store.
+    if (this.#flushes.mustPlay) {
+      this.#flush(op);
+      return;
+    }
     this.#flushes.landed(op);
     this.#finish(op, NbdError.Ok);
     this.#flushes.unblock();
