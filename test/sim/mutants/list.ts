@@ -261,9 +261,9 @@ export const MUTANTS: readonly Mutant[] = [
   {
     id: 'never-room-again',
     promise: 'FULL',
-    file: 'hub/src/storage/journal/journal-writer.ts',
-    find: '      if (!this.#stopped) await this.#pause(delayMs);\n',
-    replace: '      if (!this.#stopped) await this.#pause(delayMs * 1e9);\n',
+    file: 'hub/src/storage/journal/until-room.ts',
+    find: '      if (!this.#events.isOver()) await this.#pause(delayMs);\n',
+    replace: '      if (!this.#events.isOver()) await this.#pause(delayMs * 1e9);\n',
     profile: 'full-hub',
   },
   {
