@@ -9,6 +9,7 @@
 import { close, write } from 'node:fs';
 import { CorruptionFault } from '../errors.js';
 import type { FileStatus, OpenFile } from '../files.js';
+import { InTurn } from '../in-turn.js';
 import { ALIGNED_BYTES, BLOCK_BYTES, borrowAligned, giveBackAligned } from './aligned-memory.js';
 import { errnoName, storageFault } from './file-faults.js';
 import type { NodeOpenFile } from './open-file.js';
@@ -20,7 +21,7 @@ export class PastCacheFile implements OpenFile {
   /** What the last write left in its last block, and where that block begins; -1 when nothing is known. */
   readonly #lastBlock = Buffer.alloc(BLOCK_BYTES);
   #lastBlockAt = -1;
-  #writing: Promise<void> = Promise.resolve();
+  readonly #writes = new InTurn();
 
   /** `fd` is open for direct writing of the same file. */
   constructor(file: NodeOpenFile, fd: number, path: string) {
@@ -33,10 +34,8 @@ export class PastCacheFile implements OpenFile {
     return this.#file.read(buffer, position);
   }
 
-  async write(chunks: readonly Uint8Array[], position: number): Promise<void> {
-    const mine = this.#writing.then(() => this.#write(chunks, position));
-    this.#writing = mine.catch(() => undefined);
-    await mine;
+  write(chunks: readonly Uint8Array[], position: number): Promise<void> {
+    return this.#writes.run(() => this.#write(chunks, position));
   }
 
   sync(): Promise<void> {
@@ -66,7 +65,7 @@ export class PastCacheFile implements OpenFile {
   }
 
   async close(): Promise<void> {
-    await this.#writing;
+    await this.#writes.settled();
     await new Promise<void>((resolve) => {
       close(this.#fd, () => {
         resolve();
