@@ -295,9 +295,9 @@ export class Hub implements SessionHost {
     if (before !== undefined && now - before < TELL_AGAIN_MS) return;
     if (this.#toldAt.size > MAX_GROUPS) this.#toldAt.clear();
     this.#toldAt.set(key, now);
-    this.events.tell(session.groupName, 'warn', 'session-refused', `${session.peer}: ${fault.message}`, {
-      code: fault.code,
-      peer: session.peer,
-    });
+    const { peer, groupName } = session;
+    // What the link itself found names the peer already.
+    const said = fault.message.includes(peer) ? fault.message : `${peer}: ${fault.message}`;
+    this.events.tell(groupName, 'warn', 'session-refused', said, { code: fault.code, peer });
   }
 }
