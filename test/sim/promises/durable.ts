@@ -37,6 +37,8 @@ export class Durable implements Checker {
         return 'the hub takes nothing for want of room, and calls the group protected';
       });
     }
+    // Sent to a process that is gone, maybe to make way for another line: nobody has heard it, and counts on it.
+    if (this.#world.agent.up === null) return;
     const line = this.#world.store?.state.line?.id ?? '';
     // Another line has numbers of its own.
     if (line !== this.#line) this.#durable = 0;
