@@ -242,7 +242,7 @@ export const MUTANTS: readonly Mutant[] = [
     promise: 'DURABLE',
     file: 'hub/src/storage/journal/journal-writer.ts',
     find: '        await file.sync();\n        this.#durableNumber = target;\n',
-    replace: '        void file.sync().catch(() => undefined);\n        this.#durableNumber = target;\n',
+    replace: '        await Promise.race([file.sync(), Promise.resolve()]);\n        this.#durableNumber = target;\n',
   },
   {
     id: 'segment-name-not-synced',
