@@ -71,6 +71,16 @@ describe('on-congestion block (promise BOUND)', () => {
     expect(gate.hold(write(2, 60 * 1024))).toBe(false);
   });
 
+  it('lets the next one go on when a write ends without a record: no acknowledgement will come', () => {
+    const { gate, gone, write } = setUp();
+    const failing = write(1, 40 * 1024);
+    expect(gate.hold(failing)).toBe(false);
+    expect(gate.hold(write(2, 40 * 1024))).toBe(true);
+    expect(gate.hold(write(3, 40 * 1024))).toBe(true);
+    gate.done(failing);
+    expect(gone).toEqual([2]);
+  });
+
   it('keeps nobody waiting while the link is down', () => {
     const { gate, mirror, gone, write, record } = setUp();
     record(1, 60 * 1024);

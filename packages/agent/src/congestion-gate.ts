@@ -27,6 +27,8 @@ export class CongestionGate {
   done(operation: WriteOperation): void {
     this.#admittedBytes -= operation.admittedBytes;
     operation.admittedBytes = 0;
+    // Without a record its room is free again, and no acknowledgement may ever come to say so.
+    if (this.#waiting.length > 0) this.roomMade();
   }
 
   /** Acknowledgements have made room, or the link has gone. */
