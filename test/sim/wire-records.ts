@@ -93,7 +93,11 @@ export class WireRecords {
   }
 
   #before(record: WireRecord): WireRecord | null {
-    return this.#byChecksum.get(record.previous) ?? null;
+    // Only a span's begin skips numbers. Among so many records two may have the same checksum: the number tells them apart.
+    const next = this.find(record.number - 1, record.previous);
+    if (next !== null) return next;
+    const before = this.#byChecksum.get(record.previous) ?? null;
+    return before !== null && before.number < record.number ? before : null;
   }
 
   /** What a replica shows at `number` of the line that ends with (lastNumber, lastChecksum); null when it cannot be known. */
