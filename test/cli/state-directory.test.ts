@@ -2,6 +2,7 @@
 import { cp, open, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import { command } from '../kit/commands.js';
 import { compareFiles } from '../kit/contents.js';
 import { sparseFile } from '../kit/peers.js';
 import { must } from '../kit/process.js';
@@ -60,6 +61,18 @@ test('a file instead of a directory, or a directory of something else, is refuse
   await expect(onFile.start()).rejects.toThrow(/ended with code [12] /);
   expect(onFile.child.output).toContain(join(dir, 'file'));
 });
+
+test(
+  'a directory that the file system does not take is refused, and not tried for ever',
+  { timeout: 20_000 },
+  async () => {
+    const scope = testScope();
+    const args = ['run', '--group', 'vm1', '--upstream', `file:${await disk(scope)}`, '--listen', 'nbd://127.0.0.1:1'];
+    const refused = await command('repagent', [...args, '--state', '/proc/rephub'], { timeoutMs: 10_000 });
+    expect(refused.code).toBe(2);
+    expect(refused.stderr).toContain('--state: cannot make directory /proc/rephub: /proc takes no directories');
+  },
+);
 
 test(
   'corrupt: any of its files spoiled or lost means compare everything, never clean',

@@ -1,8 +1,7 @@
 /** `repagent run`: opens the group, serves it until a signal, stops in order. */
 import { command, CommandFailure, EXIT, type ExitCode, openLogger } from '@rephub/command';
-import { ConfigFault, formatAddress } from '@rephub/platform';
+import { asError, ConfigFault, formatAddress } from '@rephub/platform';
 import { adoptListener, BusyPoll, nodePlatform } from '@rephub/platform/node';
-import { mkdirSync } from 'node:fs';
 import { type Server } from 'node:http';
 import { join } from 'node:path';
 import { AgentGroup } from '../group.js';
@@ -33,11 +32,9 @@ async function run(values: RunValues): Promise<ExitCode> {
   const log = await openLogger(values);
   const servers: Server[] = [];
   try {
-    mkdirSync(config.stateDirectory, { recursive: true, mode: 0o700 });
+    await nodePlatform().files.makeDirectory(config.stateDirectory);
   } catch (cause) {
-    throw new ConfigFault('state-not-made', `--state: ${config.stateDirectory} cannot be made: ${String(cause)}`, {
-      cause,
-    });
+    throw new ConfigFault('state-not-made', `--state: ${asError(cause).message}`, { cause });
   }
   // While upstream is awaited nothing is held that would have to be let go in order.
   const leave = (): void => {

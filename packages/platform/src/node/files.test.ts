@@ -159,6 +159,11 @@ describe.each(implementations)('nodeFiles %s', (_name, files) => {
     expect(await files.status(at('x'))).toBeNull();
   });
 
+  it('says that a directory cannot be made where the parent is there and takes none', async () => {
+    await expect(files.makeDirectory('/proc/rephub')).rejects.toMatchObject({ code: 'not-found' });
+    await expect(files.makeDirectory('/proc/rephub/state')).rejects.toMatchObject({ code: 'not-found' });
+  });
+
   it('replaces a small file whole', async () => {
     await replaceSmallFile(files, at('a'), Buffer.from('one'));
     await replaceSmallFile(files, at('a'), Buffer.from('two'));

@@ -5,6 +5,7 @@
 import { constants, open } from 'node:fs';
 import * as fs from 'node:fs/promises';
 import { resolve as absolute } from 'node:path';
+import { StorageFault } from '../errors.js';
 import type { FileStatus, FileSystem, OpenFile, OpenMode } from '../files.js';
 import { parentOf } from '../files.js';
 import { hasAlignedMemory } from './aligned-memory.js';
@@ -88,12 +89,32 @@ async function makeDirectory(directory: string): Promise<void> {
     await fs.mkdir(directory, 0o700);
   } catch (error) {
     const errno = errnoName(error);
-    if (errno === 'EEXIST' && (await fs.stat(directory)).isDirectory()) return;
-    if (errno !== 'ENOENT' || parentOf(directory) === directory) throw error;
-    await makeDirectory(parentOf(directory));
+    if (errno === 'EEXIST') {
+      if ((await fs.stat(directory)).isDirectory()) return;
+      throw cannotMake(directory, 'exists', 'it is there and is no directory', error);
+    }
+    const parent = parentOf(directory);
+    if (errno !== 'ENOENT' || parent === directory) throw error;
+    // So below /proc and the like: making the parent again would never end.
+    if (await exists(parent)) throw cannotMake(directory, 'not-found', `${parent} takes no directories`, error);
+    await makeDirectory(parent);
     await ignoring('EEXIST', fs.mkdir(directory, 0o700));
   }
   await syncDirectory(parentOf(directory));
+}
+
+function cannotMake(directory: string, code: string, why: string, cause: unknown): StorageFault {
+  return new StorageFault(code, `cannot make directory ${directory}: ${why}`, { cause });
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await fs.stat(path);
+    return true;
+  } catch (error) {
+    if (errnoName(error) === 'ENOENT') return false;
+    throw error;
+  }
 }
 
 async function syncDirectory(directory: string): Promise<void> {
