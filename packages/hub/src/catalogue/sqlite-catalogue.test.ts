@@ -86,6 +86,24 @@ test('a damaged file is set aside, kept, and a new one begun', async () => {
   expect(names.filter((name) => name.startsWith('catalogue.sqlite.damaged-'))).toHaveLength(1);
 });
 
+test('of the files that were set aside one is kept', async () => {
+  await writeFile(`${path()}.damaged-2001-01-01T00-00-00-000Z`, 'older');
+  await writeFile(path(), Buffer.alloc(64 * 1024, 0x5a));
+  (await open()).close();
+  const names = await readdir(directory);
+  const asides = names.filter((name) => name.startsWith('catalogue.sqlite.damaged-'));
+  expect(asides).toHaveLength(1);
+  expect(asides[0]).not.toContain('2001');
+});
+
+test('nothing of it is shared by mapping a file, which kills the process on a full disk', async () => {
+  const catalogue = await open();
+  catalogue.event(event(1, 'told'));
+  catalogue.flush();
+  expect((await readdir(directory)).sort()).toEqual(['catalogue.sqlite', 'catalogue.sqlite-wal']);
+  catalogue.close();
+});
+
 test('a file of another version is set aside', async () => {
   const other = new Database(path());
   other.exec('CREATE TABLE x (y)');
@@ -96,10 +114,11 @@ test('a file of another version is set aside', async () => {
 });
 
 test('a catalogue that fails while the hub runs is given up, told once, and harms nothing', async () => {
-  const catalogue = await open();
+  (await open()).close();
   const other = new Database(path());
-  other.exec('DROP TABLE events');
+  other.exec("CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END");
   other.close();
+  const catalogue = await open();
   catalogue.event(event(1, 'lost'));
   catalogue.flush();
   catalogue.event(event(2, 'lost too'));

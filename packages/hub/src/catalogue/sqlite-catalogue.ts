@@ -2,8 +2,12 @@
  * The catalogue in DATA/catalogue.sqlite. Writes are kept back and go out together, one transaction per
  * flush; `synchronous = NORMAL`, since nothing here is ever acknowledged to anybody.
  *
- * Always holds: a file that is damaged, foreign or of another version is set aside (renamed) and a new one
- * begun; a failure later on closes the catalogue for good and is told once; the hub goes on.
+ * Always holds: a file that is damaged, foreign or of another version is set aside (renamed, one is kept) and a new one
+ * begun; one that cannot be opened for want of room, or as the disk fails, stays and the hub runs without; a failure later
+ * on closes the catalogue for good and is told once; the hub goes on.
+ *
+ * Nothing of it is mapped into memory: on a full disk a mapped file is a SIGBUS. So one process has it to itself (the
+ * data directory is locked), which keeps SQLite's wal-index out of a `-shm` file.
  */
 import { asError, type Clock, type FileSystem, type Timer } from '@rephub/platform';
 import Database from 'better-sqlite3';
@@ -56,27 +60,51 @@ export async function openSqliteCatalogue(options: SqliteCatalogueOptions): Prom
   try {
     return new SqliteCatalogue(openChecked(options.path), options);
   } catch (cause) {
+    if (isOfTheDisk(cause)) return without(options, cause);
     const aside = `${options.path}.damaged-${new Date(options.clock.unixMs()).toISOString().replace(/[:.]/g, '-')}`;
     options.trouble(
       'catalogue-set-aside',
       `${options.path}: ${asError(cause).message}; kept as ${aside}, a new one is made`,
     );
     try {
+      await removeAsides(options);
       if ((await options.files.status(options.path)) !== null) await options.files.rename(options.path, aside);
       // A log of the old file would be played into the new one.
       await options.files.remove(`${options.path}-wal`);
       await options.files.remove(`${options.path}-shm`);
       return new SqliteCatalogue(openChecked(options.path), options);
     } catch (again) {
-      options.trouble('catalogue-failed', `${options.path}: ${asError(again).message}; the hub runs without it`);
-      return noCatalogue();
+      return without(options, again);
     }
+  }
+}
+
+function without({ path, trouble }: SqliteCatalogueOptions, cause: unknown): Catalogue {
+  trouble('catalogue-failed', `${path}: ${asError(cause).message}; the hub runs without it`);
+  return noCatalogue();
+}
+
+/** Full, or failing: that says nothing against the file. */
+function isOfTheDisk(cause: unknown): boolean {
+  return cause instanceof Database.SqliteError && /^SQLITE_(FULL|IOERR|CANTOPEN|READONLY|NOMEM)/.test(cause.code);
+}
+
+/** Those of before: a catalogue is an index only, and one is enough to look at. */
+async function removeAsides({ files, path }: SqliteCatalogueOptions): Promise<void> {
+  const cut = path.lastIndexOf('/');
+  const directory = path.slice(0, cut);
+  const prefix = `${path.slice(cut + 1)}.damaged-`;
+  for (const name of await files.list(directory)) {
+    if (name.startsWith(prefix)) await files.remove(`${directory}/${name}`);
   }
 }
 
 function openChecked(path: string): Database.Database {
   const database = new Database(path, { timeout: 1000 });
   try {
+    database.pragma('mmap_size = 0');
+    // Before the log is first used: from then on its index is kept in memory of our own.
+    database.pragma('locking_mode = EXCLUSIVE');
     database.pragma('journal_mode = WAL');
     database.pragma('synchronous = NORMAL');
     const version = Number(database.pragma('user_version', { simple: true }));
