@@ -90,11 +90,37 @@ test('another agent is refused and changes nothing, until an operator enrolls it
   expect((await other.ended()).refuse).toMatchObject({ code: 'foreign-agent', retryAfterMs: null });
   await owner.durableUpTo(owner.write(0, pattern(4096, 9)));
 
-  await hub.server.hub.group('vm1').enroll();
+  const group = hub.server.hub.group('vm1');
+  await group.enroll();
+  expect(group.status().enrolled).toBe(true);
+  await expect(other.begin()).rejects.toThrow(/which is connected: stop that one first/);
+  expect((await other.ended()).refuse).toMatchObject({ code: 'owner-connected', retryAfterMs: 1000 });
+  owner.cut();
+  await waitUntil('gone', () => !group.status().agentConnected);
   const disk = pattern(8 * MIB, 5);
   await other.protect(new Map([['disk0', disk]]));
+  expect(group.status().enrolled).toBe(false);
   expect((await readReplica(hub)).equals(disk)).toBe(true);
   await expect(owner.begin()).rejects.toThrow(/belongs to agent/);
+});
+
+test('who was to be replaced and comes back keeps the group; an operator can take the word back too', async () => {
+  const hub = await startHub(testScope());
+  const owner = new ScriptedAgent(hub.platform, hub.agents);
+  await owner.protect();
+  const group = hub.server.hub.group('vm1');
+  await group.enroll();
+  owner.cut();
+  const { agentId, lineId } = owner;
+  const again = new ScriptedAgent(hub.platform, hub.agents, { agentId, lineId, session: 2 });
+  await again.begin();
+  expect(group.status().enrolled).toBe(false);
+  again.cut();
+  const other = new ScriptedAgent(hub.platform, hub.agents);
+  await expect(other.begin()).rejects.toThrow(/belongs to agent/);
+  await group.enroll();
+  await group.disenroll();
+  await expect(new ScriptedAgent(hub.platform, hub.agents).begin()).rejects.toThrow(/belongs to agent/);
 });
 
 test('a copied state directory is refused', async () => {

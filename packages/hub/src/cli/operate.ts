@@ -58,13 +58,25 @@ export const resyncCommand = command({
 
 export const enrollCommand = command({
   name: 'enroll',
-  summary: 'let the next unknown agent take the group over',
+  summary: 'let the next unknown agent take the group over, because its own is gone for good',
   arguments: [groupArgument],
-  options: hubOption,
+  options: {
+    ...hubOption,
+    cancel: flag({ help: 'take that back: nobody may take the group over', inFile: false }),
+  },
   run: async (values, context) => {
     const name = context.arguments[0] ?? '';
-    await askHub(values.http, context, { method: 'POST', path: `${pathOf(name)}/enroll`, body: {} });
-    context.out(`the next unknown agent that connects for ${name} takes it over\n`);
+    const path = `${pathOf(name)}/enroll`;
+    if (values.cancel) {
+      await askHub(values.http, context, { method: 'DELETE', path });
+      context.out(`nobody may take ${name} over\n`);
+      return undefined;
+    }
+    await askHub(values.http, context, { method: 'POST', path, body: {} });
+    context.out(
+      `the next unknown agent that connects for ${name} takes it over, with whatever disk it has, once the agent of ${name} is not connected; ` +
+        `if that one comes back before, nobody does; 'rephub enroll ${name} --cancel' takes this back\n`,
+    );
     return undefined;
   },
 });

@@ -62,7 +62,7 @@ async function statusText(values: ValuesOf<typeof statusOptions>, context: Comma
     rows,
     { width: process.stdout.columns || 120, whenEmpty: 'no groups yet: start an agent with --hub' },
   );
-  return table + groups.map(partingText).join('');
+  return table + groups.map((group) => partingText(group) + enrolledText(group)).join('');
 }
 
 /** Who has what since two lines parted; in full, since nothing of it can be left out. */
@@ -70,6 +70,12 @@ function partingText({ name, divergence }: GroupStatus): string {
   if (divergence === null) return '';
   const { parted, agent, hub } = divergenceText(divergence);
   return `\n${name}: ${divergence.kind}, parted ${parted}\n  the agent: ${agent}\n  the hub: ${hub}\n`;
+}
+
+/** Whoever comes next becomes the group's agent: nobody should overlook that. */
+function enrolledText({ name, enrolled }: GroupStatus): string {
+  if (!enrolled) return '';
+  return `\n${name}: the next unknown agent takes it over; 'rephub enroll ${name} --cancel' takes that back\n`;
 }
 
 function rpoText(group: GroupStatus): string {

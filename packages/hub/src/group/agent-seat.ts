@@ -57,6 +57,9 @@ export interface SeatParts {
   readonly changed: () => void;
 }
 
+/** Somebody has to stop the group's own agent first. */
+const OWNER_RETRY_MS = 1000;
+
 export class AgentSeat implements SessionGroup {
   readonly last: LastReport;
   readonly #parts: SeatParts;
@@ -123,6 +126,10 @@ export class AgentSeat implements SessionGroup {
       if (admission.kind === 'refuse') {
         return refusal(new ProtocolFault(admission.code, admission.message), admission.retryAfterMs);
       }
+      if (admission.kind === 'take-over' && this.#session?.isRunning === true) {
+        const why = `group ${name} is to be taken over from agent ${admission.from}, which is connected: stop that one first`;
+        return refusal(new ProtocolFault('owner-connected', why), OWNER_RETRY_MS);
+      }
       const seeds = store?.state.seeds ?? [];
       const conflict = seedConflict(seeds, hello);
       if (conflict !== null) return refusal(new ConfigFault('seed-differs', conflict), 60_000);
@@ -160,6 +167,7 @@ export class AgentSeat implements SessionGroup {
         await store.setOwner(owner);
       }
       if (before !== null && before.agentId !== owner.agentId) await this.#tookOver(before, owner);
+      else if (this.#enrolment !== null) await this.#void(`agent ${owner.agentId}, which was to be replaced, is back`);
       if (found === null) tell('info', 'group-created', `group ${name} is new`, { agent: owner.agentId });
       counters.sessions += 1;
       tell('info', 'session-began', `${verdict.kind} (${verdict.row}): ${verdict.reason}`, {
@@ -211,7 +219,10 @@ export class AgentSeat implements SessionGroup {
     });
   }
 
-  /** The next unknown agent takes the group over. Durable when it resolves. Throws `not-owned`. */
+  /**
+   * The next unknown agent takes the group over, as soon as its own agent is not connected; void when that one comes back
+   * before. Durable when it resolves. Throws `not-owned`.
+   */
   enroll(): Promise<void> {
     const { directory, name, serially, tell } = this.#parts;
     return serially(async () => {
@@ -226,11 +237,33 @@ export class AgentSeat implements SessionGroup {
     });
   }
 
-  async #tookOver(before: Owner, owner: Owner): Promise<void> {
-    const { directory, name, tell } = this.#parts;
-    this.last.forget();
+  /** The operator's word is taken back; harmless when there is none. */
+  disenroll(): Promise<void> {
+    return this.#parts.serially(async () => {
+      if (this.#enrolment !== null) await this.#void('taken back by the operator');
+    });
+  }
+
+  /** An operator has said that the next unknown agent takes the group over. */
+  get isEnrolled(): boolean {
+    return this.#enrolment !== null;
+  }
+
+  async #void(why: string): Promise<void> {
+    const { name, tell } = this.#parts;
+    await this.#forgetEnrolment();
+    tell('info', 'enrolment-void', `nobody may take group ${name} over any more: ${why}`);
+  }
+
+  async #forgetEnrolment(): Promise<void> {
+    await removeEnrolment(this.#files, enrolmentPath(this.#parts.directory));
     this.#enrolment = null;
-    await removeEnrolment(this.#files, enrolmentPath(directory));
+  }
+
+  async #tookOver(before: Owner, owner: Owner): Promise<void> {
+    const { name, tell } = this.#parts;
+    this.last.forget();
+    await this.#forgetEnrolment();
     tell('warn', 'owner-changed', `agent ${owner.agentId} has taken group ${name} over`, {
       from: before.agentId,
       to: owner.agentId,

@@ -85,6 +85,7 @@ function status(
     paused: false,
     tests: [],
     divergence: null,
+    enrolled: false,
     received: { rawBytes: 0, carriedBytes: 0, compression: 'none' },
     ...facts,
   });

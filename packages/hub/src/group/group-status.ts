@@ -32,6 +32,7 @@ export interface GroupFacts {
   readonly received: Received;
   /** The last agent that came was on another line than the hub's. */
   readonly divergence: Divergence | null;
+  readonly enrolled: boolean;
 }
 
 export interface TestStatus {
@@ -79,6 +80,8 @@ export interface GroupStatus {
   readonly failover: null;
   /** The last agent that came was on another line, and what each side has that the other has not; null when it was not. */
   readonly divergence: Divergence | null;
+  /** An operator has said that the next unknown agent takes the group over. */
+  readonly enrolled: boolean;
   readonly tests: readonly TestStatus[];
   readonly volumes: readonly VolumeStatus[];
   /** Payload since the hub's start, as it came and decompressed, and how the last write came. */
@@ -133,6 +136,7 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     verify: report?.verify ?? null,
     failover: null,
     divergence: facts.divergence,
+    enrolled: facts.enrolled,
     tests: facts.tests,
     volumes: (store?.volumes ?? []).map(({ name, sizeBytes, unreadableBytes }) => ({
       name,

@@ -120,6 +120,7 @@ export class Group {
       tests: this.tests.statuses(),
       received: this.counters.received,
       divergence: this.agent.divergence,
+      enrolled: this.agent.isEnrolled,
     });
   }
 
@@ -189,9 +190,14 @@ export class Group {
     return id;
   }
 
-  /** The next unknown agent takes the group over. Durable when it resolves. Throws `not-owned`. */
+  /** The next unknown agent takes the group over (see AgentSeat). Durable when it resolves. Throws `not-owned`. */
   enroll(): Promise<void> {
     return this.agent.enroll();
+  }
+
+  /** Takes that back; harmless when it was not said. */
+  disenroll(): Promise<void> {
+    return this.agent.disenroll();
   }
 
   /** Tells the catalogue what is there now. */

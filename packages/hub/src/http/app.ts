@@ -139,6 +139,11 @@ export function httpApp(options: AppOptions): Hono {
     await group.enroll();
     return context.json({ enrolled: group.name });
   });
+  api.delete('/groups/:group/enroll', async (context) => {
+    const group = groupOf(hub, context);
+    await group.disenroll();
+    return context.json({ disenrolled: group.name });
+  });
   api.post('/groups/:group/forget', async (context) => {
     const group = groupOf(hub, context);
     const { confirm } = await bodyOf(context, forgetSchema);

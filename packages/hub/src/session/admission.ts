@@ -35,7 +35,7 @@ export function admit(hello: Hello, owner: Owner | null, enrolment: Enrolment | 
     if (enrolment !== null && enrolment.replaces === owner.agentId) return { kind: 'take-over', from: owner.agentId };
     return refuse(
       'foreign-agent',
-      `group ${hello.group} belongs to agent ${owner.agentId}; 'rephub enroll ${hello.group}' on the hub lets another take it over`,
+      `group ${hello.group} belongs to agent ${owner.agentId}; if that one is gone for good, 'rephub enroll ${hello.group}' on the hub lets another take its place`,
     );
   }
   if (hello.session < owner.session) {
