@@ -186,6 +186,9 @@ describe('wrong usage', () => {
     ['run --group vm1 --window', 'argument missing'],
     ['run --group vm1 stray', 'too many arguments'],
     ['rum', "unknown command 'rum' (Did you mean run?)"],
+    ['rum --help', "unknown command 'rum' (Did you mean run?)"],
+    ['checkpoint list --help', "unknown command 'list'"],
+    ['help list', "unknown command 'list'"],
     ['checkpoint create', "missing required argument 'GROUP'"],
     ['run --group vm1 --mode sync', '--mode sync needs a --hub'],
     ['run -c /no/such/file', '-c /no/such/file: cannot read the file: ENOENT'],
@@ -250,6 +253,12 @@ describe('what a program prints', () => {
       code: EXIT.wrongUsage,
       err: expect.stringContaining('create') as string,
     });
+  });
+
+  it('the same help for help NAME as for NAME --help', async () => {
+    expect(await run('help')).toEqual(await run('--help'));
+    expect(await run('help run')).toEqual(await run('run --help'));
+    expect(await run('help checkpoint create')).toEqual(await run('checkpoint create --help'));
   });
 
   it('the configuration as it comes out, which -c takes again, without secrets', async () => {

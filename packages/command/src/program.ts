@@ -11,6 +11,7 @@ import { readConfigFile } from './config-file.js';
 import { describeError, EXIT, type ExitCode, exitCodeOf } from './exit.js';
 import type { Option, OptionTable, RawValue, ValuesOf } from './options.js';
 import { environmentName, printConfig, resolveOptions } from './resolve.js';
+import { wordsToParse } from './words.js';
 
 export interface ArgumentSpec {
   /** As in the help: `GROUP`. */
@@ -111,7 +112,8 @@ export async function runProgram(program: ProgramSpec, world: World): Promise<Ex
     });
   });
   try {
-    await root.parseAsync([...world.arguments], { from: 'user' });
+    const names = program.commands.map(({ spec }) => spec.name);
+    await root.parseAsync([...wordsToParse(names, world.arguments)], { from: 'user' });
     return code;
   } catch (thrown) {
     if (thrown instanceof CommanderError && thrown.exitCode === 0) return EXIT.done;
