@@ -17,8 +17,11 @@ const LEVELS = ['debug', 'info', 'warn', 'error'] as const;
 
 /** The options that every long-running command has; spread them into its table. */
 export const logOptions = {
-  'log-level': withDefault(choice(...LEVELS), 'info', { placeholder: 'LEVEL', help: 'debug, info, warn or error' }),
-  'log-format': withDefault(choice('text', 'json'), 'text', { placeholder: 'FORMAT', help: 'text or json' }),
+  'log-level': withDefault(choice(...LEVELS), 'info', { placeholder: 'LEVEL', help: 'the least that is logged' }),
+  'log-format': withDefault(choice('text', 'json'), 'text', {
+    placeholder: 'FORMAT',
+    help: 'for people or for machines',
+  }),
   'log-file': optional(path(), {
     placeholder: 'FILE',
     help: 'write the log there instead of to stderr; SIGHUP reopens it',

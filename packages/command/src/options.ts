@@ -4,7 +4,7 @@
  */
 import { ConfigFault } from '@rephub/platform';
 import { z } from 'zod';
-import type { TextType } from './types.js';
+import { type TextType, wordsOf } from './types.js';
 
 /** What a source (flag, environment, file, default) says, before it is checked. */
 export type RawValue = unknown;
@@ -16,6 +16,8 @@ export interface Option<T> {
   /** What stands for the value in the help. */
   readonly placeholder: string;
   readonly help: string;
+  /** All that it takes, where that is a fixed set of words. */
+  readonly words: readonly string[] | null;
   readonly required: boolean;
   /** As one would write it. */
   readonly defaultText: string | readonly string[] | undefined;
@@ -47,20 +49,20 @@ interface Common {
 
 /** An option that must be given. */
 export function required<T>(type: TextType<T>, spec: Common): Option<T> {
-  return { ...base(spec, 'value'), required: true, read: (raw, where) => readText(type, raw, where) };
+  return { ...base(spec, 'value', type), required: true, read: (raw, where) => readText(type, raw, where) };
 }
 
 /** An option that may be left out; undefined then. */
 export function optional<T>(type: TextType<T>, spec: Common): Option<T | undefined> {
   return {
-    ...base(spec, 'value'),
+    ...base(spec, 'value', type),
     read: (raw, where) => (raw === undefined ? undefined : readText(type, raw, where)),
   };
 }
 
 /** An option with a default, given as one would write it. */
 export function withDefault<T>(type: TextType<T>, defaultText: string, spec: Common): Option<T> {
-  return { ...base(spec, 'value'), defaultText, read: (raw, where) => readText(type, raw, where) };
+  return { ...base(spec, 'value', type), defaultText, read: (raw, where) => readText(type, raw, where) };
 }
 
 /** An option that may be given several times; empty when it is not. `atLeastOne` makes it required. */
@@ -69,7 +71,7 @@ export function repeated<T>(
   spec: Common & { readonly defaults?: readonly string[]; readonly atLeastOne?: boolean },
 ): Option<readonly T[]> {
   return {
-    ...base(spec, 'list'),
+    ...base(spec, 'list', type),
     required: spec.atLeastOne ?? false,
     defaultText: spec.defaults,
     read: (raw, where) => {
@@ -126,11 +128,12 @@ export function badValue(where: string, given: unknown, expected: string): Confi
   return new ConfigFault('bad-value', `${where}: "${shown}" is not allowed, expected ${expected}`);
 }
 
-function base(spec: Common, shape: Option<unknown>['shape']): Omit<Option<never>, 'read'> {
+function base(spec: Common, shape: Option<unknown>['shape'], type?: TextType<unknown>): Omit<Option<never>, 'read'> {
   return {
     shape,
     placeholder: spec.placeholder,
     help: spec.help,
+    words: type === undefined ? null : wordsOf(type),
     required: false,
     defaultText: undefined,
     secret: spec.secret ?? false,

@@ -255,6 +255,13 @@ describe('what a program prints', () => {
     });
   });
 
+  it('what each option with a fixed set of values takes', async () => {
+    const help = (await run('run --help')).out.replace(/\s+/g, ' ');
+    expect(help).toContain('when to answer (values: async, semi-sync, sync; default: async)');
+    expect(help).toContain('double the pause (values: yes, no; default: yes)');
+    expect(help).toContain('bytes in flight at most (default: 64MiB)');
+  });
+
   it('the same help for help NAME as for NAME --help', async () => {
     expect(await run('help')).toEqual(await run('--help'));
     expect(await run('help run')).toEqual(await run('run --help'));

@@ -224,12 +224,13 @@ function commanderOption(name: string, option: Option<unknown>): CommanderOption
 
 function notes(option: Option<unknown>): string {
   const all: string[] = [];
-  const { defaultText } = option;
+  const { defaultText, words } = option;
+  if (words !== null) all.push(`values: ${words.join(', ')}`);
   if (option.required) all.push('required');
   if (option.shape === 'list') all.push('repeatable');
   if (defaultText !== undefined)
     all.push(`default: ${typeof defaultText === 'string' ? defaultText : defaultText.join(', ')}`);
-  return all.length === 0 ? '' : ` (${all.join(', ')})`;
+  return all.length === 0 ? '' : ` (${all.join('; ')})`;
 }
 
 function helpAfter(item: AnyCommand, program: ProgramSpec): string {

@@ -35,6 +35,18 @@ export function textType<T>(parse: (text: string) => Parsed<T>): TextType<T> {
   });
 }
 
+const fixedWords = new WeakMap<object, readonly string[]>();
+
+/** All that a type takes, where that is a fixed set of words; null where it is not. */
+export function wordsOf(type: TextType<unknown>): readonly string[] | null {
+  return fixedWords.get(type) ?? null;
+}
+
+function fixed<T>(words: readonly string[], type: TextType<T>): TextType<T> {
+  fixedWords.set(type, words);
+  return type;
+}
+
 /** Bytes. */
 export const size = (limits: Limits = {}): TextType<number> => limited(parseSize, limits, formatSize);
 /** Bytes a second. */
@@ -43,7 +55,7 @@ export const rate = (limits: Limits = {}): TextType<number> => limited(parseRate
 export const duration = (limits: Limits = {}): TextType<number> => limited(parseDuration, limits, formatDuration);
 /** A whole number. */
 export const count = (limits: Limits = {}): TextType<number> => limited(parseCount, limits, formatCount);
-export const yesNo = (): TextType<boolean> => textType(parseYesNo);
+export const yesNo = (): TextType<boolean> => fixed(['yes', 'no'], textType(parseYesNo));
 /** The name of a group, volume, checkpoint or test. */
 export const name = (): TextType<string> => textType(parseName);
 
@@ -58,10 +70,11 @@ export const path = (): TextType<string> =>
 /** One of these words. */
 export function choice<const T extends string>(...words: readonly T[]): TextType<T> {
   const expected = words.length < 2 ? words.join('') : `${words.slice(0, -1).join(', ')} or ${words.at(-1) ?? ''}`;
-  return textType((given) => {
+  const type = textType((given) => {
     const found = words.find((word) => word === given);
     return found === undefined ? { expected } : { value: found };
   });
+  return fixed(words, type);
 }
 
 /** A word with a meaning of its own (`none`, `forever`) in place of a value of the other type. */
