@@ -1,5 +1,7 @@
 // One agent and the hub, over real sockets and the real storage: what gets in, what is refused, what survives.
 import { connectNbd, readBytes } from '@rephub/nbd';
+import { StorageFault } from '@rephub/platform';
+import { nodePlatform } from '@rephub/platform/node';
 import { encodeBody, FrameType } from '@rephub/protocol';
 import { expect, test } from 'vitest';
 import { type HubInProcess, startHub } from '../kit/hub-in-process.js';
@@ -310,4 +312,49 @@ test('a forgotten group is gone with its data, and its agent begins again', asyn
   expect((await agent.ended()).fault).toBeNull();
   agent.dropWindow();
   expect(await agent.begin()).toMatchObject({ kind: 'first-sync', row: 'L2-unknown-known' });
+});
+
+test('a group that cannot be forgotten stays open, and its agent stays or comes back', async () => {
+  const platform = nodePlatform();
+  let refused = '';
+  const refuse = (path: string): void => {
+    if (path.includes(refused)) throw new StorageFault('disk-full', `cannot write ${path}: ENOSPC`);
+  };
+  const files = new Proxy(platform.files, {
+    get: (target, name) => {
+      if (name === 'makeDirectory') {
+        return async (path: string) => {
+          refuse(`make:${path}`);
+          await target.makeDirectory(path);
+        };
+      }
+      if (name === 'rename') {
+        return async (from: string, to: string) => {
+          refuse(`move:${to}`);
+          await target.rename(from, to);
+        };
+      }
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  refused = 'nothing of that name';
+  const hub = await startHub(testScope(), { platform: { ...platform, files } });
+  const agent = new ScriptedAgent(hub.platform, hub.agents);
+  await agent.protect(new Map([['disk0', pattern(8 * MIB, 1)]]));
+
+  refused = `make:${hub.directory}/forgotten`;
+  await expect(hub.server.hub.forget('vm1')).rejects.toThrow(/ENOSPC/);
+  await agent.durableUpTo(agent.write(0, pattern(4096, 2)));
+
+  refused = `move:${hub.directory}/forgotten`;
+  await expect(hub.server.hub.forget('vm1')).rejects.toThrow(/ENOSPC/);
+  expect((await agent.ended()).fault).toBeNull();
+  expect((await readReplica(hub, 'vm1/disk0', 0, 4096)).equals(pattern(4096, 2))).toBe(true);
+  expect(await agent.begin()).toMatchObject({ kind: 'resume' });
+  await agent.durableUpTo(agent.write(4096, pattern(4096, 3)));
+
+  refused = 'nothing of that name';
+  await hub.server.hub.forget('vm1');
+  expect(hub.server.hub.groups).toEqual([]);
 });

@@ -222,8 +222,8 @@ export class Group {
   }
 
   /** Ends the session, drops the tests, closes the storage; with `drain` the base images hold the last point then. */
-  async close(drain: boolean): Promise<void> {
-    this.endSession('the hub stops');
+  async close(drain: boolean, why = 'the hub stops'): Promise<void> {
+    this.endSession(why);
     await this.#inTurn.run(async () => {
       await this.tests.close();
       const store = this.#store;

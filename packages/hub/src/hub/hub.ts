@@ -82,7 +82,7 @@ export class Hub implements SessionHost {
     try {
       const identity = await openIdentity(platform.files, platform.randomness, directory);
       await platform.files.makeDirectory(`${directory}/groups`);
-      await platform.files.removeTree(`${directory}/forgotten`);
+      await clearForgotten(platform.files, `${directory}/forgotten`);
       const told: (readonly [string, string])[] = [];
       let events: EventLog | null = null;
       const catalogue = await options.openCatalogue(directory, (event, message) => {
@@ -208,19 +208,30 @@ export class Hub implements SessionHost {
     }
   }
 
-  /** All of the group's data is removed; its agent, if it comes back, begins anew. Throws `unknown-group`. */
+  /**
+   * All of the group's data is removed; its agent, if it comes back, begins anew. What cannot be moved out of the way stays
+   * a group that is open. Throws `unknown-group`, and what the disk says.
+   */
   async forget(name: string): Promise<void> {
     const group = this.group(name);
     const { files, clock } = this.#platform;
-    await group.close(false);
-    // Renamed first: from here on nothing of it is a group, whatever happens while the files go.
     await files.makeDirectory(`${this.#directory}/forgotten`);
     const aside = `${this.#directory}/forgotten/${name}.${Math.floor(clock.unixMs())}`;
-    await files.rename(`${this.#directory}/groups/${name}`, aside);
-    await files.syncDirectory(`${this.#directory}/groups`);
+    await group.close(false, `group ${name} is being forgotten`).catch((thrown: unknown) => {
+      // A disk that fails is no reason to keep what is to go.
+      this.events.tell(name, 'warn', 'close-failed', asError(thrown).message);
+    });
+    try {
+      // Renamed first: from here on nothing of it is a group, whatever happens while the files go.
+      await files.rename(`${this.#directory}/groups/${name}`, aside);
+    } catch (thrown) {
+      await this.#openAgain(name);
+      throw thrown;
+    }
     this.#groups.delete(name);
     this.#states.delete(name);
     this.#catalogue.forgotten(name);
+    await files.syncDirectory(`${this.#directory}/groups`);
     this.events.tell(name, 'warn', 'forgotten', `group ${name} was forgotten on an operator's word, with all its data`);
     await files.removeTree(aside);
   }
@@ -262,9 +273,23 @@ export class Hub implements SessionHost {
   }
 
   #makeGroup(name: string): Group {
-    const group = new Group(name, `${this.#directory}/groups/${name}`, this.#around, this.events.teller(name));
+    const group = this.#newGroup(name);
     this.#groups.set(name, group);
     return group;
+  }
+
+  #newGroup(name: string): Group {
+    return new Group(name, `${this.#directory}/groups/${name}`, this.#around, this.events.teller(name));
+  }
+
+  /** A group that was closed, from its files. Until it is there the closed one has its name, and agents wait. */
+  async #openAgain(name: string): Promise<void> {
+    const isClosing = (): boolean => this.#closing;
+    if (isClosing()) return;
+    const group = this.#newGroup(name);
+    await group.recover();
+    if (isClosing()) await group.close(false);
+    else this.#groups.set(name, group);
   }
 
   /** Changes of state become events, and now and then the catalogue is told what has grown. */
@@ -300,4 +325,16 @@ export class Hub implements SessionHost {
     const said = fault.message.includes(peer) ? fault.message : `${peer}: ${fault.message}`;
     this.events.tell(groupName, 'warn', 'session-refused', said, { code: fault.code, peer });
   }
+}
+
+/**
+ * What an earlier run had not finished removing. The directory stays: it cannot be made on a full disk, and forgetting is
+ * one way to make room there.
+ */
+async function clearForgotten(files: Platform['files'], directory: string): Promise<void> {
+  if ((await files.status(directory)) !== null) {
+    for (const name of await files.list(directory)) await files.removeTree(`${directory}/${name}`);
+  }
+  // Where it cannot be made, whoever wants to forget a group is told so.
+  await files.makeDirectory(directory).catch(() => undefined);
 }
