@@ -39,6 +39,9 @@ export class HashClient {
   #key: Buffer = Buffer.alloc(HASH_KEY_BYTES);
   #lastTag = 0;
   #lastRefusal: string | null = null;
+  /** Out of time, and not answered yet: the hub still counts them. */
+  readonly #expired = new Set<number>();
+  #unanswered = 0;
 
   constructor(clock: Clock, randomness: Randomness) {
     this.#clock = clock;
@@ -50,19 +53,26 @@ export class HashClient {
     return this.#send !== null;
   }
 
-  /** What the hub said when it last refused to answer. */
+  /** Why there was no answer when there last was none. */
   get lastRefusal(): string | null {
     return this.#lastRefusal;
+  }
+
+  /** Questions that ran out of time since the hub last answered one. */
+  get unanswered(): number {
+    return this.#unanswered;
   }
 
   /** A session with a hub that has the feature; the key is drawn for it alone. */
   linkUp(send: (request: HashRegion) => void): void {
     this.#key = this.#randomness.bytes(HASH_KEY_BYTES);
     this.#send = send;
+    this.#unanswered = 0;
   }
 
   linkDown(): void {
     this.#send = null;
+    this.#expired.clear();
     for (const tag of [...this.#asked.keys()]) this.#settle(tag, null);
   }
 
@@ -72,13 +82,16 @@ export class HashClient {
    */
   ask(question: Question, timeoutMs: number | null = null): Promise<Answer | null> {
     const send = this.#send;
-    if (send === null || this.#asked.size >= MAX_ASKED) return Promise.resolve(null);
+    if (send === null || this.#asked.size + this.#expired.size >= MAX_ASKED) return Promise.resolve(null);
     this.#lastTag = this.#lastTag === 0xffff_ffff ? 1 : this.#lastTag + 1;
     const tag = this.#lastTag;
     const { number, volume, offset, length, blockBytes } = question;
     const request = { tag, number, volume, offset, length, blockBytes, key: this.#key };
     return new Promise((settle) => {
       const expire = (): void => {
+        this.#expired.add(tag);
+        this.#unanswered += 1;
+        this.#lastRefusal = `the hub did not answer in ${(timeoutMs ?? 0) / 1000} seconds`;
         this.#settle(tag, null);
       };
       this.#asked.set(tag, {
@@ -95,6 +108,8 @@ export class HashClient {
    * ProtocolFault `hash-answer`.
    */
   answered({ tag, hashes, refused }: Hashes, durableNumber: number): void {
+    this.#expired.delete(tag);
+    this.#unanswered = 0;
     const asked = this.#asked.get(tag);
     // Out of time, or of a session before: nobody listens.
     if (asked === undefined) return;

@@ -19,7 +19,7 @@ import { isStreamed } from './stream-state.js';
 export const NO_HUB = 'there is no hub that could answer';
 /** What is read at once; a hole may be longer. */
 export const REGION_BYTES = 1024 * 1024;
-const ANSWER_TIMEOUT_MS = 30_000;
+export const ANSWER_TIMEOUT_MS = 30_000;
 
 export interface Region {
   readonly volume: GuestVolume;
@@ -47,11 +47,12 @@ export async function checkRegion(
   parts: RegionCheckParts,
   region: Region,
   beforeReading: (bytes: number) => Promise<void>,
+  timeoutMs = ANSWER_TIMEOUT_MS,
 ): Promise<CheckedRegion | string> {
   const { hashes } = parts;
   if (!hashes.available) return NO_HUB;
   if (region.length <= REGION_BYTES) await beforeReading(region.length);
-  const read = await readAndAsk(parts, region);
+  const read = await readAndAsk(parts, region, timeoutMs);
   if (typeof read === 'string') return read;
   const answer = await read.answer;
   if (answer === null) return hashes.lastRefusal ?? 'the hub did not answer';
@@ -63,6 +64,7 @@ export async function checkRegion(
 async function readAndAsk(
   { hashes, mirror, tracker }: RegionCheckParts,
   { volume, offset, length }: Region,
+  timeoutMs: number,
 ): Promise<{ readonly slices: Buffer[] | null; readonly answer: Promise<Answer | null> } | string> {
   return await withRange(volume.lock, offset, length, async () => {
     let slices: Buffer[] | null = null;
@@ -82,7 +84,7 @@ async function readAndAsk(
     if (dirty !== null && dirty.offset < offset + length) return 'it is marked, so not known to be equal';
     const { lastNumber: number } = mirror;
     const question = { number, volume: volume.index, offset, length, blockBytes: BLOCK_BYTES };
-    return { slices, answer: hashes.ask(question, ANSWER_TIMEOUT_MS) };
+    return { slices, answer: hashes.ask(question, timeoutMs) };
   });
 }
 

@@ -22,6 +22,7 @@ async function rig(hasHub = true): Promise<Rig> {
   const told: string[] = [];
   const ended: CopyProgress[] = [];
   const link: SpanLink = {
+    status: { stalled: null },
     reportNow: () => undefined,
     noteSpanCause: (cause) => told.push(`noted ${cause}`),
     takeSpanCause: () => 'full: asked for',

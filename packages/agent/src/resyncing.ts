@@ -23,7 +23,9 @@ import { StartSample } from './start-sample.js';
 import { Verifier } from './verifier.js';
 
 /** Of the link to the hub, what is needed here. */
-export type SpanLink = Pick<HubLink, 'takeSpanCause' | 'noteSpanCause' | 'announceVolumes' | 'reportNow'>;
+export type SpanLink = Pick<HubLink, 'takeSpanCause' | 'noteSpanCause' | 'announceVolumes' | 'reportNow'> & {
+  readonly status: Pick<HubLink['status'], 'stalled'>;
+};
 
 export interface ResyncingParts {
   readonly platform: Platform;
@@ -88,6 +90,7 @@ export class Resyncing {
       mirror,
       hashes,
       pace: new Pace(clock, config.verifyBytesPerSecond),
+      stalled: () => link()?.status.stalled ?? null,
       tell,
       noteCause: (cause) => {
         link()?.noteSpanCause(cause);

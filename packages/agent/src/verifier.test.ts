@@ -22,6 +22,8 @@ interface Verified {
   /** What the hub was told, with the records that it had by then. */
   readonly told: { readonly report: VerifyReport | null; readonly records: number }[];
   readonly causes: string[];
+  /** Why the hub takes nothing. */
+  readonly stall: { why: string | null };
   readonly verify: () => Promise<VerifyReport>;
 }
 
@@ -34,6 +36,7 @@ async function prepared(disk: Buffer, held: Buffer, seed = 1, rate: number | nul
   const hub = new ModelHub({ clock, random, mirror, hashes, records, content: held });
   const told: Verified['told'] = [];
   const causes: string[] = [];
+  const stall: Verified['stall'] = { why: null };
   const verifier: Verifier = new Verifier({
     clock,
     randomness: kit.platform.randomness,
@@ -44,6 +47,7 @@ async function prepared(disk: Buffer, held: Buffer, seed = 1, rate: number | nul
     mirror,
     hashes,
     pace: new Pace(clock, rate),
+    stalled: () => stall.why,
     tell: () => told.push({ report: verifier.report, records: records.length }),
     noteCause: (cause) => causes.push(cause),
   });
@@ -54,7 +58,7 @@ async function prepared(disk: Buffer, held: Buffer, seed = 1, rate: number | nul
     if (verifier.report === null) throw new Error('no report');
     return verifier.report;
   };
-  return { kit, hub, verifier, told, causes, verify };
+  return { kit, hub, verifier, told, causes, stall, verify };
 }
 
 const filled = (fill: number): Buffer => Buffer.alloc(DISK_BYTES, fill);
@@ -89,6 +93,25 @@ describe('a verification', () => {
     expect(causes[0]).toMatch(/^verify: volume disk0 differs/);
     await kit.platform.clock.runUntil(() => kit.mirror.state === 'streaming' && !kit.tracker.anyDirty());
     expect(hub.at(Infinity).equals(filled(7))).toBe(true);
+    expect(outcomeOf(await verify())).toBe('same');
+  });
+
+  it('ends, and could not tell, when the hub answers nothing, and begins anew with the next one', async () => {
+    const { kit, hub, stall, verify } = await prepared(filled(7), filled(7));
+    const { clock } = kit.platform;
+    hub.hold();
+    const begunMs = clock.monotonicMs();
+    const report = await verify();
+    expect(outcomeOf(report)).toBe('could-not-tell');
+    expect(report.reason).toBe('the hub did not answer in 30 seconds');
+    expect(clock.monotonicMs() - begunMs).toBeLessThan(61_000);
+    stall.why = 'disk-full';
+    const stalledMs = clock.monotonicMs();
+    expect((await verify()).reason).toBe('the hub takes nothing: disk-full');
+    expect(clock.monotonicMs() - stalledMs).toBeLessThan(16_000);
+    stall.why = null;
+    hub.letGo();
+    await clock.advance(5000);
     expect(outcomeOf(await verify())).toBe('same');
   });
 

@@ -3,7 +3,8 @@
  * for digests of its content at exactly that number, while the guest goes on writing.
  *
  * Always holds: what is reported as different was different at one number, and is marked, durably, and told to the hub
- * before a resync touches it; what is marked already, cannot be read, or was not answered for is "could not tell", never "same".
+ * before a resync touches it; what is marked already, cannot be read, or was not answered for is "could not tell", never "same";
+ * a hub that answers nothing ends it.
  * Must not know: who asked, what becomes of the result.
  */
 import { type Tracker } from '@rephub/bitmap';
@@ -16,7 +17,7 @@ import { holeAt } from './hole-at.js';
 import { type Marks } from './marks.js';
 import { type Mirror } from './mirror.js';
 import { type Pace } from './pace.js';
-import { checkRegion, NO_HUB, type Region, REGION_BYTES } from './region-check.js';
+import { ANSWER_TIMEOUT_MS, checkRegion, NO_HUB, type Region, REGION_BYTES } from './region-check.js';
 import { VerifyTally } from './verify-tally.js';
 
 /** Regions that are looked at at once. */
@@ -26,6 +27,8 @@ const ROUNDS = 3;
 const SETTLE_MS = 30_000;
 /** A hub that is away comes back within this time, or is not waited for. */
 const HUB_AWAY_MS = 10_000;
+/** What a hub that takes nothing holds already it can tell at once. */
+const STALLED_ANSWER_MS = 5_000;
 const POLL_MS = 200;
 const BUSY_PAUSE_MS = 20;
 /** Verifications that wait for the one under way, at most; more are not done. */
@@ -43,6 +46,8 @@ export interface VerifierParts {
   readonly mirror: Mirror;
   readonly hashes: HashClient;
   readonly pace: Pace;
+  /** Why the hub takes nothing at the moment; null while it does. */
+  readonly stalled: () => string | null;
   /** The report has changed in a way that the hub must know of now. */
   readonly tell: () => void;
   /** A resync that follows is because of this. */
@@ -56,6 +61,8 @@ export class Verifier {
   /** Asked for while one was under way. */
   readonly #next: { readonly id: string; readonly cause: string }[] = [];
   #stopped = false;
+  /** Why the one under way is not gone on with. */
+  #gaveUp: string | null = null;
   #timer: Timer | null = null;
   #logged = 0;
   /** Over all verifications of this process. */
@@ -92,11 +99,12 @@ export class Verifier {
     const total = volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
     const tally = new VerifyTally(id, cause, total, this.#time());
     this.#tally = tally;
+    this.#gaveUp = null;
     this.#logged = 0;
     const begunMs = clock.monotonicMs();
     this.#running = this.#run(tally)
       .then(
-        () => tally.finish(this.#time(), this.#stopped ? 'the agent has stopped' : NO_HUB),
+        () => tally.finish(this.#time(), this.#stopped ? 'the agent has stopped' : (this.#gaveUp ?? NO_HUB)),
         (fault: unknown) => {
           log.error('verify-failed', { fault: String(fault) });
           tally.finish(this.#time(), `it failed: ${String(fault)}`);
@@ -127,12 +135,16 @@ export class Verifier {
       offset: 0,
       length: volume.sizeBytes,
     }));
-    for (let round = 1; round <= ROUNDS && !this.#stopped; round++) {
+    for (let round = 1; round <= ROUNDS && !this.#isOver; round++) {
       if (!(await this.#inStep())) return;
       const later: Region[] = [];
       for (const region of regions) await this.#verifyAll(tally, region, round === ROUNDS ? null : later);
       regions = later;
     }
+  }
+
+  get #isOver(): boolean {
+    return this.#stopped || this.#gaveUp !== null;
   }
 
   /**
@@ -145,7 +157,8 @@ export class Verifier {
     const settled = (): boolean => hashes.available && mirror.state === 'streaming' && !tracker.anyDirty();
     while (!this.#stopped && !settled()) {
       const waitedMs = clock.monotonicMs() - begunMs;
-      if (waitedMs >= SETTLE_MS || (!hashes.available && waitedMs >= HUB_AWAY_MS)) break;
+      const canSettle = hashes.available && this.#parts.stalled() === null;
+      if (waitedMs >= SETTLE_MS || (!canSettle && waitedMs >= HUB_AWAY_MS)) break;
       await sleep(clock, POLL_MS);
     }
     return hashes.available;
@@ -157,7 +170,7 @@ export class Verifier {
       const { volume } = whole;
       const end = whole.offset + whole.length;
       let seenRequests = volume.guestRequests;
-      while (cursor.at < end && !this.#stopped) {
+      while (cursor.at < end && !this.#isOver) {
         const offset = cursor.at;
         const partEnd = Math.min(end, offset + REGION_BYTES);
         cursor.at = partEnd;
@@ -178,8 +191,15 @@ export class Verifier {
 
   /** Looks at a region, or its first part; resolves to the bytes of that. */
   async #verify(tally: VerifyTally, region: Region, later: Region[] | null): Promise<number> {
-    const checked = await checkRegion(this.#parts, region, (bytes) => this.#parts.pace.take(bytes));
+    const { hashes, pace, stalled } = this.#parts;
+    const timeoutMs = stalled() === null ? ANSWER_TIMEOUT_MS : STALLED_ANSWER_MS;
+    const checked = await checkRegion(this.#parts, region, (bytes) => pace.take(bytes), timeoutMs);
     if (typeof checked === 'string') {
+      // All lanes in vain, one after the other or at once: it would be so for each region to the end.
+      if (hashes.unanswered >= LANES) {
+        const why = stalled();
+        this.#gaveUp ??= why === null ? checked : `the hub takes nothing: ${why}`;
+      }
       if (later === null) tally.unknown(region.length, checked);
       else later.push(region);
       return region.length;
