@@ -13,7 +13,7 @@ import { type Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
 import { Handshake } from './handshake.js';
 import { HubSession, type HubSessionParts } from './hub-session.js';
-import { type LinkMemory, type LinkStatus } from './link-status.js';
+import { type LinkMemory, type LinkStatus, namesHub } from './link-status.js';
 import { Returning } from './returning.js';
 
 const SAVE_DURABLE_MS = 10_000;
@@ -63,7 +63,7 @@ export class HubLink {
         return this.#session.run();
       },
       failed: (url, error) => {
-        this.#memory.reason = `${url}: ${error.message}`;
+        this.#memory.reason = namesHub(error.message, url) ? error.message : `${url}: ${error.message}`;
       },
       waits: (url, delayMs) => {
         parts.log.info('hub-away', { url, reason: this.#memory.reason, retryMs: Math.round(delayMs) });

@@ -32,3 +32,8 @@ export interface LinkMemory {
   sessions: number;
   lastVerdict: string | null;
 }
+
+/** True for a text that says already which hub it is about, by its address. */
+export function namesHub(text: string, url: string): boolean {
+  return text.includes(url.replace(/^[a-z]+:\/\//, ''));
+}

@@ -3,7 +3,7 @@
  * where in it something is wrong; what the values mean is the options table's affair.
  */
 import { readFileSync } from 'node:fs';
-import { asError, ConfigFault } from '@rephub/platform';
+import { ConfigFault, plainReason } from '@rephub/platform';
 import type { OptionTable, RawValue } from './options.js';
 import { nearest } from './nearest.js';
 
@@ -42,6 +42,6 @@ function contentOf(path: string): string {
       throw new Error(`it has ${bytes.length} bytes, at most ${LARGEST_FILE_BYTES} are allowed`);
     return bytes.toString('utf8');
   } catch (error) {
-    throw new ConfigFault('bad-file', `-c ${path}: cannot read the file: ${asError(error).message}`, { cause: error });
+    throw new ConfigFault('bad-file', `-c ${path}: cannot read the file: ${plainReason(error)}`, { cause: error });
   }
 }

@@ -4,7 +4,7 @@
  * Always holds: it ends within its time limit, with at most LARGEST_BODY_BYTES read.
  */
 import { request as httpRequest } from 'node:http';
-import { type Address, asError, formatAddress, LinkFault, ProtocolFault } from '@rephub/platform';
+import { type Address, asError, formatAddress, LinkFault, plainReason, ProtocolFault } from '@rephub/platform';
 import { CommandFailure, EXIT } from './exit.js';
 
 const LARGEST_BODY_BYTES = 64 * 1024 * 1024;
@@ -103,5 +103,5 @@ function requestFault(name: string, timeoutMs: number, timedOut: boolean, error:
   if (code === 'ECONNREFUSED' || code === 'ENOENT') {
     return new LinkFault('connect-refused', `nobody answers at ${name}: is it running?`, { cause: error });
   }
-  return new LinkFault('request-failed', `request to ${name} failed: ${known.message}`, { cause: error });
+  return new LinkFault('request-failed', `request to ${name} failed: ${plainReason(error)}`, { cause: error });
 }

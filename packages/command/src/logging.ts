@@ -7,7 +7,7 @@
  */
 import { once } from 'node:events';
 import { closeSync, openSync } from 'node:fs';
-import { asError, ConfigFault, type LogFields, type Logger } from '@rephub/platform';
+import { ConfigFault, type LogFields, type Logger, plainReason } from '@rephub/platform';
 import type { pino } from 'pino';
 import { optional, withDefault } from './options.js';
 import { choice, path } from './types.js';
@@ -110,7 +110,7 @@ async function openDestination(make: typeof pino, file: string | undefined): Pro
     // Tried at once, so that a wrong path is refused at start and not told to nobody later.
     if (file !== undefined) closeSync(openSync(file, 'a', 0o640));
   } catch (error) {
-    throw new ConfigFault('bad-value', `--log-file: cannot open "${file ?? ''}": ${asError(error).message}`, {
+    throw new ConfigFault('bad-value', `--log-file: cannot open "${file ?? ''}": ${plainReason(error)}`, {
       cause: error,
     });
   }

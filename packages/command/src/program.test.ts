@@ -191,7 +191,7 @@ describe('wrong usage', () => {
     ['help list', "unknown command 'list'"],
     ['checkpoint create', "missing required argument 'GROUP'"],
     ['run --group vm1 --mode sync', '--mode sync needs a --hub'],
-    ['run -c /no/such/file', '-c /no/such/file: cannot read the file: ENOENT'],
+    ['run -c /no/such/file', '-c /no/such/file: cannot read the file: no such file or directory (ENOENT)'],
   ])('%s', async (line, message) => {
     const result = await run(line);
     expect(result.err).toContain(message);

@@ -80,6 +80,14 @@ describe('NBD URIs', () => {
     expect(() => parseDeviceUri(text)).toThrow(expect.objectContaining({ kind: 'config', code }));
   });
 
+  it('a path alone is told how a file is written, and each side its own forms', () => {
+    expect(() => parseDeviceUri('/srv/vm1.raw')).toThrow(/expected file:PATH, .* write file:\/srv\/vm1\.raw$/);
+    expect(() => parseDeviceUri('http://h/x')).toThrow(/expected file:PATH, nbd:\/\/.*socket=PATH$/);
+    expect(() => parseListenUri('/run/vm1.sock')).toThrow(
+      /expected nbd:\/\/HOST:PORT or nbd\+unix:\/\/\/\?socket=PATH$/,
+    );
+  });
+
   it('an address to listen on has no export name, may have port 0, and no TLS yet', () => {
     expect(parseListenUri('nbd://127.0.0.1:0')).toEqual(tcp('127.0.0.1', 0));
     expect(parseListenUri('nbd+unix:///?socket=/s')).toEqual(unix('/s'));

@@ -34,12 +34,15 @@ const SCHEMES: Readonly<Record<string, { readonly tls: boolean; readonly unix: b
   'nbds+unix': { tls: true, unix: true },
 };
 
+const CONNECT_FORMS = 'nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=PATH';
+const LISTEN_FORMS = 'nbd://HOST:PORT or nbd+unix:///?socket=PATH';
+
 /** `scheme:` `//authority`? `path` `?query`? `#fragment`?, as RFC 3986 cuts it. */
 const PARTS = /^([A-Za-z][A-Za-z0-9+.-]*):(?:\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(#.*)?$/s;
 
 /** Throws a ConfigFault (`uri-…`) that names what is wrong. */
 export function parseDeviceUri(text: string): DeviceUri {
-  if (!/^file:/i.test(text)) return parseNbd(text, 1);
+  if (!/^file:/i.test(text)) return parseNbd(text, 1, deviceForms(text));
   const path = text.slice('file:'.length).replace(/^\/\/(?=\/)/, '');
   if (path === '' || path.startsWith('//')) throw wrong('path', text, 'expected file:PATH');
   if (path.includes('\0')) throw wrong('path', text, 'the path has a NUL in it');
@@ -48,12 +51,12 @@ export function parseDeviceUri(text: string): DeviceUri {
 
 /** As parseDeviceUri, but `file:` is refused (`uri-scheme`). */
 export function parseNbdUri(text: string): NbdUri {
-  return parseNbd(text, 1);
+  return parseNbd(text, 1, CONNECT_FORMS);
 }
 
 /** Where to listen: an NBD URI without export name; port 0 is any free one. Throws a ConfigFault (`uri-…`, `tls-not-yet`). */
 export function parseListenUri(text: string): Address {
-  const { address, exportName, tls } = parseNbd(text, 0);
+  const { address, exportName, tls } = parseNbd(text, 0, LISTEN_FORMS);
   if (exportName !== '') throw wrong('export-name', text, 'an address to listen on has no export name');
   if (tls) throw new ConfigFault('tls-not-yet', `'${text}': TLS is not built yet`);
   return address;
@@ -80,10 +83,10 @@ export function exportUri(address: Address, exportName: string): string {
   return formatDeviceUri({ kind: 'nbd', tls: false, address, exportName, tlsOptions: new Map() });
 }
 
-function parseNbd(text: string, lowestPort: number): NbdUri {
+function parseNbd(text: string, lowestPort: number, forms: string): NbdUri {
   const [, scheme = '', authority = '', path = '', query, fragment] = PARTS.exec(text) ?? [];
   const form = SCHEMES[scheme.toLowerCase()];
-  if (form === undefined) throw wrong('scheme', text, 'expected nbd://HOST/EXPORT or nbd+unix:///EXPORT?socket=PATH');
+  if (form === undefined) throw wrong('scheme', text, `expected ${forms}`);
   if (fragment !== undefined)
     throw wrong('fragment', text, "'#' begins a fragment, which means nothing here; write %23");
   const exportName = decode(path.replace(/^\//, ''), text);
@@ -98,6 +101,12 @@ function parseNbd(text: string, lowestPort: number): NbdUri {
   }
   const address = form.unix ? unixAddress(authority, socket, text) : tcpAddress(authority, socket, lowestPort, text);
   return { kind: 'nbd', tls: form.tls, address, exportName, tlsOptions: parameters };
+}
+
+/** What a device may be, and what was meant where a path alone was given. */
+function deviceForms(text: string): string {
+  const forms = `file:PATH, ${CONNECT_FORMS}`;
+  return text !== '' && !text.includes(':') ? `${forms}; for the file or block device write file:${text}` : forms;
 }
 
 function unixAddress(authority: string, socket: string | undefined, text: string): Address {

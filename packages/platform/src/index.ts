@@ -27,6 +27,7 @@ export {
   replaceSmallFile,
 } from './files.js';
 export { InTurn } from './in-turn.js';
+export { plainReason } from './plain-reason.js';
 export { type LogFields, type Logger, silentLogger } from './logger.js';
 export {
   type Address,

@@ -3,6 +3,7 @@ import { askJson, command, EXIT, flag, formatDuration, formatSize, path, require
 import { ConfigFault } from '@rephub/platform';
 import { divergenceText } from '@rephub/protocol';
 import { join } from 'node:path';
+import { namesHub } from '../link-status.js';
 import { type GroupStatus } from '../report.js';
 import { CONTROL_SOCKET } from './control-server.js';
 
@@ -146,5 +147,8 @@ function describeResync(resync: NonNullable<GroupStatus['resync']>): string {
 function hubLine({ hub }: GroupStatus): string {
   if (hub === null) return 'none configured';
   if (hub.connected) return `connected to ${hub.connectedTo ?? '?'}`;
-  return `${hub.urls.join(', ')}: ${hub.reason ?? 'not connected'}`;
+  const reason = hub.reason ?? 'not connected';
+  // With one hub its address in the reason is enough.
+  const [only = '', ...others] = hub.urls;
+  return others.length === 0 && namesHub(reason, only) ? reason : `${hub.urls.join(', ')}: ${reason}`;
 }

@@ -2,7 +2,8 @@
  * The agent's HTTP faces: the control socket in the state directory (for `repagent status` and the like: whoever may enter
  * the directory may use it), and the optional read-only one of `--http`.
  */
-import { ConfigFault, Fault } from '@rephub/platform';
+import { ConfigFault, Fault, formatAddress } from '@rephub/platform';
+import { listenFault } from '@rephub/platform/node';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
@@ -65,7 +66,8 @@ export async function serveHttp(group: AgentGroup, host: string, port: number): 
   try {
     await once(server, 'listening');
   } catch (cause) {
-    throw new ConfigFault('address-in-use', `--http: cannot listen on ${host}:${port}: ${String(cause)}`, { cause });
+    const fault = listenFault(formatAddress({ kind: 'tcp', host, port }), cause);
+    throw new ConfigFault(fault.code, `--http: ${fault.message}`, { cause });
   }
   return server;
 }

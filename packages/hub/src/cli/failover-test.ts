@@ -20,7 +20,7 @@ import {
   withDefault,
 } from '@rephub/command';
 import { connectNbd, readBytes } from '@rephub/nbd';
-import { asError, ConfigFault } from '@rephub/platform';
+import { asError, ConfigFault, plainReason } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
 import { checkEnvironment, preferredUri } from '../failover-test/environment.js';
 import { buildReport, reportText } from '../failover-test/report.js';
@@ -145,7 +145,7 @@ function exitCode(verdict: Verdict): ExitCode {
 
 async function writeReport(file: string, json: string): Promise<void> {
   await writeFile(file, json).catch((cause: unknown) => {
-    throw new ConfigFault('bad-value', `--report: cannot write ${file}: ${asError(cause).message}`);
+    throw new ConfigFault('bad-value', `--report: cannot write ${file}: ${plainReason(cause)}`);
   });
 }
 

@@ -3,7 +3,8 @@ import { createServer, type Server } from 'node:http';
 import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
-import { type Address, asError, ConfigFault, formatAddress } from '@rephub/platform';
+import { type Address, ConfigFault, formatAddress, plainReason } from '@rephub/platform';
+import { listenFault } from '@rephub/platform/node';
 import type { Hono } from 'hono';
 
 export interface HttpServer {
@@ -48,8 +49,8 @@ export async function serveHttp(app: Hono, address: Address): Promise<HttpServer
 async function listening(server: Server, address: Address): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const failed = (cause: NodeJS.ErrnoException): void => {
-      const code = cause.code === 'EADDRINUSE' ? 'address-in-use' : 'address-not-allowed';
-      reject(new ConfigFault(code, `--http: cannot listen on ${formatAddress(address)}: ${cause.message}`, { cause }));
+      const fault = listenFault(formatAddress(address), cause);
+      reject(new ConfigFault(fault.code, `--http: ${fault.message}`, { cause }));
     };
     server.once('error', failed);
     server.once('listening', () => {
@@ -78,7 +79,7 @@ async function removeStaleSocket(path: string): Promise<void> {
   await unlink(path).catch((cause: unknown) => {
     throw new ConfigFault(
       'address-not-allowed',
-      `--http: cannot remove the old socket ${path}: ${asError(cause).message}`,
+      `--http: cannot remove the old socket ${path}: ${plainReason(cause)}`,
       {
         cause,
       },

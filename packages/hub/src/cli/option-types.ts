@@ -10,7 +10,7 @@ export function hubListen(): TextType<Address> {
     try {
       return { value: dialAddress(parseHubUrl(given, 'listen')) };
     } catch (thrown) {
-      return { expected: `tcp://HOST:PORT or unix:///PATH (${asError(thrown).message})` };
+      return { expected: `tcp://HOST:PORT or unix:///PATH${why(thrown, `hub URL ${JSON.stringify(given)}: `)}` };
     }
   });
 }
@@ -21,7 +21,14 @@ export function nbdListen(): TextType<Address> {
     try {
       return { value: parseListenUri(given) };
     } catch (thrown) {
-      return { expected: `nbd://HOST:PORT or nbd+unix:///?socket=PATH (${asError(thrown).message})` };
+      return { expected: `nbd://HOST:PORT or nbd+unix:///?socket=PATH${why(thrown, `'${given}': `)}` };
     }
   });
+}
+
+/** What the forms alone do not tell, without the value, which the refusal has named already. */
+function why(thrown: unknown, before: string): string {
+  const { message } = asError(thrown);
+  const told = message.startsWith(before) ? message.slice(before.length) : message;
+  return told.startsWith('expected ') ? '' : ` (${told})`;
 }

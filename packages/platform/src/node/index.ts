@@ -11,6 +11,7 @@ export { nodeClock } from './clock.js';
 export { nodeCodecs } from './codecs.js';
 export { nodeFiles } from './files.js';
 export { adoptListener, nodeNetwork } from './network.js';
+export { listenFault } from './network-faults.js';
 export { nodeRandomness } from './randomness.js';
 
 /** This machine's clock, randomness, files and sockets. */
