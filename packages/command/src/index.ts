@@ -42,7 +42,7 @@ export {
   parseYesNo,
 } from './quantities.js';
 export { environmentName } from './resolve.js';
-export { type Column, formatJson, formatTable } from './table.js';
+export { type Column, formatJson, formatTable, tableWidth } from './table.js';
 export {
   address,
   choice,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { formatJson, formatTable } from './table.js';
+import { formatJson, formatTable, tableWidth } from './table.js';
 
 describe('formatTable', () => {
   it('makes columns as wide as they must be, numbers to the right', () => {
@@ -20,6 +20,13 @@ describe('formatTable', () => {
     expect(out.split('\n').every((line) => line.length <= 40)).toBe(true);
     expect(out).toContain('…');
     expect(out).not.toContain('\u001b');
+  });
+
+  it('is as wide as the terminal, and cuts nothing where there is none', () => {
+    expect(tableWidth({ isTTY: true, columns: 90 })).toBe(90);
+    expect(tableWidth({ isTTY: true, columns: 0 })).toBe(120);
+    const long = 'why '.repeat(100).trim();
+    expect(formatTable([{ title: 'REASON' }], [[long]], { width: tableWidth({}) })).toBe(`REASON\n${long}\n`);
   });
 
   it('says so when there is nothing', () => {

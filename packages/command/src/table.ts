@@ -6,6 +6,13 @@ export interface Column {
   readonly right?: boolean;
 }
 
+/** How wide a table may be: the terminal's width; what a file or another program reads is never cut. */
+export function tableWidth(stream: { readonly isTTY?: boolean; readonly columns?: number }): number {
+  if (stream.isTTY !== true) return Infinity;
+  return stream.columns === undefined || stream.columns === 0 ? UNKNOWN_WIDTH : stream.columns;
+}
+
+const UNKNOWN_WIDTH = 120;
 const GAP = '  ';
 const LEAST_WIDTH = 6;
 

@@ -23,7 +23,7 @@ type Event = z.infer<typeof eventsSchema>['events'][number];
 
 export const eventsCommand = command({
   name: 'events',
-  summary: 'what happened to the hub and its groups',
+  summary: 'what happened to the hub and its groups since the hub was started',
   options: {
     ...hubOption,
     last: withDefault(count({ min: 1, max: PAGE }), '50', { placeholder: 'N', help: 'the newest ones', inFile: false }),

@@ -7,6 +7,7 @@ import {
   formatJson,
   formatSize,
   formatTable,
+  tableWidth,
   type ValuesOf,
 } from '@rephub/command';
 import { divergenceText } from '@rephub/protocol';
@@ -60,7 +61,7 @@ async function statusText(values: ValuesOf<typeof statusOptions>, context: Comma
       { title: 'REASON' },
     ],
     rows,
-    { width: process.stdout.columns || 120, whenEmpty: 'no groups yet: start an agent with --hub' },
+    { width: tableWidth(process.stdout), whenEmpty: 'no groups yet: start an agent with --hub' },
   );
   return table + groups.map((group) => partingText(group) + enrolledText(group)).join('');
 }
@@ -120,7 +121,7 @@ export const groupsCommand = command({
           { title: 'GENERATION' },
         ],
         rows,
-        { width: process.stdout.columns || 120, whenEmpty: 'no groups yet: start an agent with --hub' },
+        { width: tableWidth(process.stdout), whenEmpty: 'no groups yet: start an agent with --hub' },
       ),
     );
     return undefined;
