@@ -56,6 +56,22 @@ test('without a hub the commands say that nobody answers, and that another try m
   expect(result.stderr).toContain('127.0.0.1:1');
 });
 
+test('a verification that cannot begin could not tell: 75, never 1, which says that they differ', async () => {
+  const { hub, agent, rephub } = await place(testScope());
+  expect(await rephub('verify', 'vm9')).toMatchObject({
+    code: 75,
+    stderr: expect.stringContaining('could not tell: there is no group called vm9') as string,
+  });
+  agent.cut();
+  await agent.ended();
+  expect(await rephub('verify', 'vm1')).toMatchObject({
+    code: 75,
+    stderr: expect.stringContaining('not connected') as string,
+  });
+  const agentless = ['verify', '--state', join(hub.dataDir, 'nobody')];
+  expect(await command('repagent', agentless)).toMatchObject({ code: 75 });
+});
+
 test('events tell what happened, and go on with --follow', async () => {
   const scope = testScope();
   const { hub, agent, rephub } = await place(scope);

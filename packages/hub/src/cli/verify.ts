@@ -1,5 +1,6 @@
 /** `rephub verify GROUP`: the agent compares everything with this hub while its guest goes on; exit 0 same, 1 differs, 75 could not tell. */
-import { command, CommandFailure, EXIT, flag, formatSize } from '@rephub/command';
+import { command, type CommandContext, CommandFailure, EXIT, type ExitCode, flag, formatSize } from '@rephub/command';
+import { type Address, asError } from '@rephub/platform';
 import { describeVerify, outcomeOf } from '@rephub/protocol';
 import { setTimeout as pause } from 'node:timers/promises';
 import { z } from 'zod';
@@ -15,26 +16,33 @@ export const verifyCommand = command({
   summary: 'compare replica and source while the guest goes on: exit 0 same, 1 differs, 75 could not tell',
   arguments: [{ name: 'GROUP', help: 'the group' }],
   options: { ...hubOption, json: flag({ help: 'print JSON', inFile: false }) },
-  run: async (values, context) => {
-    const name = context.arguments[0] ?? '';
-    const path = `/groups/${encodeURIComponent(name)}/verify`;
-    const { id } = startedSchema.parse(await askHub(values.http, context, { method: 'POST', path, body: {} }));
-    let lastSeen = '';
-    let leftMs = PATIENCE_MS;
-    for (;;) {
-      const [group] = await askGroups(values.http, context, name);
-      const verify = group?.verify ?? null;
-      if (verify !== null && verify.id === id && verify.finishedAt !== null) {
-        const outcome = outcomeOf(verify);
-        const lines = [outcome.replaceAll('-', ' '), ...describeVerify(verify, formatSize)];
-        context.out(values.json ? `${JSON.stringify({ outcome, ...verify }, null, 2)}\n` : `${lines.join('\n')}\n`);
-        return outcome === 'same' ? EXIT.done : outcome === 'differs' ? EXIT.failed : EXIT.tryAgain;
-      }
-      const seen = JSON.stringify(verify);
-      leftMs = seen === lastSeen ? leftMs - POLL_MS : PATIENCE_MS;
-      lastSeen = seen;
-      if (leftMs <= 0) throw new CommandFailure(EXIT.tryAgain, `the agent of ${name} does not get on with it`);
-      await pause(POLL_MS);
-    }
+  run: async ({ http, json }, context) => {
+    // 1 says that they differ, and nothing else does.
+    return await verify(http, json, context).catch((thrown: unknown) => {
+      throw new CommandFailure(EXIT.tryAgain, `could not tell: ${asError(thrown).message}`, thrown);
+    });
   },
 });
+
+async function verify(http: Address, json: boolean, context: CommandContext): Promise<ExitCode> {
+  const name = context.arguments[0] ?? '';
+  const path = `/groups/${encodeURIComponent(name)}/verify`;
+  const { id } = startedSchema.parse(await askHub(http, context, { method: 'POST', path, body: {} }));
+  let lastSeen = '';
+  let leftMs = PATIENCE_MS;
+  for (;;) {
+    const [group] = await askGroups(http, context, name);
+    const report = group?.verify ?? null;
+    if (report !== null && report.id === id && report.finishedAt !== null) {
+      const outcome = outcomeOf(report);
+      const lines = [outcome.replaceAll('-', ' '), ...describeVerify(report, formatSize)];
+      context.out(json ? `${JSON.stringify({ outcome, ...report }, null, 2)}\n` : `${lines.join('\n')}\n`);
+      return outcome === 'same' ? EXIT.done : outcome === 'differs' ? EXIT.failed : EXIT.tryAgain;
+    }
+    const seen = JSON.stringify(report);
+    leftMs = seen === lastSeen ? leftMs - POLL_MS : PATIENCE_MS;
+    lastSeen = seen;
+    if (leftMs <= 0) throw new Error(`the agent of ${name} does not get on with it`);
+    await pause(POLL_MS);
+  }
+}
