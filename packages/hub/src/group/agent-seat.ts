@@ -195,8 +195,7 @@ export class AgentSeat implements SessionGroup {
   beat(session: SeatedSession, beat: Beat): void {
     if (session !== this.#session || beat.report === null) return;
     this.last.told(beat, beat.report);
-    this.#verifications.seen(beat.report.verify);
-    this.#verifications.sampled(beat.report.startSample);
+    this.#verifications.heard(beat.report.verify, beat.report.startSample);
   }
 
   record(header: FrameHeader): void {

@@ -1,6 +1,9 @@
 /**
  * Turns what an agent reports of its verifications into events: each difference when it is first told, and how each
  * verification ended. Nothing here decides anything.
+ *
+ * Always holds: what was over when this hub first heard the agent is no news, an agent repeats its last report for as long
+ * as it runs; only a difference is told even then, and when it was found.
  */
 import { describeVerify, outcomeOf, type VerifyReport } from '@rephub/protocol';
 import type { Tell } from '../hub/events.js';
@@ -12,26 +15,33 @@ export class VerifyWatch {
   #differBytes = 0;
   #isEnded = false;
   #sampleId: string | null = null;
+  #hasHeard = false;
 
   constructor(group: string, tell: Tell) {
     this.#group = group;
     this.#tell = tell;
   }
 
-  /** A report has come; the same one again says nothing. */
-  seen(report: VerifyReport | null | undefined): void {
+  /** A beat has come, with the verification and the sample of the start that it tells of; the same ones again say nothing. */
+  heard(verification: VerifyReport | null | undefined, sample: VerifyReport | null | undefined): void {
+    this.#seen(verification);
+    this.#sampled(sample);
+    this.#hasHeard = true;
+  }
+
+  #seen(report: VerifyReport | null | undefined): void {
     if (report === null || report === undefined) return;
     if (report.id !== this.#id) {
       this.#id = report.id;
       this.#differBytes = 0;
-      this.#isEnded = false;
+      this.#isEnded = this.#wasOver(report);
     }
     if (report.bytesDiffer > this.#differBytes) {
       const places = report.differs.map(({ volume, offset, length }) => `${volume} ${length} at ${offset}`);
       this.#tell(
         'error',
         'verify-differs',
-        `replica and source of ${this.#group} differ in ${report.bytesDiffer} bytes: ${places.join(', ')}`.slice(
+        `replica and source of ${this.#group} differ in ${report.bytesDiffer} bytes${this.#when(report)}: ${places.join(', ')}`.slice(
           0,
           4000,
         ),
@@ -46,8 +56,9 @@ export class VerifyWatch {
     const said = describeVerify(report, (bytes) => `${bytes} bytes`);
     this.#tell(level, 'verify-ended', said.slice(0, 8).join('; ').slice(0, 4000), { outcome, cause: report.cause });
   }
+
   /** The sample that an agent took at its start, to notice a disk that was changed behind its back. */
-  sampled(report: VerifyReport | null | undefined): void {
+  #sampled(report: VerifyReport | null | undefined): void {
     if (report === null || report === undefined || report.finishedAt === null || report.id === this.#sampleId) return;
     this.#sampleId = report.id;
     if (report.bytesDiffer === 0) return;
@@ -55,11 +66,19 @@ export class VerifyWatch {
     this.#tell(
       'error',
       'changed-behind',
-      `${report.bytesDiffer} of ${report.bytesTotal} sampled bytes of ${this.#group} are not what the replica holds: a disk was changed without its agent; all is compared now: ${places.join(', ')}`.slice(
+      `${report.bytesDiffer} of ${report.bytesTotal} sampled bytes of ${this.#group} are not what the replica holds: a disk was changed without its agent${this.#when(report) || '; all is compared now'}: ${places.join(', ')}`.slice(
         0,
         4000,
       ),
       { bytes: report.bytesDiffer, sampledBytes: report.bytesTotal },
     );
+  }
+
+  #wasOver(report: VerifyReport): boolean {
+    return !this.#hasHeard && report.finishedAt !== null;
+  }
+
+  #when(report: VerifyReport): string {
+    return this.#wasOver(report) ? `, as was found before this hub heard the agent, at ${report.finishedAt ?? ''}` : '';
   }
 }
