@@ -114,6 +114,16 @@ describe('AgentSeat', () => {
     expect(seat.session).toBe(newer);
   });
 
+  it('has heard the agent when its session begins, though it knows none of its figures yet', async () => {
+    const { seat } = rig(host);
+    const session = sessionOf();
+    await host.clock.advance(6000);
+    await seat.meet(session, helloOf());
+    expect(seat.last.unheardMs).toBe(6000);
+    await seated(seat, session, helloOf());
+    expect([seat.last.unheardMs, seat.last.silentMs]).toEqual([0, 6000]);
+  });
+
   it('is not moved by another agent, which begins nothing and ends nothing', async () => {
     const { seat } = rig(host);
     const done: string[] = [];

@@ -152,6 +152,7 @@ export class AgentSeat implements SessionGroup {
       if (this.#session !== session || isClosing()) {
         return refusal(new LinkFault('session-replaced', 'a newer session has taken over'), 1000);
       }
+      this.last.began();
       const owner = this.#candidate;
       if (owner === null) return refusal(new LinkFault('session-replaced', 'the session has ended'), 1000);
       const found = this.#parts.store();

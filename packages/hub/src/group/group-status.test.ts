@@ -80,6 +80,7 @@ function status(
     mode: 'async',
     report: { ...report, ...ofReport },
     silentMs: 200,
+    unheardMs: facts.silentMs ?? 200,
     heartbeatMs: 1000,
     timeoutMs: 5000,
     paused: false,
@@ -222,4 +223,19 @@ describe('the age of a beat (promise RPO)', () => {
     expect(toldAtMs(10_000, null, 9_500, 1_000)).toBe(10_000);
     expect(toldAtMs(10_000, null, 5_000, 1_000)).toBe(6_000);
   });
+});
+
+test('a session that has just begun ends the silence, not the doubt about the RPO: it shows no figure of before', () => {
+  const back = { silentMs: 6000, unheardMs: 860 };
+  expect(status(back)).toMatchObject({
+    state: 'catching-up',
+    reason: 'agent is back, its first report is due',
+    rpoSeconds: null,
+    rpoAtLeastSeconds: 6,
+    lagBytes: null,
+  });
+  expect(status(back, {}, { state: 'degraded' }).state).toBe('degraded');
+  expect(status({ ...back, unheardMs: 5001 })).toMatchObject({ state: 'unknown', reason: 'agent silent' });
+  expect(status({ ...back, connected: false })).toMatchObject({ state: 'unknown', reason: 'agent silent' });
+  expect(status({ ...back, report: null }).state).toBe('unknown');
 });

@@ -24,6 +24,8 @@ export interface GroupFacts {
   readonly report: AgentReport | null;
   /** Since the last beat; without one since the hub's start, since then. */
   readonly silentMs: number;
+  /** Since the session began, or the last beat if that was later: the agent was heard then, though it told no figures. */
+  readonly unheardMs: number;
   readonly heartbeatMs: number;
   readonly timeoutMs: number;
   /** The hub does not read from the agent: its beats wait in the socket. */
@@ -162,6 +164,11 @@ function isSilent(facts: GroupFacts): boolean {
   return facts.silentMs > facts.timeoutMs;
 }
 
+/** What a session's beginning proves is that the agent is there, not one of its figures. */
+function isUnheard(facts: GroupFacts): boolean {
+  return isSilent(facts) && !(facts.connected && facts.unheardMs <= facts.timeoutMs);
+}
+
 interface Verdict {
   readonly state: ProtectionState;
   readonly reason: string;
@@ -195,12 +202,15 @@ function judge(facts: GroupFacts): Verdict {
     const { kind } = facts.divergence;
     return { state: 'degraded', reason: `${kind}: parted ${divergenceText(facts.divergence).parted}` };
   }
-  if (isSilent(facts) && !(facts.connected && facts.paused)) {
+  if (isUnheard(facts) && !(facts.connected && facts.paused)) {
     return { state: 'unknown', reason: report === null ? 'agent not heard since the hub started' : 'agent silent' };
   }
   if (report === null) return { state: 'unknown', reason: 'agent not heard yet' };
   if (!facts.connected) return { state: worse(report.state, 'catching-up'), reason: 'agent not connected' };
-  if (isSilent(facts)) return { state: 'degraded', reason: 'journal is slow' };
+  if (isSilent(facts)) {
+    if (facts.paused) return { state: 'degraded', reason: 'journal is slow' };
+    return { state: worse(report.state, 'catching-up'), reason: 'agent is back, its first report is due' };
+  }
   const unreadable = store.volumes.filter((volume) => volume.unreadableBytes > 0);
   if (unreadable.length > 0 && report.state !== 'unprotected') {
     const named = unreadable.map((volume) => `${volume.name}: ${volume.unreadableBytes} bytes`).join(', ');

@@ -114,6 +114,7 @@ export class Group {
       mode: this.agent.mode,
       report: this.agent.last.report,
       silentMs: this.agent.last.silentMs,
+      unheardMs: this.agent.last.unheardMs,
       heartbeatMs: this.#around.times.heartbeatMs,
       timeoutMs: this.#around.times.timeoutMs,
       paused: this.agent.session?.isPaused ?? false,

@@ -74,3 +74,16 @@ describe('the age of what the newest point lacks (promise RPO)', () => {
     expect(agent).toMatchObject({ exposedMs: null, report: null });
   });
 });
+
+test('a session that begins is heard, and no report: what was told goes on growing old', async () => {
+  const { clock, agent } = await met();
+  await clock.advance(1_000);
+  agent.told({ echoMs: 100_500 }, report(0));
+  await clock.advance(6_000);
+  agent.met();
+  await clock.advance(500);
+  agent.began();
+  await clock.advance(860);
+  expect(agent.unheardMs).toBe(860);
+  expect(agent.silentMs).toBeGreaterThan(6_000);
+});

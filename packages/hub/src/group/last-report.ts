@@ -15,6 +15,7 @@ export class LastReport {
   readonly #heartbeatMs: number;
   #metAtMs = 0;
   #toldAtMs: number;
+  #begunAtMs = -Infinity;
   /** No write that the newest point lacks was made before this; null while nobody knows. */
   #exposedSinceMs: number | null = null;
 
@@ -29,6 +30,11 @@ export class LastReport {
     return this.#clock.monotonicMs() - this.#toldAtMs;
   }
 
+  /** Since the last report, or the beginning of a session if that was later. */
+  get unheardMs(): number {
+    return this.#clock.monotonicMs() - Math.max(this.#toldAtMs, this.#begunAtMs);
+  }
+
   /** The oldest write that the newest point lacks is at most so old; null while nobody knows. */
   get exposedMs(): number | null {
     return this.#exposedSinceMs === null ? null : this.#clock.monotonicMs() - this.#exposedSinceMs;
@@ -37,6 +43,11 @@ export class LastReport {
   /** A session is about to be welcomed. */
   met(): void {
     this.#metAtMs = this.#clock.monotonicMs();
+  }
+
+  /** It has answered Welcome: it is there, and tells its figures with its first beat. */
+  began(): void {
+    this.#begunAtMs = this.#clock.monotonicMs();
   }
 
   /** A beat of the session that was met last: it was made after that session's Welcome, and after the beat that it echoes. */
