@@ -37,3 +37,9 @@ test('what storage logs becomes an event of its group, its debug lines do not', 
     { group: 'vm1', level: 'warn', event: 'tail-cut', message: 'the tail was cut', fields: { bytes: 7 } },
   ]);
 });
+
+test('what is logged without a message says its fields, not its name once more', () => {
+  const log = new EventLog(new SimClock(), 0);
+  loggerOf(log.teller('vm1')).info('last-good-dropped', { line: 'a', number: 7 });
+  expect(log.after(null, 10)).toMatchObject([{ event: 'last-good-dropped', message: 'line a, number 7' }]);
+});

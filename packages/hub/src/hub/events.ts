@@ -73,7 +73,9 @@ export function loggerOf(tell: Tell): Logger {
       const known = Object.entries(others).filter(
         (entry): entry is [string, EventFields[string]] => entry[1] !== undefined,
       );
-      tell(level, event, typeof message === 'string' ? message : event, Object.fromEntries(known));
+      // The event's name stands beside its message: it says nothing a second time.
+      const said = known.map(([name, value]) => `${name} ${value ?? 'none'}`).join(', ');
+      tell(level, event, typeof message === 'string' ? message : said, Object.fromEntries(known));
     };
   return { debug: () => undefined, info: at('info'), warn: at('warn'), error: at('error') };
 }

@@ -1,5 +1,5 @@
 import { readBytes, writeBytes } from '@rephub/nbd';
-import { type Fault, StorageFault } from '@rephub/platform';
+import { type Fault, type LogFields, type Logger, StorageFault } from '@rephub/platform';
 import { SeededRandomness, SimClock, SimFiles, type SimOperation } from '@rephub/platform/sim';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { GroupStore, GroupStoreOptions } from './store-types.js';
@@ -42,6 +42,16 @@ function listen(store: GroupStore): Told {
   return told;
 }
 
+/** A log that lists what is said. */
+function listTo(said: string[]): Logger {
+  const at =
+    (level: string) =>
+    (event: string, fields: LogFields = {}): void => {
+      said.push(`${level} ${event}: ${String(fields['message'])}`);
+    };
+  return { debug: () => undefined, info: at('info'), warn: at('warn'), error: at('error') };
+}
+
 function synced(): ScriptedAgent {
   const agent = new ScriptedAgent();
   agent.addVolume(0, 'disk0', SIZE);
@@ -68,7 +78,8 @@ describe('group store on a disk with faults', () => {
   });
 
   it('FULL: acknowledgements stop, reads go on, everything resumes by itself when there is room', async () => {
-    const store = await started(on, agent);
+    const said: string[] = [];
+    const store = await started(on, agent, { ...KEPT, log: listTo(said) });
     const told = listen(store);
     const view = await store.openView();
     const before = agent.lastNumber;
@@ -91,6 +102,10 @@ describe('group store on a disk with faults', () => {
     await clock.advance(3000);
     await store.settled();
     expect(told.stalls).toEqual(['disk-full', null]);
+    expect(said.filter((line) => line.includes('journal-'))).toEqual([
+      'warn journal-stalled: the journal takes no records: disk-full',
+      'info journal-goes-on: the journal takes records again',
+    ]);
     expect(told.durable).toBe(agent.lastNumber);
     await expectView(await store.openView(), agent, 'after the disk was full');
     await store.close({ drain: true });
@@ -175,10 +190,13 @@ describe('group store on a disk with faults', () => {
   });
 
   it('the base images find no room: applying waits, receiving goes on, applying goes on', async () => {
-    const store = await started(on, agent, { retentionMs: 0 });
+    const said: string[] = [];
+    const store = await started(on, agent, { retentionMs: 0, log: listTo(said) });
     const full = files.inject({ operation: 'write', path: 'disk0.raw', times: Infinity, fault: 'disk-full' });
     await clock.advance(5000);
     expect(full.hits).toBeGreaterThan(1);
+    // However often it is tried.
+    expect(said.filter((line) => line.includes('apply-'))).toEqual([expect.stringContaining('warn apply-waits')]);
     agent.write(0, 20_000, pattern(4000, 2));
     agent.sendTo(store);
     await store.settled();
@@ -187,6 +205,8 @@ describe('group store on a disk with faults', () => {
     full.remove();
     await clock.advance(5000);
     expect(store.state.appliedNumber).toBe(agent.lastNumber);
+    expect(said.filter((line) => line.includes('apply-'))).toHaveLength(2);
+    expect(said.at(-1)).toBe('info apply-goes-on: the base images are brought up to date again');
     await store.close({ drain: false });
     await expectBase(files, agent, agent.lastNumber, 'room again');
   });

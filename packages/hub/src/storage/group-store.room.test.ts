@@ -91,6 +91,14 @@ describe('group store with little room', () => {
     await expectBase(files, agent, agent.lastNumber, 'taken later');
   });
 
+  it('keeps a whole number of bytes for protection when nobody says how many', async () => {
+    const platform = world(new SimFiles({ clock, capacityBytes: 1_000_000_007 }), clock);
+    const other = await startedStore(platform, synced());
+    await other.lookAtRoom();
+    expect(other.state.room?.reserveBytes).toBe(50_000_001);
+    await other.close({ drain: false });
+  });
+
   it('a span that fits is taken, and one of which nobody knows how much it brings', async () => {
     await leave(files, store, RESERVE + 400 * KIB);
     agent.spanBegin(0, 300 * KIB);

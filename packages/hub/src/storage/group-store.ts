@@ -291,7 +291,9 @@ class OpenGroupStore implements GroupStore {
   #stall(reason: StallReason | null): void {
     if (this.progress.stalled === 'journal-failed' || this.progress.stalled === reason) return;
     this.progress.stalled = reason;
-    this.#options.log.warn('journal-stalled', { group: this.#options.group, reason });
+    const { group, log } = this.#options;
+    if (reason === null) log.info('journal-goes-on', { group, message: 'the journal takes records again' });
+    else log.warn('journal-stalled', { group, reason, message: `the journal takes no records: ${reason}` });
     this.listener?.stalled(reason);
   }
 

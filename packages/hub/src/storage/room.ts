@@ -42,7 +42,8 @@ export class Room {
   }
 
   get reserveBytes(): number {
-    return this.#options.reserveBytes ?? Math.min(DEFAULT_RESERVE_BYTES, this.#totalBytes * DEFAULT_RESERVE_SHARE);
+    const share = Math.ceil(this.#totalBytes * DEFAULT_RESERVE_SHARE);
+    return this.#options.reserveBytes ?? Math.min(DEFAULT_RESERVE_BYTES, share);
   }
 
   /** Less is free than the reserve: what is not protection ends. */
@@ -52,7 +53,7 @@ export class Room {
 
   /** How much less is free than this and the reserve; 0 when both fit. */
   shortFor(bytes: number): number {
-    return Math.ceil(Math.max(0, bytes + this.reserveBytes - this.#freeBytes));
+    return Math.max(0, bytes + this.reserveBytes - this.#freeBytes);
   }
 
   /**
@@ -68,7 +69,7 @@ export class Room {
 
   /** For people. */
   get said(): string {
-    return `${this.#freeBytes} bytes are free, ${Math.round(this.reserveBytes)} are kept for protection`;
+    return `${this.#freeBytes} bytes are free, ${this.reserveBytes} are kept for protection`;
   }
 
   /** Something was written: looks again when the last look is old. */

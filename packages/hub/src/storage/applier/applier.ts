@@ -20,6 +20,8 @@ import { foldLayer } from './fold.js';
 import { closesTop, type Holdings, PACE_MS, reasonToExpire, reasonToFold, type RetentionLimits } from './retention.js';
 
 const RETRY_MS = 1000;
+/** That it waits for room is told again after this long, should it have gone on meanwhile. */
+const TELL_AGAIN_MS = 60_000;
 /** More layers than this are merged where nothing is pinned between them. */
 const MOST_LAYERS = 24;
 const MERGE_EXTENTS = 20_000;
@@ -58,6 +60,9 @@ export class Applier {
   #stopped = false;
   #fault: Fault | null = null;
   #retryAtMs = 0;
+  /** It waits for room, and has said so. */
+  #toldWaiting = false;
+  #toldWaitingAtMs = -Infinity;
 
   constructor(options: ApplierOptions) {
     this.#options = options;
@@ -206,6 +211,7 @@ export class Applier {
         if (!this.#options.timeline.mergeStep(MERGE_EXTENTS)) break;
         await this.#breathe();
       }
+      this.#goesOn();
     } catch (error) {
       this.#gaveUp(error);
     } finally {
@@ -283,11 +289,22 @@ export class Applier {
     await base.writeUnreadable(all);
   }
 
+  #goesOn(): void {
+    if (!this.#toldWaiting || this.#stopped) return;
+    this.#toldWaiting = false;
+    const { log, timeline } = this.#options;
+    log.info('apply-goes-on', { line: timeline.line.id, message: 'the base images are brought up to date again' });
+  }
+
   #gaveUp(error: unknown): void {
     const { clock, log, timeline } = this.#options;
     const cause = asError(error);
     if (error instanceof Fault && (error.code === 'disk-full' || error.code === 'quota')) {
       this.#retryAtMs = clock.monotonicMs() + RETRY_MS;
+      // It is tried again every second.
+      if (this.#toldWaiting || clock.monotonicMs() - this.#toldWaitingAtMs < TELL_AGAIN_MS) return;
+      this.#toldWaiting = true;
+      this.#toldWaitingAtMs = clock.monotonicMs();
       log.warn('apply-waits', { line: timeline.line.id, why: error.code, message: cause.message });
       return;
     }
