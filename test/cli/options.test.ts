@@ -212,3 +212,22 @@ test('an address that is taken is said once, in words', async () => {
     );
   }
 });
+
+test('a file that rephub read cannot write is named once, before the hub is asked', async () => {
+  const args = [
+    'read',
+    'vm1/disk0',
+    '--offset',
+    '0',
+    '--length',
+    '1',
+    '--http',
+    '127.0.0.1:1',
+    '--out',
+    '/nonexistent/x',
+  ];
+  expect(await command('rephub', args)).toMatchObject({
+    code: 2,
+    stderr: 'rephub: --out: cannot write /nonexistent/x: no such file or directory (ENOENT)\n',
+  });
+});

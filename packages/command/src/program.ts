@@ -145,6 +145,11 @@ function buildProgram(program: ProgramSpec, world: World, chosen: Chosen): Comma
     }
     addCommand(parent, item, program, chosen);
   }
+  for (const child of root.commands) {
+    if (child.commands.length > 0 && child.description() === '') {
+      child.description(child.commands.map((inner) => inner.name()).join(', '));
+    }
+  }
   return root;
 }
 

@@ -12,7 +12,7 @@ import {
   size,
   withDefault,
 } from '@rephub/command';
-import { ConfigFault } from '@rephub/platform';
+import { ConfigFault, plainReason } from '@rephub/platform';
 import { z } from 'zod';
 import { parseExportName } from '../exports/export-names.js';
 import { askHub, hubOption } from './api.js';
@@ -85,7 +85,9 @@ async function openSink(file: string | undefined, context: CommandContext): Prom
       close: () => Promise.resolve(),
     };
   }
-  const handle = await open(file, 'w');
+  const handle = await open(file, 'w').catch((cause: unknown) => {
+    throw new ConfigFault('bad-value', `--out: cannot write ${file}: ${plainReason(cause)}`, { cause });
+  });
   return {
     write: async (bytes) => {
       await handle.writeFile(bytes);

@@ -35,5 +35,10 @@ export function connectFault(address: string, error: unknown): Fault {
 /** An address could not be listened on. */
 export function listenFault(address: string, error: unknown): Fault {
   const code = errnoName(error) === 'EADDRINUSE' ? 'address-in-use' : 'address-not-allowed';
-  return new ConfigFault(code, `cannot listen on ${address}: ${plainReason(error)}`, { cause: error });
+  // Of a Unix socket Node says EACCES too when its directory is missing.
+  const why =
+    errnoName(error) === 'EACCES' && address.includes('/')
+      ? 'no permission, or its directory is not there (EACCES)'
+      : plainReason(error);
+  return new ConfigFault(code, `cannot listen on ${address}: ${why}`, { cause: error });
 }

@@ -268,6 +268,11 @@ describe('nodeNetwork', () => {
     expect(receiver.events).toEqual(['closed']);
   });
 
+  it('says that the directory of a socket may be missing, which Node calls no permission', async () => {
+    const nowhere: Address = { kind: 'unix', path: join(directory, 'missing/x.sock') };
+    await expect(network.listen(nowhere, () => undefined)).rejects.toThrow(/its directory is not there \(EACCES\)$/);
+  });
+
   it('says why it cannot connect', async () => {
     const missing: Address = { kind: 'unix', path: join(directory, 'missing') };
     await expect(network.connect(missing, { timeoutMs: 1000 })).rejects.toMatchObject({
