@@ -358,3 +358,20 @@ test('a group that cannot be forgotten stays open, and its agent stays or comes 
   await hub.server.hub.forget('vm1');
   expect(hub.server.hub.groups).toEqual([]);
 });
+
+test('an agent that says goodbye is said to have left until it comes again; one that is cut off has said nothing', async () => {
+  const hub = await startHub(testScope());
+  const agent = new ScriptedAgent(hub.platform, hub.agents);
+  await agent.protect();
+  const status = () => hub.server.hub.group('vm1').status();
+  await waitUntil('a report', () => status().state === 'protected');
+  await agent.bye();
+  await waitUntil('the goodbye to be known', () => !status().agentConnected);
+  expect(status()).toMatchObject({ state: 'catching-up', reason: 'the agent has left: the script is over' });
+  expect(hub.server.hub.events.after(null, 10).at(-1)?.message).toBe('the agent has left: the script is over');
+  await agent.begin();
+  expect(status().reason).not.toContain('left');
+  agent.cut();
+  await waitUntil('the cut to be known', () => !status().agentConnected);
+  expect(status().reason).toBe('agent not connected');
+});

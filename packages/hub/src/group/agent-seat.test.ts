@@ -18,6 +18,7 @@ function sessionOf(done: string[] = []): SeatedSession {
     isRunning: true,
     isPaused: false,
     hasBegun: true,
+    farewell: null,
     hasHashes: true,
     request: (kind) => done.push(`asked for ${kind}`),
     readRegion: () => Promise.reject(new Error('not asked for here')),

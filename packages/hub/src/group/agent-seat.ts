@@ -30,6 +30,7 @@ export type SeatedSession = Pick<
   | 'isRunning'
   | 'isPaused'
   | 'hasBegun'
+  | 'farewell'
   | 'hasHashes'
   | 'request'
   | 'readRegion'
@@ -70,6 +71,7 @@ export class AgentSeat implements SessionGroup {
   #candidate: Owner | null = null;
   #enrolment: Enrolment | null = null;
   #mode: AgentReport['mode'] | null = null;
+  #farewell: string | null = null;
 
   constructor(parts: SeatParts) {
     this.#parts = parts;
@@ -90,6 +92,11 @@ export class AgentSeat implements SessionGroup {
 
   get mode(): AgentReport['mode'] | null {
     return this.#mode;
+  }
+
+  /** Why the agent has left in order; null while it is there, and when it went without a word. */
+  get farewell(): string | null {
+    return this.#farewell;
   }
 
   /** What parts the agent's line from the group's, while something does. */
@@ -153,6 +160,7 @@ export class AgentSeat implements SessionGroup {
         return refusal(new LinkFault('session-replaced', 'a newer session has taken over'), 1000);
       }
       this.last.began();
+      this.#farewell = null;
       const owner = this.#candidate;
       if (owner === null) return refusal(new LinkFault('session-replaced', 'the session has ended'), 1000);
       const found = this.#parts.store();
@@ -213,7 +221,9 @@ export class AgentSeat implements SessionGroup {
     this.#candidate = null;
     // A handshake that came to nothing is counted and told by the hub, which sees how often it happens.
     if (!session.hasBegun) return;
-    this.#parts.tell(fault === null ? 'info' : 'warn', 'session-ended', fault?.message ?? 'the agent said goodbye', {
+    this.#farewell = session.farewell;
+    const orderly = session.farewell === null ? 'the session was ended' : `the agent has left: ${session.farewell}`;
+    this.#parts.tell(fault === null ? 'info' : 'warn', 'session-ended', fault?.message ?? orderly, {
       code: fault?.code ?? null,
       peer: session.peer,
     });

@@ -77,6 +77,7 @@ function status(
     store: { ...store, ...ofStore },
     trouble: null,
     connected: true,
+    farewell: null,
     mode: 'async',
     report: { ...report, ...ofReport },
     silentMs: 200,
@@ -238,4 +239,13 @@ test('a session that has just begun ends the silence, not the doubt about the RP
   expect(status({ ...back, unheardMs: 5001 })).toMatchObject({ state: 'unknown', reason: 'agent silent' });
   expect(status({ ...back, connected: false })).toMatchObject({ state: 'unknown', reason: 'agent silent' });
   expect(status({ ...back, report: null }).state).toBe('unknown');
+});
+
+test('an agent that has left in order is said to have left, and why, in the state that an absent one has', () => {
+  const gone = { connected: false, farewell: 'paused by the operator' };
+  const reason = 'the agent has left: paused by the operator';
+  expect(status(gone)).toMatchObject({ state: 'catching-up', reason });
+  expect(status({ ...gone, silentMs: 9000 })).toMatchObject({ state: 'unknown', reason, rpoSeconds: null });
+  expect(status(gone, { consistentNumber: null }).reason).toBe(`first-sync not finished, ${reason}`);
+  expect(status({ farewell: 'paused by the operator' }).reason).toBe('in step');
 });

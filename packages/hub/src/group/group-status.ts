@@ -19,6 +19,8 @@ export interface GroupFacts {
   readonly store: GroupState | null;
   readonly trouble: string | null;
   readonly connected: boolean;
+  /** Why the agent has left in order; null while it is there, and when it went without a word. */
+  readonly farewell: string | null;
   /** The agent's mode as told in its last Hello; null when it has not been heard since the hub's start. */
   readonly mode: AgentReport['mode'] | null;
   readonly report: AgentReport | null;
@@ -177,6 +179,7 @@ interface Verdict {
 /** Rows are tried in order: what is worst and certain comes first. */
 function judge(facts: GroupFacts): Verdict {
   const { store, report } = facts;
+  const left = facts.connected || facts.farewell === null ? null : `the agent has left: ${facts.farewell}`;
   if (store === null) return { state: 'degraded', reason: facts.trouble ?? 'storage-closed' };
   if (store.stalled === 'journal-failed') return { state: 'degraded', reason: 'journal-failed' };
   if (store.corrupted !== null) return { state: 'degraded', reason: `corrupted: ${store.corrupted}` };
@@ -186,7 +189,7 @@ function judge(facts: GroupFacts): Verdict {
   if (store.consistentNumber === null) {
     return {
       state: 'unprotected',
-      reason: facts.connected ? 'first-sync' : 'first-sync not finished, agent not connected',
+      reason: facts.connected ? 'first-sync' : `first-sync not finished, ${left ?? 'agent not connected'}`,
     };
   }
   if (store.stalled !== null) return { state: 'degraded', reason: store.stalled };
@@ -203,10 +206,11 @@ function judge(facts: GroupFacts): Verdict {
     return { state: 'degraded', reason: `${kind}: parted ${divergenceText(facts.divergence).parted}` };
   }
   if (isUnheard(facts) && !(facts.connected && facts.paused)) {
-    return { state: 'unknown', reason: report === null ? 'agent not heard since the hub started' : 'agent silent' };
+    if (report === null) return { state: 'unknown', reason: 'agent not heard since the hub started' };
+    return { state: 'unknown', reason: left ?? 'agent silent' };
   }
   if (report === null) return { state: 'unknown', reason: 'agent not heard yet' };
-  if (!facts.connected) return { state: worse(report.state, 'catching-up'), reason: 'agent not connected' };
+  if (!facts.connected) return { state: worse(report.state, 'catching-up'), reason: left ?? 'agent not connected' };
   if (isSilent(facts)) {
     if (facts.paused) return { state: 'degraded', reason: 'journal is slow' };
     return { state: worse(report.state, 'catching-up'), reason: 'agent is back, its first report is due' };

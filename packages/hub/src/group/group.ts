@@ -111,6 +111,7 @@ export class Group {
       store: this.#store?.state ?? null,
       trouble: this.#trouble,
       connected: this.agent.session?.isRunning ?? false,
+      farewell: this.agent.farewell,
       mode: this.agent.mode,
       report: this.agent.last.report,
       silentMs: this.agent.last.silentMs,

@@ -115,6 +115,7 @@ export class AgentSession {
   /** Compressions that a record may come with, by the number in its header. */
   #agreed: readonly number[] = [];
   #hasBegun = false;
+  #farewell: string | null = null;
   #resumes = false;
   #volumes = new Map<number, { readonly name: string; readonly sizeBytes: number }>();
 
@@ -155,6 +156,11 @@ export class AgentSession {
   /** It got beyond the handshake. */
   get hasBegun(): boolean {
     return this.#hasBegun;
+  }
+
+  /** Why the agent ended the session in order; null unless it did. */
+  get farewell(): string | null {
+    return this.#farewell;
   }
 
   /** The hub does not read: beats wait in the socket. */
@@ -277,6 +283,9 @@ export class AgentSession {
         group.beat(this, beat);
       },
       ...(this.hasHashes ? { hashRegion: (asked) => hashes.asked(asked) } : {}),
+      bye: ({ reason }) => {
+        this.#farewell = reason;
+      },
       regionRefused: (refused) => this.#reads.refused(refused.tag, refused.code, refused.message),
       closed: this.#closed,
     });
