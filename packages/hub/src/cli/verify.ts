@@ -9,6 +9,9 @@ import { askGroups, askHub, hubOption } from './api.js';
 const POLL_MS = 250;
 /** The agent may be away for so long, or busy with another verification without getting on. */
 const PATIENCE_MS = 60_000;
+/** A hub that takes nothing may not hear the agent either. */
+const STALLED_PATIENCE_MS = 20_000;
+const STALLED = new Set<string | undefined>(['disk-full', 'journal-failed']);
 const startedSchema = z.looseObject({ id: z.string() });
 
 export const verifyCommand = command({
@@ -29,7 +32,7 @@ async function verify(http: Address, json: boolean, context: CommandContext): Pr
   const path = `/groups/${encodeURIComponent(name)}/verify`;
   const { id } = startedSchema.parse(await askHub(http, context, { method: 'POST', path, body: {} }));
   let lastSeen = '';
-  let leftMs = PATIENCE_MS;
+  let unchangedMs = 0;
   for (;;) {
     const [group] = await askGroups(http, context, name);
     const report = group?.verify ?? null;
@@ -40,9 +43,11 @@ async function verify(http: Address, json: boolean, context: CommandContext): Pr
       return outcome === 'same' ? EXIT.done : outcome === 'differs' ? EXIT.failed : EXIT.tryAgain;
     }
     const seen = JSON.stringify(report);
-    leftMs = seen === lastSeen ? leftMs - POLL_MS : PATIENCE_MS;
+    unchangedMs = seen === lastSeen ? unchangedMs + POLL_MS : 0;
     lastSeen = seen;
-    if (leftMs <= 0) throw new Error(`the agent of ${name} does not get on with it`);
+    if (unchangedMs >= (STALLED.has(group?.reason) ? STALLED_PATIENCE_MS : PATIENCE_MS)) {
+      throw new Error(`the agent of ${name} does not get on with it: ${group?.state ?? ''}, ${group?.reason ?? ''}`);
+    }
     await pause(POLL_MS);
   }
 }
