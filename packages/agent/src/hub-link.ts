@@ -9,6 +9,7 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { randomUuid } from '@rephub/platform';
+import { PAUSED_FAREWELL } from '@rephub/protocol';
 import { type Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
 import { Handshake } from './handshake.js';
@@ -105,7 +106,7 @@ export class HubLink {
     await this.#parts.standing.pause();
     this.#parts.log.info('paused');
     this.#parts.mirror.leaveStep();
-    this.#session?.end('paused by the operator');
+    this.#session?.end(PAUSED_FAREWELL);
   }
 
   /** The operator's word to go on, after a pause or after the hub had barred this agent. */

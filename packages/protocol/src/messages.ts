@@ -273,6 +273,9 @@ export const requestSchema = z.object({
 export type Request = z.infer<typeof requestSchema>;
 
 /** Either way: an orderly end. */
+/** What an agent says in Bye when an operator has paused it: it stays away until told to go on. */
+export const PAUSED_FAREWELL = 'paused by the operator';
+
 export const byeSchema = z.object({ reason: text });
 export type Bye = z.infer<typeof byeSchema>;
 

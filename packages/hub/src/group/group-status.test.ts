@@ -1,4 +1,4 @@
-import type { AgentReport } from '@rephub/protocol';
+import { type AgentReport, PAUSED_FAREWELL } from '@rephub/protocol';
 import { describe, expect, test } from 'vitest';
 import type { GroupState } from '../storage/index.js';
 import { type GroupFacts, groupStatus, toldAtMs } from './group-status.js';
@@ -242,10 +242,21 @@ test('a session that has just begun ends the silence, not the doubt about the RP
 });
 
 test('an agent that has left in order is said to have left, and why, in the state that an absent one has', () => {
-  const gone = { connected: false, farewell: 'paused by the operator' };
-  const reason = 'the agent has left: paused by the operator';
+  const gone = { connected: false, farewell: 'repagent is stopping' };
+  const reason = 'the agent has left: repagent is stopping';
   expect(status(gone)).toMatchObject({ state: 'catching-up', reason });
   expect(status({ ...gone, silentMs: 9000 })).toMatchObject({ state: 'unknown', reason, rpoSeconds: null });
   expect(status(gone, { consistentNumber: null }).reason).toBe(`first-sync not finished, ${reason}`);
-  expect(status({ farewell: 'paused by the operator' }).reason).toBe('in step');
+  expect(status({ farewell: 'repagent is stopping' }).reason).toBe('in step');
+});
+
+test('an agent that an operator has paused makes its group degraded, for as long as it stays away', () => {
+  const gone = { connected: false, farewell: PAUSED_FAREWELL };
+  expect(status(gone)).toMatchObject({ state: 'degraded', reason: 'paused' });
+  expect(status({ ...gone, silentMs: 3_600_000, unheardMs: 3_600_000 })).toMatchObject({
+    state: 'degraded',
+    reason: 'paused',
+    rpoSeconds: null,
+  });
+  expect(status({ farewell: PAUSED_FAREWELL })).toMatchObject({ state: 'protected', reason: 'in step' });
 });

@@ -6,7 +6,13 @@
  * beyond one heartbeat interval; an agent that is silent past the timeout makes it unknown, with a lower
  * bound, and the group is never shown as protected.
  */
-import { type AgentReport, type Divergence, divergenceText, type VerifyReport } from '@rephub/protocol';
+import {
+  type AgentReport,
+  type Divergence,
+  divergenceText,
+  PAUSED_FAREWELL,
+  type VerifyReport,
+} from '@rephub/protocol';
 import type { Received } from '../hub/counters.js';
 import type { GroupState } from '../storage/index.js';
 
@@ -205,6 +211,7 @@ function judge(facts: GroupFacts): Verdict {
     const { kind } = facts.divergence;
     return { state: 'degraded', reason: `${kind}: parted ${divergenceText(facts.divergence).parted}` };
   }
+  if (!facts.connected && facts.farewell === PAUSED_FAREWELL) return { state: 'degraded', reason: 'paused' };
   if (isUnheard(facts) && !(facts.connected && facts.paused)) {
     if (report === null) return { state: 'unknown', reason: 'agent not heard since the hub started' };
     return { state: 'unknown', reason: left ?? 'agent silent' };
