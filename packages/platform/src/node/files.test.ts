@@ -159,6 +159,14 @@ describe.each(implementations)('nodeFiles %s', (_name, files) => {
     expect(await files.status(at('x'))).toBeNull();
   });
 
+  it('makes directories below what is not there yet for several who want them at once', async () => {
+    for (let round = 0; round < 30; round += 1) {
+      const paths = [1, 2, 3, 4].map((mine) => at(`together-${round}/a/b/${mine}`));
+      await Promise.all(paths.map((path) => files.makeDirectory(path)));
+      expect(await files.list(at(`together-${round}/a/b`))).toEqual(['1', '2', '3', '4']);
+    }
+  });
+
   it('says that a directory cannot be made where the parent is there and takes none', async () => {
     await expect(files.makeDirectory('/proc/rephub')).rejects.toMatchObject({ code: 'not-found' });
     await expect(files.makeDirectory('/proc/rephub/state')).rejects.toMatchObject({ code: 'not-found' });

@@ -95,10 +95,16 @@ async function makeDirectory(directory: string): Promise<void> {
     }
     const parent = parentOf(directory);
     if (errno !== 'ENOENT' || parent === directory) throw error;
-    // So below /proc and the like: making the parent again would never end.
-    if (await exists(parent)) throw cannotMake(directory, 'not-found', `${parent} takes no directories`, error);
-    await makeDirectory(parent);
-    await ignoring('EEXIST', fs.mkdir(directory, 0o700));
+    const isThere = await exists(parent);
+    if (!isThere) await makeDirectory(parent);
+    try {
+      // Again in both cases: somebody else may have made the parent meanwhile.
+      await ignoring('EEXIST', fs.mkdir(directory, 0o700));
+    } catch (again) {
+      // So below /proc and the like: making the parent again would never end.
+      if (!isThere || errnoName(again) !== 'ENOENT') throw again;
+      throw cannotMake(directory, 'not-found', `${parent} takes no directories`, again);
+    }
   }
   await syncDirectory(parentOf(directory));
 }
