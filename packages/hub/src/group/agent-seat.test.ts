@@ -155,6 +155,22 @@ describe('AgentSeat', () => {
     expect(codeOf(await again.seat.meet(sessionOf(), helloOf()))).toBe('foreign-agent');
   });
 
+  it('goes to nobody else while its owner is there, be it in the middle of its handshake only', async () => {
+    const made = rig(host);
+    const first = sessionOf();
+    made.store = await openStore(host);
+    await seated(made.seat, first, helloOf());
+    await made.seat.enroll();
+    made.seat.over(first, null);
+    const back = { ...sessionOf(), isRunning: false };
+    await made.seat.meet(back, helloOf({ session: 6 }));
+    const other = helloOf({ agentId: OTHER_AGENT, session: 1, nonce: OTHER_NONCE });
+    expect(codeOf(await made.seat.meet(sessionOf(), other))).toBe('owner-connected');
+    expect(made.seat.session).toBe(back);
+    made.seat.over(back, null);
+    expect(codeOf(await made.seat.meet(sessionOf(), other))).toBe('let in');
+  });
+
   it('is empty once its session is over; what never began is not told', async () => {
     const made = rig(host);
     const session = sessionOf();

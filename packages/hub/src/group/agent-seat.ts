@@ -133,7 +133,7 @@ export class AgentSeat implements SessionGroup {
       if (admission.kind === 'refuse') {
         return refusal(new ProtocolFault(admission.code, admission.message), admission.retryAfterMs);
       }
-      if (admission.kind === 'take-over' && this.#session?.isRunning === true) {
+      if (admission.kind === 'take-over' && this.#candidate?.agentId === admission.from) {
         const why = `group ${name} is to be taken over from agent ${admission.from}, which is connected: stop that one first`;
         return refusal(new ProtocolFault('owner-connected', why), OWNER_RETRY_MS);
       }

@@ -75,7 +75,7 @@ export function loggerOf(tell: Tell): Logger {
       );
       // The event's name stands beside its message: it says nothing a second time.
       const said = known.map(([name, value]) => `${name} ${value ?? 'none'}`).join(', ');
-      tell(level, event, typeof message === 'string' ? message : said, Object.fromEntries(known));
+      tell(level, event, typeof message === 'string' ? message : said || event, Object.fromEntries(known));
     };
   return { debug: () => undefined, info: at('info'), warn: at('warn'), error: at('error') };
 }
