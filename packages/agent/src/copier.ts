@@ -18,7 +18,7 @@ import { compareBlocks } from './compare.js';
 import { type Comparer, type Comparison } from './comparer.js';
 import { type FlushProof } from './flush-proof.js';
 import { type GuestVolume } from './guest-volume.js';
-import { holeAt } from './hole-at.js';
+import { holeAt, HoleFinder } from './hole-at.js';
 import { type Mirror } from './mirror.js';
 import { type Pace } from './pace.js';
 import { withRange } from './range-lock.js';
@@ -143,7 +143,7 @@ export class Copier {
   /** One pass over all volumes. */
   async #copyAll(): Promise<void> {
     for (const volume of this.#parts.volumes) {
-      const cursor = { at: 0 };
+      const cursor: Cursor = { at: 0, holes: new HoleFinder(volume.reader) };
       const lanes: Promise<void>[] = [];
       const count = this.#parts.comparer.isOn ? COMPARING_LANES : IDLE_LANES;
       for (let lane = 0; lane < count; lane++) lanes.push(this.#lane(volume, cursor, lane));
@@ -152,15 +152,16 @@ export class Copier {
   }
 
   /** Copies range after range from the shared cursor on; lanes but the first rest while the guest is busy. */
-  async #lane(volume: GuestVolume, cursor: { at: number }, lane: number): Promise<void> {
+  async #lane(volume: GuestVolume, cursor: Cursor, lane: number): Promise<void> {
     const { clock, comparer, tracker } = this.#parts;
     let seenRequests = volume.guestRequests;
     while (this.#isActive()) {
       const run = tracker.nextDirty(volume.index, cursor.at);
-      if (run === null) return;
+      if (run === null) break;
       const busy = volume.guestRequests !== seenRequests;
       seenRequests = volume.guestRequests;
       if (busy && lane >= (comparer.isOn ? BUSY_COMPARING_LANES : 1)) {
+        this.#budget.passOn();
         await sleep(clock, BUSY_WINDOW_MS);
         continue;
       }
@@ -174,6 +175,7 @@ export class Copier {
       });
       if (busy) await sleep(clock, Math.min(BUSY_WINDOW_MS, tookMs));
     }
+    this.#budget.passOn();
   }
 
   /** A copy takes at most an eighth of the window, in whole blocks of the bitmap. */
@@ -186,7 +188,7 @@ export class Copier {
   /** Copies the next part of a dirty run; moves the cursor behind what it takes on. Resolves to the time for which it used the disk. */
   async #copyFrom(
     volume: GuestVolume,
-    cursor: { at: number },
+    cursor: Cursor,
     offset: number,
     runLength: number,
     partLength: number,
@@ -198,7 +200,7 @@ export class Copier {
     const hole = this.#wholeBlocks(
       volume,
       offset,
-      await holeAt(volume.reader, offset, Math.min(runLength, HOLE_STEP_BYTES)),
+      await cursor.holes.holeAt(offset, Math.min(runLength, HOLE_STEP_BYTES)),
     );
     // All of a longer hole, unless another lane has gone on from where this one's part ends.
     if (hole > length && cursor.at === offset + length) {
@@ -337,6 +339,12 @@ export class Copier {
       await sleep(clock, ROOM_POLL_MS);
     }
   }
+}
+
+/** How far a pass over a volume has come. */
+interface Cursor {
+  at: number;
+  readonly holes: HoleFinder;
 }
 
 type PieceKind = 'data' | 'zero' | 'unreadable';

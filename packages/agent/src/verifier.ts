@@ -13,7 +13,7 @@ import { MAX_HASHED_BYTES, type VerifyReport } from '@rephub/protocol';
 import { BLOCK_BYTES } from './compare.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HashClient } from './hash-client.js';
-import { holeAt } from './hole-at.js';
+import { HoleFinder } from './hole-at.js';
 import { type Marks } from './marks.js';
 import { type Mirror } from './mirror.js';
 import { type Pace } from './pace.js';
@@ -166,6 +166,7 @@ export class Verifier {
 
   async #verifyAll(tally: VerifyTally, whole: Region, later: Region[] | null): Promise<void> {
     const cursor = { at: whole.offset };
+    const holes = new HoleFinder(whole.volume.reader);
     const lane = async (): Promise<void> => {
       const { volume } = whole;
       const end = whole.offset + whole.length;
@@ -174,7 +175,7 @@ export class Verifier {
         const offset = cursor.at;
         const partEnd = Math.min(end, offset + REGION_BYTES);
         cursor.at = partEnd;
-        const hole = await holeAt(volume.reader, offset, Math.min(end - offset, MAX_HASHED_BYTES));
+        const hole = await holes.holeAt(offset, Math.min(end - offset, MAX_HASHED_BYTES));
         // All of a longer hole, unless another lane has gone on from where this one's part ends.
         let to = partEnd;
         if (hole >= partEnd - offset && cursor.at === partEnd) {

@@ -23,6 +23,15 @@ describe('zero runs', () => {
     ]);
   });
 
+  it('is not taken in by zeroes at the ends of a step', () => {
+    const step = Buffer.alloc(4096);
+    step[2048] = 1;
+    expect(cutAtZeroes([step, Buffer.alloc(4096)], () => false)).toEqual([
+      { from: 0, to: 4096, zero: false },
+      { from: 4096, to: 8192, zero: true },
+    ]);
+  });
+
   it('covers every byte once, and says zero only of what is zero', () => {
     const piece = fc.tuple(fc.constantFrom(0, 1), fc.integer({ min: 1, max: 9000 }));
     fc.assert(

@@ -31,7 +31,7 @@ export function cutAtZeroes(slices: readonly Buffer[], known: (slice: Buffer) =>
     const isKnown = known(slice);
     for (let from = 0; from < slice.length;) {
       const part = Math.min(STEP_BYTES - (at - stepFrom), slice.length - from);
-      stepIsZero &&= isKnown || slice.compare(ZEROES, 0, part, from, from + part) === 0;
+      stepIsZero &&= isKnown || isZero(slice, from, from + part);
       from += part;
       at += part;
       if (at - stepFrom === STEP_BYTES) endStep();
@@ -39,6 +39,11 @@ export function cutAtZeroes(slices: readonly Buffer[], known: (slice: Buffer) =>
   }
   if (at > stepFrom) endStep();
   return runs;
+}
+
+/** Most data shows it in its first bytes, at a hundredth of what asking the library costs. */
+function isZero(slice: Buffer, from: number, to: number): boolean {
+  return slice[from] === 0 && slice[to - 1] === 0 && slice.compare(ZEROES, 0, to - from, from, to) === 0;
 }
 
 /** The part of the slices from byte `from` to byte `to`, without copying. */
