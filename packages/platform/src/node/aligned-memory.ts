@@ -9,8 +9,8 @@ import type * as Koffi from 'koffi';
 
 /** Positions, lengths and addresses of such writes are multiples of this. */
 export const BLOCK_BYTES = 4096;
-/** Of one buffer. */
-export const ALIGNED_BYTES = 1024 * 1024;
+/** Of one buffer: what is best written at once, and room for a rest that is not worth a write of its own. */
+export const ALIGNED_BYTES = 1024 * 1024 + 64 * 1024;
 const MOST_BUFFERS = 4;
 
 let allocate: ((bytes: number) => Buffer) | null | undefined;

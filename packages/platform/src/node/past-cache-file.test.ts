@@ -18,7 +18,7 @@ describe('a file written past the page cache', () => {
   it('holds what was appended, whatever the pieces, and what it held before', async () => {
     const files = nodeFiles();
     const piece = fc.integer({ min: 0, max: 9000 });
-    const large = fc.constantFrom(0, 0, 0, 1024 * 1024, 2 * 1024 * 1024 + 77);
+    const large = fc.constantFrom(0, 0, 0, 1024 * 1024, 1088 * 1024, 2 * 1024 * 1024 + 77, 2112 * 1024 + 5);
     const writes = fc.array(fc.tuple(piece, piece, large), { minLength: 1, maxLength: 6 });
     let run = 0;
     await fc.assert(

@@ -14,6 +14,9 @@ import { ALIGNED_BYTES, BLOCK_BYTES, borrowAligned, giveBackAligned } from './al
 import { errnoName, storageFault } from './file-faults.js';
 import type { NodeOpenFile } from './open-file.js';
 
+/** Written at once, while more than a buffer's worth is left. */
+const PIECE_BYTES = 1024 * 1024;
+
 export class PastCacheFile implements OpenFile {
   readonly #file: NodeOpenFile;
   readonly #fd: number;
@@ -92,17 +95,22 @@ export class PastCacheFile implements OpenFile {
     let blockAt = position - (position % BLOCK_BYTES);
     let filled = position - blockAt;
     if (filled > 0) await this.#headOf(blockAt, filled, staging);
+    let left = 0;
+    for (const chunk of chunks) left += chunk.length;
+    let full = filled + left <= ALIGNED_BYTES ? ALIGNED_BYTES : PIECE_BYTES;
     for (const chunk of chunks) {
       let from = 0;
       while (from < chunk.length) {
-        const step = Math.min(chunk.length - from, ALIGNED_BYTES - filled);
+        const step = Math.min(chunk.length - from, full - filled);
         staging.set(from === 0 && step === chunk.length ? chunk : chunk.subarray(from, from + step), filled);
         from += step;
         filled += step;
-        if (filled < ALIGNED_BYTES) continue;
-        await this.#writeBlocks(staging, ALIGNED_BYTES, blockAt);
-        blockAt += ALIGNED_BYTES;
+        left -= step;
+        if (filled < full) continue;
+        await this.#writeBlocks(staging, full, blockAt);
+        blockAt += full;
         filled = 0;
+        if (left <= ALIGNED_BYTES) full = ALIGNED_BYTES;
       }
     }
     if (filled === 0) {
