@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { nodePlatform } from '@rephub/platform/node';
 import { expect, test } from 'vitest';
+import { z } from 'zod';
 import { command, COMMANDS } from '../kit/commands.js';
 import { start } from '../kit/process.js';
 import { HubPlace } from '../kit/rephub-system.js';
@@ -11,6 +12,8 @@ import { type Scope } from '../kit/scope.js';
 import { groupsOf } from '../kit/status.js';
 import { tempDir } from '../kit/temp-dir.js';
 import { testScope } from '../kit/test-scope.js';
+
+const idSchema = z.looseObject({ id: z.number() });
 
 interface Place {
   readonly hub: HubPlace;
@@ -81,6 +84,32 @@ test('events tell what happened, and go on with --follow', async () => {
   await agent.bye();
   const ended = await child.waitForOutput(/^.*"session-ended".*$/m);
   expect(JSON.parse(ended[0])).toMatchObject({ group: 'vm1', event: 'session-ended' });
+});
+
+test('events outlive the hub, killed or stopped, and --follow goes on with the next one', async () => {
+  const scope = testScope();
+  const { hub, agent, rephub } = await place(scope);
+  const child = start(scope, process.execPath, [COMMANDS.rephub, 'events', '--follow', '--json', '--http', hub.http]);
+  await child.waitForOutput(/"session-began"/);
+  await hub.child.killHard();
+  await agent.ended();
+  await child.waitForOutput(/Waiting for it/);
+  await hub.start();
+  const again = await child.waitForOutput(/^.*"hub-started".*"orderly":false.*$/m);
+  expect(JSON.parse(again[0])).toMatchObject({ level: 'warn', event: 'hub-started' });
+  const afterKill = (await rephub('events')).stdout;
+  expect(afterKill).toMatch(/session-began: first-sync \(L1-unknown-new\)[\s\S]*hub-started: .* without a word/);
+  // What an earlier run has told is not logged a second time.
+  expect(hub.child.output).not.toContain('session-began');
+  await hub.child.stop();
+  await hub.start();
+  const afterStop = (await rephub('events')).stdout;
+  expect(afterStop).toMatch(/session-began[\s\S]*hub-stopped[\s\S]*hub-started: .* stopped in order/);
+  const ids = (await rephub('events', '--json')).stdout
+    .trim()
+    .split('\n')
+    .map((line) => idSchema.parse(JSON.parse(line)).id);
+  expect(ids).toEqual([...new Set(ids)].sort((a, b) => a - b));
 });
 
 test('read fetches a region from the source into a file or to stdout', async () => {

@@ -5,7 +5,6 @@
  * Always holds: nothing here is waited for; an implementation keeps what it is told and writes it later,
  * in batches. A failure to write is told once and harms nothing.
  */
-import type { HubEvent } from '../hub/events.js';
 import type { GroupState } from '../storage/index.js';
 
 /** A journal file, as found in the directory. */
@@ -26,12 +25,9 @@ export interface TestEntry {
 }
 
 export interface Catalogue {
-  /** The newest event's id that it knows; 0 when none. */
-  readonly lastEventId: number;
   /** What is there of one group; replaces what was known. */
   group(state: GroupState, segments: readonly SegmentEntry[]): void;
   forgotten(group: string): void;
-  event(event: HubEvent): void;
   test(entry: TestEntry): void;
   /** Writes what is kept back. */
   flush(): void;
@@ -41,10 +37,8 @@ export interface Catalogue {
 /** Keeps nothing: for tests, simulation, and when the file cannot be opened. */
 export function noCatalogue(): Catalogue {
   return {
-    lastEventId: 0,
     group: () => undefined,
     forgotten: () => undefined,
-    event: () => undefined,
     test: () => undefined,
     flush: () => undefined,
     close: () => undefined,

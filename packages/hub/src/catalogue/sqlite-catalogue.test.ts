@@ -47,14 +47,12 @@ const state = {
   journalBytes: 8192,
 } as unknown as GroupState;
 
-const event = (id: number, message: string) =>
-  ({ id, unixMs: id, level: 'info', group: null, event: 'e', message, fields: { n: 1 } }) as const;
+const tested = (name: string) => ({ group: 'vm1', name, openedUnixMs: 1, seq: 10, endedUnixMs: null, end: null });
 
 test('what it is told is there after it was closed, and told again replaces it', async () => {
   const catalogue = await open();
   catalogue.group(state, [{ line: 'line-a', file: '0.seg', sizeBytes: 5 }]);
   catalogue.group(state, [{ line: 'line-b', file: '1.seg', sizeBytes: 6 }]);
-  catalogue.event(event(77, 'hello'));
   catalogue.test({ group: 'vm1', name: 't', openedUnixMs: 1, seq: 10, endedUnixMs: null, end: null });
   catalogue.test({ group: 'vm1', name: 't', openedUnixMs: 1, seq: 10, endedUnixMs: 2, end: 'dropped' });
   catalogue.close();
@@ -67,7 +65,6 @@ test('what it is told is there after it was closed, and told again replaces it',
   ]);
   expect(rows('SELECT name, how FROM tests')).toEqual([{ name: 't', how: 'dropped' }]);
   const again = await open();
-  expect(again.lastEventId).toBe(77);
   again.forgotten('vm1');
   again.close();
   expect(rows('SELECT * FROM groups')).toEqual([]);
@@ -78,10 +75,10 @@ test('what it is told is there after it was closed, and told again replaces it',
 test('a damaged file is set aside, kept, and a new one begun', async () => {
   await writeFile(path(), Buffer.alloc(64 * 1024, 0x5a));
   const catalogue = await open();
-  catalogue.event(event(1, 'after'));
+  catalogue.test(tested('after'));
   catalogue.close();
   expect(troubles).toEqual(['catalogue-set-aside']);
-  expect(rows('SELECT message FROM events')).toEqual([{ message: 'after' }]);
+  expect(rows('SELECT name FROM tests')).toEqual([{ name: 'after' }]);
   const names = await readdir(directory);
   expect(names.filter((name) => name.startsWith('catalogue.sqlite.damaged-'))).toHaveLength(1);
 });
@@ -98,7 +95,7 @@ test('of the files that were set aside one is kept', async () => {
 
 test('nothing of it is shared by mapping a file, which kills the process on a full disk', async () => {
   const catalogue = await open();
-  catalogue.event(event(1, 'told'));
+  catalogue.test(tested('told'));
   catalogue.flush();
   expect((await readdir(directory)).sort()).toEqual(['catalogue.sqlite', 'catalogue.sqlite-wal']);
   catalogue.close();
@@ -116,12 +113,12 @@ test('a file of another version is set aside', async () => {
 test('a catalogue that fails while the hub runs is given up, told once, and harms nothing', async () => {
   (await open()).close();
   const other = new Database(path());
-  other.exec("CREATE TRIGGER refuse BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'no'); END");
+  other.exec("CREATE TRIGGER refuse BEFORE INSERT ON tests BEGIN SELECT RAISE(ABORT, 'no'); END");
   other.close();
   const catalogue = await open();
-  catalogue.event(event(1, 'lost'));
+  catalogue.test(tested('lost'));
   catalogue.flush();
-  catalogue.event(event(2, 'lost too'));
+  catalogue.test(tested('lost too'));
   catalogue.flush();
   catalogue.close();
   expect(troubles).toEqual(['catalogue-failed']);
@@ -130,7 +127,21 @@ test('a catalogue that fails while the hub runs is given up, told once, and harm
 test('a path that cannot be opened leaves the hub without a catalogue', async () => {
   await rm(directory, { recursive: true });
   const catalogue = await open();
-  catalogue.event(event(1, 'nowhere'));
+  catalogue.test(tested('nowhere'));
   catalogue.close();
   expect(troubles).toEqual(['catalogue-set-aside', 'catalogue-failed']);
+});
+
+test('a catalogue of version 1, which held events too, goes on without them', async () => {
+  (await open()).close();
+  const other = new Database(path());
+  other.exec('CREATE TABLE events (id INTEGER PRIMARY KEY)');
+  other.pragma('user_version = 1');
+  other.close();
+  const catalogue = await open();
+  catalogue.test(tested('after'));
+  catalogue.close();
+  expect(troubles).toEqual([]);
+  expect(rows('SELECT name FROM tests')).toEqual([{ name: 'after' }]);
+  expect(rows("SELECT name FROM sqlite_master WHERE name = 'events'")).toEqual([]);
 });

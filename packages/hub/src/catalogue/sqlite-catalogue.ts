@@ -11,14 +11,11 @@
  */
 import { asError, type Clock, type FileSystem, type Timer } from '@rephub/platform';
 import Database from 'better-sqlite3';
-import type { HubEvent } from '../hub/events.js';
 import type { GroupState } from '../storage/index.js';
 import { type Catalogue, noCatalogue, type SegmentEntry, type TestEntry } from './catalogue.js';
 
-const SCHEMA_VERSION = 1;
+const SCHEMA_VERSION = 2;
 const FLUSH_AFTER_MS = 1000;
-/** Older events go; the log keeps them as long as the operator wants. */
-const EVENTS_KEPT = 100_000;
 
 const SCHEMA = `
   CREATE TABLE groups (
@@ -40,10 +37,6 @@ const SCHEMA = `
   CREATE TABLE tests (
     group_name TEXT NOT NULL, name TEXT NOT NULL, opened_ms INTEGER NOT NULL, number INTEGER NOT NULL,
     ended_ms INTEGER, how TEXT, PRIMARY KEY (group_name, name, opened_ms)
-  ) STRICT;
-  CREATE TABLE events (
-    id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, level TEXT NOT NULL, group_name TEXT, event TEXT NOT NULL,
-    message TEXT NOT NULL, fields TEXT NOT NULL
   ) STRICT;
 `;
 
@@ -112,6 +105,10 @@ function openChecked(path: string): Database.Database {
     if (version === 0 && tables.n === 0) {
       database.exec(SCHEMA);
       database.pragma(`user_version = ${SCHEMA_VERSION}`);
+    } else if (version === 1) {
+      // Events have a file of their own since.
+      database.exec('DROP TABLE IF EXISTS events');
+      database.pragma(`user_version = ${SCHEMA_VERSION}`);
     } else if (version !== SCHEMA_VERSION) {
       throw new Error(`it has version ${version}, expected ${SCHEMA_VERSION}`);
     }
@@ -127,7 +124,6 @@ function openChecked(path: string): Database.Database {
 type Write = (database: Database.Database) => void;
 
 class SqliteCatalogue implements Catalogue {
-  readonly lastEventId: number;
   readonly #options: SqliteCatalogueOptions;
   #database: Database.Database | null;
   #waiting: Write[] = [];
@@ -136,8 +132,6 @@ class SqliteCatalogue implements Catalogue {
   constructor(database: Database.Database, options: SqliteCatalogueOptions) {
     this.#options = options;
     this.#database = database;
-    const newest = database.prepare('SELECT coalesce(max(id), 0) AS id FROM events').get() as { id: number };
-    this.lastEventId = newest.id;
   }
 
   group(state: GroupState, segments: readonly SegmentEntry[]): void {
@@ -154,22 +148,6 @@ class SqliteCatalogue implements Catalogue {
         database.prepare(`DELETE FROM ${table} WHERE group_name = ?`).run(group);
       }
       database.prepare('DELETE FROM groups WHERE name = ?').run(group);
-    });
-  }
-
-  event(event: HubEvent): void {
-    this.#later((database) => {
-      database
-        .prepare('INSERT OR REPLACE INTO events VALUES (?, ?, ?, ?, ?, ?, ?)')
-        .run(
-          event.id,
-          Math.floor(event.unixMs),
-          event.level,
-          event.group,
-          event.event,
-          event.message,
-          JSON.stringify(event.fields),
-        );
     });
   }
 
@@ -198,9 +176,6 @@ class SqliteCatalogue implements Catalogue {
     try {
       database.transaction(() => {
         for (const write of writes) write(database);
-        database
-          .prepare('DELETE FROM events WHERE id <= (SELECT id FROM events ORDER BY id DESC LIMIT 1 OFFSET ?)')
-          .run(EVENTS_KEPT);
       })();
     } catch (cause) {
       this.#database = null;

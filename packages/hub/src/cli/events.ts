@@ -1,6 +1,6 @@
 /** `rephub events`: what happened, and what happens. */
 import { command, type CommandContext, count, flag, withDefault } from '@rephub/command';
-import type { Address } from '@rephub/platform';
+import { type Address, LinkFault } from '@rephub/platform';
 import { z } from 'zod';
 import { askHub, hubOption } from './api.js';
 
@@ -23,7 +23,7 @@ type Event = z.infer<typeof eventsSchema>['events'][number];
 
 export const eventsCommand = command({
   name: 'events',
-  summary: 'what happened to the hub and its groups since the hub was started',
+  summary: 'what happened to the hub and its groups, also before its last restart',
   options: {
     ...hubOption,
     last: withDefault(count({ min: 1, max: PAGE }), '50', { placeholder: 'N', help: 'the newest ones', inFile: false }),
@@ -40,10 +40,23 @@ export const eventsCommand = command({
       }
       if (!values.follow) return undefined;
       if (events.length < PAGE) await new Promise((resolve) => setTimeout(resolve, FOLLOW_EVERY_MS));
-      events = await ask(values.http, context, `after=${after}&limit=${PAGE}`);
+      events = await askOn(values.http, context, `after=${after}&limit=${PAGE}`);
     }
   },
 });
+
+/** A hub that is being restarted has kept its events: whoever follows them waits for it. */
+async function askOn(http: Address, context: CommandContext, query: string): Promise<Event[]> {
+  for (let told = false; ; told = true) {
+    try {
+      return await ask(http, context, query);
+    } catch (thrown) {
+      if (!(thrown instanceof LinkFault)) throw thrown;
+      if (!told) context.err(`${thrown.message} Waiting for it.\n`);
+      await new Promise((resolve) => setTimeout(resolve, FOLLOW_EVERY_MS));
+    }
+  }
+}
 
 async function ask(http: Address, context: CommandContext, query: string): Promise<Event[]> {
   return eventsSchema.parse(await askHub(http, context, { path: `/events?${query}` })).events;

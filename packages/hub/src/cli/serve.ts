@@ -139,7 +139,7 @@ async function openHub(values: ServeValues, log: OpenLogger): Promise<HubServer>
     },
   });
   const tell = (event: HubEvent): void => log[event.level](event.event, logFields(event));
-  for (const event of server.hub.events.after(null, 1000)) tell(event);
+  for (const event of server.hub.events.ofThisRun) tell(event);
   server.hub.events.listen(tell);
   return server;
 }

@@ -1,8 +1,8 @@
 /**
  * What happened, for people and for `rephub events`: rare things only, never per record. The newest are kept
- * in memory, all are handed to whoever listens (the log, the catalogue).
+ * in memory, all are handed to whoever listens (the log, the file that a restart reads).
  *
- * Always holds: ids rise, also over a restart and over the loss of the catalogue, as long as the wall clock
+ * Always holds: ids rise, also over a restart and over the loss of that file, as long as the wall clock
  * does not go back further than the hub was down.
  */
 import type { Clock, LogFields, Logger } from '@rephub/platform';
@@ -31,12 +31,20 @@ export class EventLog {
   readonly #clock: Clock;
   readonly #listeners: ((event: HubEvent) => void)[] = [];
   #events: HubEvent[] = [];
+  readonly #ownFromId: number;
   #nextId: number;
 
-  /** `lastId` is the newest id known from before, 0 when none is. */
-  constructor(clock: Clock, lastId: number) {
+  /** `earlier`: what runs before this one have told, ids rising. */
+  constructor(clock: Clock, earlier: readonly HubEvent[] = []) {
     this.#clock = clock;
-    this.#nextId = Math.max(lastId + 1, Math.floor(clock.unixMs()));
+    this.#events = earlier.slice(-KEPT);
+    this.#nextId = Math.max((earlier.at(-1)?.id ?? 0) + 1, Math.floor(clock.unixMs()));
+    this.#ownFromId = this.#nextId;
+  }
+
+  /** What this run has told so far. */
+  get ofThisRun(): readonly HubEvent[] {
+    return this.after(this.#ownFromId - 1, this.#events.length);
   }
 
   listen(listener: (event: HubEvent) => void): void {

@@ -27,7 +27,8 @@ import type { GroupSurroundings, OpenStore } from '../group/surroundings.js';
 import type { Seed } from '../storage/index.js';
 import { AgentSession, type Meeting, type Refusal, type SessionHost } from '../session/session.js';
 import { HubCounters } from './counters.js';
-import { EventLog } from './events.js';
+import { EventLog, type HubEvent } from './events.js';
+import { EventsFile, type EventsTrouble } from './events-file.js';
 import { type HubIdentity, openIdentity } from './identity.js';
 
 export interface HubOptions {
@@ -41,6 +42,8 @@ export interface HubOptions {
   readonly openCatalogue: (directory: string, trouble: (event: string, message: string) => void) => Promise<Catalogue>;
 }
 
+/** Told last of all: the next start sees by it that this run has ended in order. */
+const STOPPED = 'hub-stopped';
 const MAX_GROUPS = 1000;
 const MAX_AGENT_CONNECTIONS = 2000;
 const WATCH_MS = 1000;
@@ -59,6 +62,7 @@ export class Hub implements SessionHost {
   readonly #directory: string;
   readonly #lock: FileLock;
   readonly #catalogue: Catalogue;
+  readonly #eventsFile: EventsFile;
   readonly #around: GroupSurroundings;
   readonly #groups = new Map<string, Group>();
   readonly #sessions = new Set<AgentSession>();
@@ -79,23 +83,22 @@ export class Hub implements SessionHost {
     if (lock === null) {
       throw new ConfigFault('data-locked', `${directory} is in use by another rephub; one hub serves a data directory`);
     }
+    let eventsFile: EventsFile | null = null;
     try {
       const identity = await openIdentity(platform.files, platform.randomness, directory);
       await platform.files.makeDirectory(`${directory}/groups`);
       await clearForgotten(platform.files, `${directory}/forgotten`);
-      const told: (readonly [string, string])[] = [];
-      let events: EventLog | null = null;
+      const { events, file } = await openEvents(platform, directory);
+      eventsFile = file;
+      tellStart(events, file.earlier, options.software);
       const catalogue = await options.openCatalogue(directory, (event, message) => {
-        if (events === null) told.push([event, message]);
-        else events.tell(null, 'warn', event, message);
+        events.tell(null, 'warn', event, message);
       });
-      events = new EventLog(platform.clock, catalogue.lastEventId);
-      events.listen((event) => catalogue.event(event));
-      for (const [event, message] of told) events.tell(null, 'warn', event, message);
-      const hub = new Hub(platform, options, { identity, lock, catalogue, events });
+      const hub = new Hub(platform, options, { identity, lock, catalogue, events, eventsFile });
       await hub.#recover();
       return hub;
     } catch (thrown) {
+      await eventsFile?.close();
       await lock.release();
       throw thrown;
     }
@@ -109,6 +112,7 @@ export class Hub implements SessionHost {
       readonly lock: FileLock;
       readonly catalogue: Catalogue;
       readonly events: EventLog;
+      readonly eventsFile: EventsFile;
     },
   ) {
     this.#platform = platform;
@@ -117,6 +121,7 @@ export class Hub implements SessionHost {
     this.#catalogue = own.catalogue;
     this.identity = own.identity;
     this.events = own.events;
+    this.#eventsFile = own.eventsFile;
     this.startedUnixMs = platform.clock.unixMs();
     this.codecs = platform.codecs;
     this.times = {
@@ -256,6 +261,8 @@ export class Hub implements SessionHost {
       });
     }
     this.#catalogue.close();
+    this.events.tell(null, 'info', STOPPED, 'stopped in order');
+    await this.#eventsFile.close();
     await this.#lock.release();
     const [first] = failures;
     if (first !== undefined) throw first;
@@ -325,6 +332,35 @@ export class Hub implements SessionHost {
     const said = fault.message.includes(peer) ? fault.message : `${peer}: ${fault.message}`;
     this.events.tell(groupName, 'warn', 'session-refused', said, { code: fault.code, peer });
   }
+}
+
+/** The events that the directory holds, and those to come kept in it. */
+async function openEvents(
+  platform: Platform,
+  directory: string,
+): Promise<{ readonly events: EventLog; readonly file: EventsFile }> {
+  const told: Parameters<EventsTrouble>[] = [];
+  let trouble: EventsTrouble = (event, message) => void told.push([event, message]);
+  const { clock, files } = platform;
+  const file = await EventsFile.open({ clock, files, directory, trouble: (event, message) => trouble(event, message) });
+  const events = new EventLog(clock, file.earlier);
+  events.listen((event) => file.write(event));
+  trouble = (event, message) => events.tell(null, event === 'events-kept-again' ? 'info' : 'warn', event, message);
+  for (const [event, message] of told) trouble(event, message);
+  return { events, file };
+}
+
+function tellStart(events: EventLog, earlier: readonly HubEvent[], software: string): void {
+  const last = earlier.at(-1);
+  const wasOrderly = last === undefined ? null : last.event === STOPPED;
+  const before =
+    last === undefined
+      ? ''
+      : wasOrderly === true
+        ? `; it was stopped in order at ${new Date(last.unixMs).toISOString()}`
+        : `; it had ended without a word, after ${new Date(last.unixMs).toISOString()}`;
+  const level = wasOrderly === false ? 'warn' : 'info';
+  events.tell(null, level, 'hub-started', `${software}${before}`, { orderly: wasOrderly });
 }
 
 /**

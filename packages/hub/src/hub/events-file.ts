@@ -1,0 +1,230 @@
+/**
+ * The hub's newest events on disk, so that a restart does not forget them: DATA/events.log, and DATA/events.old.log
+ * with those before. Two files of 4 MiB at most; when the first is full it takes the second one's place.
+ *
+ * Always holds:
+ *  - nobody waits for it and nothing rests on it: what fails here is told once, the hub goes on, and the events that
+ *    could not be written are tried again (the newest 1000);
+ *  - an event is with the kernel as soon as the one before it is, so a killed hub has lost none that was long told;
+ *    it is synced some seconds later, away from every other sync;
+ *  - a torn end is cut off, damaged lines are left out and counted.
+ * Must not know: what the events mean.
+ */
+import { asError, type Clock, type FileSystem, type OpenFile, type Timer } from '@rephub/platform';
+import { formatEvent, MAX_LINE_BYTES, parseEvents } from './event-lines.js';
+import type { HubEvent } from './events.js';
+
+export const EVENTS_FILE_BYTES = 4 * 1024 * 1024;
+const SYNC_AFTER_MS = 10_000;
+const TRY_AGAIN_MS = 30_000;
+const WAITING_MAX = 1000;
+const NEWLINE = Buffer.from('\n');
+
+export type EventsTrouble = (
+  event: 'events-damaged' | 'events-not-kept' | 'events-kept-again',
+  message: string,
+) => void;
+
+export interface EventsFileOptions {
+  readonly clock: Clock;
+  readonly files: FileSystem;
+  /** DATA */
+  readonly directory: string;
+  readonly trouble: EventsTrouble;
+}
+
+export class EventsFile {
+  /** What an earlier run has told, oldest first. */
+  readonly earlier: readonly HubEvent[];
+  readonly #options: EventsFileOptions;
+  #file: OpenFile | null = null;
+  #position: number;
+  #waiting: Buffer[] = [];
+  #writing: Promise<void> | null = null;
+  #retry: Timer | null = null;
+  #syncSoon: Timer | null = null;
+  /** The file's name is not known to be on the disk. */
+  #isNewName = false;
+  #isFailing = false;
+  #isSyncGood = true;
+  #isClosed = false;
+
+  /** Reads what is there. Never throws: without a file that can be read it begins with none. */
+  static async open(options: EventsFileOptions): Promise<EventsFile> {
+    const { directory, trouble } = options;
+    const older = await readEvents(options, `${directory}/events.old.log`);
+    const newer = await readEvents(options, `${directory}/events.log`);
+    const damaged = older.damaged + newer.damaged;
+    if (damaged > 0) {
+      trouble('events-damaged', `${damaged} lines of earlier events are damaged and left out`);
+    }
+    const lastOlder = older.events.at(-1)?.id ?? -1;
+    const earlier = [...older.events, ...newer.events.filter(({ id }) => id > lastOlder)];
+    return new EventsFile(options, earlier, newer.endBytes);
+  }
+
+  private constructor(options: EventsFileOptions, earlier: readonly HubEvent[], position: number) {
+    this.#options = options;
+    this.earlier = earlier;
+    this.#position = position;
+  }
+
+  /** Keeps the event as soon as it can. */
+  write(event: HubEvent): void {
+    if (this.#isClosed) return;
+    this.#waiting.push(formatEvent(event));
+    if (this.#waiting.length > WAITING_MAX) this.#waiting.shift();
+    this.#begin();
+  }
+
+  /** What waits is written, or given up; synced and closed. Never throws. */
+  async close(): Promise<void> {
+    this.#isClosed = true;
+    this.#retry?.cancel();
+    this.#retry = null;
+    await this.#writing;
+    await this.#drain();
+    this.#syncSoon?.cancel();
+    await this.#sync();
+    await this.#closeFile();
+  }
+
+  #begin(): void {
+    if (this.#writing !== null || this.#retry !== null) return;
+    this.#writing = this.#drain().finally(() => {
+      this.#writing = null;
+    });
+  }
+
+  async #drain(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const lines = this.#waiting;
+      try {
+        this.#waiting = [];
+        await this.#put(lines);
+      } catch (thrown) {
+        this.#waiting = [...lines, ...this.#waiting].slice(-WAITING_MAX);
+        await this.#failed(asError(thrown));
+        return;
+      }
+      if (this.#isFailing) {
+        this.#isFailing = false;
+        this.#options.trouble('events-kept-again', `${this.#path} takes events again`);
+      }
+    }
+  }
+
+  async #put(lines: readonly Buffer[]): Promise<void> {
+    const lengthBytes = lines.reduce((sum, line) => sum + line.length, 0);
+    if (this.#position > 0 && this.#position + lengthBytes > EVENTS_FILE_BYTES) await this.#turnOver();
+    const isOpen = this.#file !== null;
+    this.#file ??= await this.#openFile();
+    const first = isOpen || this.#position === 0 ? [] : [NEWLINE];
+    await this.#file.write([...first, ...lines], this.#position);
+    this.#position += first.length + lengthBytes;
+    if (!this.#isClosed) this.#syncSoon ??= this.#options.clock.after(SYNC_AFTER_MS, () => void this.#sync());
+  }
+
+  async #openFile(): Promise<OpenFile> {
+    const { files } = this.#options;
+    const isThere = (await files.status(this.#path)) !== null;
+    const file = await files.open(this.#path, 'create');
+    try {
+      const { sizeBytes } = await file.status();
+      if (sizeBytes > this.#position) await file.truncate(this.#position);
+      else this.#position = sizeBytes;
+    } catch (thrown) {
+      await file.close().catch(() => undefined);
+      throw thrown;
+    }
+    this.#isNewName ||= !isThere;
+    this.#isSyncGood = true;
+    return file;
+  }
+
+  async #turnOver(): Promise<void> {
+    await this.#closeFile();
+    await this.#options.files.rename(this.#path, `${this.#options.directory}/events.old.log`);
+    this.#position = 0;
+    this.#isNewName = true;
+  }
+
+  async #failed(error: Error): Promise<void> {
+    const wasFailing = this.#isFailing;
+    this.#isFailing = true;
+    // Before the trouble is told: that is an event too, and waits with the others.
+    if (!this.#isClosed) {
+      this.#retry = this.#options.clock.after(TRY_AGAIN_MS, () => {
+        this.#retry = null;
+        this.#begin();
+      });
+    }
+    await this.#closeFile();
+    if (!wasFailing) this.#tellNotKept(error);
+  }
+
+  async #sync(): Promise<void> {
+    this.#syncSoon = null;
+    const file = this.#file;
+    if (file === null || !this.#isSyncGood) return;
+    try {
+      await file.sync();
+      if (!this.#isNewName) return;
+      this.#isNewName = false;
+      await this.#options.files.syncDirectory(this.#options.directory);
+    } catch (thrown) {
+      // Closed meanwhile, it was turned over or had failed; else a sync that has failed proves nothing any more.
+      if (this.#file !== file) return;
+      this.#isSyncGood = false;
+      this.#tellNotKept(asError(thrown));
+    }
+  }
+
+  #tellNotKept(error: Error): void {
+    const message = `${this.#path}: ${error.message}; events may be lost with the next restart, nothing else is`;
+    this.#options.trouble('events-not-kept', message);
+  }
+
+  async #closeFile(): Promise<void> {
+    const file = this.#file;
+    this.#file = null;
+    await file?.close().catch(() => undefined);
+  }
+
+  get #path(): string {
+    return `${this.#options.directory}/events.log`;
+  }
+}
+
+interface Found {
+  readonly events: readonly HubEvent[];
+  readonly damaged: number;
+  /** Where to go on writing. */
+  readonly endBytes: number;
+}
+
+const NOTHING: Found = { events: [], damaged: 0, endBytes: 0 };
+
+async function readEvents({ files, trouble }: EventsFileOptions, path: string): Promise<Found> {
+  try {
+    const status = await files.status(path);
+    if (status === null) return NOTHING;
+    const file = await files.open(path, 'read');
+    try {
+      const from = Math.max(0, status.sizeBytes - EVENTS_FILE_BYTES - MAX_LINE_BYTES);
+      const bytes = Buffer.alloc(status.sizeBytes - from);
+      const read = await file.read(bytes, from);
+      const { events, damaged, goodBytes } = parseEvents(bytes.subarray(0, read), from > 0);
+      // More than a torn write is kept where it is, for whoever wants to look at it.
+      const isTorn = from === 0 && status.sizeBytes - goodBytes <= MAX_LINE_BYTES;
+      return { events, damaged: damaged + (isTorn ? 0 : 1), endBytes: isTorn ? goodBytes : status.sizeBytes };
+    } finally {
+      await file.close().catch(() => undefined);
+    }
+  } catch (thrown) {
+    trouble('events-damaged', `${path} cannot be read, and a new one is begun: ${asError(thrown).message}`);
+    // One that is kept aside is enough to look at; where even that fails, writing says so.
+    await files.rename(path, `${path}.damaged`).catch(() => undefined);
+    return NOTHING;
+  }
+}
