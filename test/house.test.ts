@@ -17,6 +17,28 @@ const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclud
 const sources = files.filter((path) => /\.(ts|js|sh|py)$/.test(path));
 const read = (path: string): string => readFileSync(join(root, path), 'utf8');
 
+/** The files that a file names in imports and exports, types and dynamic ones too. */
+function importsOf(path: string, text: string): readonly string[] {
+  return [...text.matchAll(/(?:\bfrom|\bimport)\s*\(?\s*'(\.{1,2}\/[^']+)\.js'/g)].map((match) =>
+    join(path, '..', `${match[1] ?? ''}.ts`),
+  );
+}
+
+/** Each circle once, from the file that was met first. */
+function circles(imports: ReadonlyMap<string, readonly string[]>): readonly (readonly string[])[] {
+  const found: string[][] = [];
+  const done = new Set<string>();
+  const walk = (path: string, way: readonly string[]): void => {
+    const at = way.indexOf(path);
+    if (at >= 0) found.push(way.slice(at));
+    if (at >= 0 || done.has(path)) return;
+    for (const next of imports.get(path) ?? []) walk(next, [...way, path]);
+    done.add(path);
+  };
+  for (const path of imports.keys()) walk(path, []);
+  return found;
+}
+
 describe('the lint', () => {
   const eslint = new ESLint({ cwd: root });
 
@@ -165,6 +187,21 @@ describe('the sources', () => {
   test('nothing is left to do: no TODO, FIXME or XXX', () => {
     const left = /\b(TODO|FIXME|XXX)\b/;
     expect(sources.filter((path) => basename(path) !== 'house.test.ts' && left.test(read(path)))).toEqual([]);
+  });
+
+  test('no files of the packages import one another in a circle', () => {
+    const code = sources.filter((path) => /^packages\/.*\.ts$/.test(path));
+    expect(circles(new Map(code.map((path) => [path, importsOf(path, read(path))])))).toEqual([]);
+  });
+
+  test('a circle is found', () => {
+    const a = importsOf('p/a.ts', "import type { B } from './b.js';\nimport { readFile } from 'node:fs';\n");
+    const b = importsOf('p/b.ts', "export {\n  C,\n} from './in/c.js';\nconst lazy = await import('./d.js');\n");
+    const c = importsOf('p/in/c.ts', "import '../a.js';\n");
+    expect([a, b, c]).toEqual([['p/b.ts'], ['p/in/c.ts', 'p/d.ts'], ['p/a.ts']]);
+    expect(circles(new Map(Object.entries({ 'p/a.ts': a, 'p/b.ts': b, 'p/in/c.ts': c, 'p/d.ts': [] })))).toEqual([
+      ['p/a.ts', 'p/b.ts', 'p/in/c.ts'],
+    ]);
   });
 
   test('every source file says at its head, or at what it exports, what it is for', () => {

@@ -27,7 +27,7 @@ import { segmentBase, type SegmentSet } from './journal/segments.js';
 import { PendingRecord } from './layers/pending-records.js';
 import { Timeline } from './layers/timeline.js';
 import { lineStart } from './line-state.js';
-import type { LineStoreOptions } from './line-store.js';
+import type { LineStoreOptions } from './line-options.js';
 import { SlotFile } from './slot-file.js';
 
 const HINT_SLOT_BYTES = 4096;

@@ -7,15 +7,7 @@
  *  - what the timeline holds was synced first; what the base images hold was in the timeline first.
  * Must not know: owners, other lines, views, branches.
  */
-import {
-  asError,
-  type BlockCodec,
-  type Fault,
-  type Logger,
-  type Platform,
-  ProtocolFault,
-  StorageFault,
-} from '@rephub/platform';
+import { asError, ProtocolFault, StorageFault } from '@rephub/platform';
 import {
   Compression,
   encodeBody,
@@ -28,7 +20,6 @@ import {
   type RegionHashes,
 } from '@rephub/protocol';
 import { Applier } from './applier/applier.js';
-import type { RetentionLimits } from './applier/retention.js';
 import type { AppliedFile } from './base/applied-file.js';
 import type { BaseSet } from './base/base-set.js';
 import { NumberWaits } from './compare/number-waits.js';
@@ -40,37 +31,13 @@ import type { SegmentSet } from './journal/segments.js';
 import { PendingRecord, PendingRecords } from './layers/pending-records.js';
 import type { Timeline } from './layers/timeline.js';
 import { expectedBytes, type LineFiles, openLineFiles, payloadPlace, volumeName } from './line-opening.js';
+import type { LineStoreOptions } from './line-options.js';
 import { LineState } from './line-state.js';
-import type { Room } from './room.js';
 import type { SlotFile } from './slot-file.js';
 import { SpanRoom } from './span-room.js';
 
 /** How often the last durable number is written down; it only has to be a lower bound. */
 const HINT_EVERY_MS = 1000;
-export interface LineStoreEvents {
-  readonly progressed: () => void;
-  readonly congested: (now: boolean) => void;
-  readonly full: (now: boolean) => void;
-  readonly failed: (fault: Fault) => void;
-}
-
-export interface LineStoreOptions {
-  readonly platform: Pick<Platform, 'clock' | 'files'>;
-  /** For compressed records; those of another codec are refused. */
-  readonly codecs: readonly BlockCodec[];
-  /** GROUP/lines/LINE and GROUP/base */
-  readonly directory: string;
-  readonly baseDirectory: string;
-  readonly group: string;
-  readonly hubId: string;
-  readonly line: Line;
-  readonly limits: RetentionLimits;
-  readonly segmentBytes: number;
-  readonly queueBytes: number;
-  readonly room: Room;
-  readonly log: Logger;
-  readonly events: LineStoreEvents;
-}
 
 export class LineStore {
   readonly line: Line;

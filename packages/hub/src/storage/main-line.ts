@@ -10,7 +10,8 @@ import { asError, ConfigFault, CorruptionFault, InTurn } from '@rephub/platform'
 import { type Line } from '@rephub/protocol';
 import type { DecisionLog } from './decisions.js';
 import { type Decided, finishSetAside, type GroupPaths, keepOldBaseAside } from './group-lines.js';
-import { LineStore, type LineStoreEvents } from './line-store.js';
+import type { LineStoreEvents } from './line-options.js';
+import { LineStore } from './line-store.js';
 import type { Room } from './room.js';
 import { type Seed, Seeds } from './seed/seeds.js';
 import type { GroupStoreOptions, StorePlatform } from './store-types.js';

@@ -12,7 +12,7 @@ import { type FileLock, type FileStatus, type FileSystem, type OpenFile, type Op
 import type { Change } from './content.js';
 import { FaultRules, type FaultRule, type InjectedFault, injectedFault, type SimOperation } from './fault-rules.js';
 import { Gate } from './gate.js';
-import { SimOpenFile } from './open-file.js';
+import { type OpenFileDisk, SimOpenFile } from './open-file.js';
 import { SeededRandomness } from './randomness.js';
 import { restoreSnapshot, type SimSnapshot, takeSnapshot } from './snapshot.js';
 import type { CrashFate } from './survival.js';
@@ -50,7 +50,7 @@ function treeAfter(tree: Tree, { seed, fate = 'mixed' }: CrashOptions): Tree {
 
 const UNLIMITED_BYTES = 2 ** 40;
 
-export class SimFiles implements FileSystem {
+export class SimFiles implements FileSystem, OpenFileDisk {
   readonly #options: SimFilesOptions;
   readonly #tree: Tree;
   readonly #rules: FaultRules;
@@ -291,10 +291,8 @@ export class SimFiles implements FileSystem {
     });
   }
 
-  /**
-   * For open files: one operation. `start` takes effect at once, `finish` when its time has passed.
-   * With `strikesItself` it is told of an injected fault instead of it being thrown.
-   */
+  // For open files (OpenFileDisk) ------------------------------------------------------------------
+
   async perform<T>(
     operation: SimOperation,
     path: string,
@@ -316,23 +314,19 @@ export class SimFiles implements FileSystem {
     return started;
   }
 
-  /** For open files: a number that grows with every change, so that a sync knows what came before it. */
   nextOrder(): number {
     this.#order += 1;
     return this.#order;
   }
 
-  /** For open files: whether the disk can fill up. */
   get isLimited(): boolean {
     return this.#capacityBytes !== null;
   }
 
-  /** For open files: room that is left. */
   freeBytes(): number {
     return Math.max(0, this.#totalBytes - this.#tree.usedBytes);
   }
 
-  /** For open files: a change that readers see at once. */
   change(node: FileNode, change: Change): void {
     this.touch(node);
     this.#tree.change(node, this.nextOrder(), change);

@@ -10,7 +10,7 @@ import { CountedSlab, holdSlice, releaseSlice } from '../counted-memory.js';
 import { type Fault, LinkFault } from '../errors.js';
 import { type Connection, type ReceiveOptions, type Receiver, SMALL_CHUNK_BYTES } from '../network.js';
 import { HIGH_WATER_BYTES, LOW_WATER_BYTES } from '../watermarks.js';
-import type { LinkConditions } from './link.js';
+import type { LinkConditions } from './link-conditions.js';
 import { takeBytes } from './page-memory.js';
 
 /** What the kernels at both ends buffer together. */

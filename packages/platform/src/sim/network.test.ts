@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Address, Connection, Receiver } from '../network.js';
 import { SimClock } from './clock.js';
-import { drip, type SimLink } from './link.js';
+import { drip } from './link-conditions.js';
+import { type SimLink } from './link.js';
 import { SimNetwork } from './network.js';
 import { SeededRandomness } from './randomness.js';
 

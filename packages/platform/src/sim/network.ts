@@ -7,7 +7,8 @@
 import type { Clock } from '../clock.js';
 import { ConfigFault, LinkFault } from '../errors.js';
 import { type Address, type ConnectOptions, formatAddress, type Listener, type Network } from '../network.js';
-import { type LinkConditions, makeLink, type SimConnection, type SimLink } from './link.js';
+import type { LinkConditions } from './link-conditions.js';
+import { makeLink, type SimConnection, type SimLink } from './link.js';
 
 export interface SimNetworkOptions {
   readonly clock: Clock;

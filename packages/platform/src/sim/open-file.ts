@@ -5,13 +5,39 @@
 import { StorageFault } from '../errors.js';
 import type { FileStatus, OpenFile } from '../files.js';
 import { type Change, PAGE_BYTES } from './content.js';
-import { type FaultRule, injectedFault } from './fault-rules.js';
-import type { SimFiles } from './files.js';
+import { type FaultRule, injectedFault, type SimOperation } from './fault-rules.js';
 import { joined } from './page-memory.js';
 import type { FileNode } from './tree.js';
 
+/** What an open file needs of the disk it is on. */
+export interface OpenFileDisk {
+  /** Whether the disk can fill up. */
+  readonly isLimited: boolean;
+  /** Room that is left. */
+  freeBytes(): number;
+  /** A number that grows with every change, so that a sync knows what came before it. */
+  nextOrder(): number;
+  /** A change that readers see at once. */
+  change(node: FileNode, change: Change): void;
+  statusOf(node: FileNode): FileStatus;
+  /** The file's clean pages leave the page cache. */
+  evict(path: string): void;
+  /**
+   * One operation. `start` takes effect at once, `finish` when its time has passed. With `strikesItself` it is told of an
+   * injected fault instead of it being thrown.
+   */
+  perform<T>(
+    operation: SimOperation,
+    path: string,
+    changes: boolean,
+    start: (struck: FaultRule | null) => T,
+    finish?: (started: T) => void,
+    strikesItself?: boolean,
+  ): Promise<T>;
+}
+
 export class SimOpenFile implements OpenFile {
-  readonly #disk: SimFiles;
+  readonly #disk: OpenFileDisk;
   readonly #node: FileNode;
   readonly #path: string;
   readonly #writable: boolean;
@@ -19,7 +45,7 @@ export class SimOpenFile implements OpenFile {
   #syncFailure: StorageFault | null = null;
   #closed = false;
 
-  constructor(disk: SimFiles, node: FileNode, path: string, writable: boolean) {
+  constructor(disk: OpenFileDisk, node: FileNode, path: string, writable: boolean) {
     this.#disk = disk;
     this.#node = node;
     this.#path = path;

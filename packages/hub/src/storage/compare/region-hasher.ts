@@ -12,7 +12,7 @@ import { allZero, BlockKind, digestOf, HashesBuilder, type HashRegion, type Regi
 import type { BaseImage } from '../base/base-image.js';
 import type { BaseSet } from '../base/base-set.js';
 import { Place } from '../index/extent-leaf.js';
-import { Resolver } from '../index/run-list.js';
+import { Resolver } from '../index/resolver.js';
 import type { JournalReader } from '../journal/journal-reader.js';
 import type { Timeline } from '../layers/timeline.js';
 import { PooledBlocks } from '../pooled-blocks.js';

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { Extent, ExtentIndex, IndexMemory } from './extent-index.js';
 import { LEAF_BYTES, Place } from './extent-leaf.js';
-import { Resolver, RunList } from './run-list.js';
+import { Resolver } from './resolver.js';
+import { RunList } from './run-list.js';
 
 /** A small generator of our own, so that a failing seed can be told and replayed. */
 function random(seed: number): (below: number) => number {

@@ -12,7 +12,7 @@ import { assert } from '@rephub/platform';
 import { FrameType, type Line } from '@rephub/protocol';
 import { Extent, ExtentIndex, IndexMemory } from '../index/extent-index.js';
 import { Place } from '../index/extent-leaf.js';
-import type { Resolver } from '../index/run-list.js';
+import type { Resolver } from '../index/resolver.js';
 import { LineState } from '../line-state.js';
 import type { Point } from '../point.js';
 import { Layer, Volume } from './layer.js';

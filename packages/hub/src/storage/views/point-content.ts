@@ -7,7 +7,7 @@
 import { AllocationFlag } from '@rephub/nbd';
 import type { BaseSet } from '../base/base-set.js';
 import { Place } from '../index/extent-leaf.js';
-import { Resolver } from '../index/run-list.js';
+import { Resolver } from '../index/resolver.js';
 import type { JournalReader } from '../journal/journal-reader.js';
 import type { Volume } from '../layers/layer.js';
 import type { Timeline } from '../layers/timeline.js';

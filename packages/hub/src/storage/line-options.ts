@@ -1,0 +1,30 @@
+/** What a line's store is made of, and whom it tells. */
+import type { BlockCodec, Fault, Logger, Platform } from '@rephub/platform';
+import type { Line } from '@rephub/protocol';
+import type { RetentionLimits } from './applier/retention.js';
+import type { Room } from './room.js';
+
+export interface LineStoreEvents {
+  readonly progressed: () => void;
+  readonly congested: (now: boolean) => void;
+  readonly full: (now: boolean) => void;
+  readonly failed: (fault: Fault) => void;
+}
+
+export interface LineStoreOptions {
+  readonly platform: Pick<Platform, 'clock' | 'files'>;
+  /** For compressed records; those of another codec are refused. */
+  readonly codecs: readonly BlockCodec[];
+  /** GROUP/lines/LINE and GROUP/base */
+  readonly directory: string;
+  readonly baseDirectory: string;
+  readonly group: string;
+  readonly hubId: string;
+  readonly line: Line;
+  readonly limits: RetentionLimits;
+  readonly segmentBytes: number;
+  readonly queueBytes: number;
+  readonly room: Room;
+  readonly log: Logger;
+  readonly events: LineStoreEvents;
+}
