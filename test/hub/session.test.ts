@@ -1,4 +1,6 @@
 // One agent and the hub, over real sockets and the real storage: what gets in, what is refused, what survives.
+import { cp } from 'node:fs/promises';
+import { join } from 'node:path';
 import { connectNbd, readBytes } from '@rephub/nbd';
 import { StorageFault } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
@@ -6,6 +8,7 @@ import { encodeBody, FrameType } from '@rephub/protocol';
 import { expect, test } from 'vitest';
 import { type HubInProcess, startHub } from '../kit/hub-in-process.js';
 import { MIB, ScriptedAgent } from '../kit/scripted-agent.js';
+import { tempDir } from '../kit/temp-dir.js';
 import { testScope } from '../kit/test-scope.js';
 import { waitUntil } from '../kit/wait.js';
 
@@ -276,6 +279,30 @@ test('RPO: a silent agent makes the group unknown, a returning one known again',
   expect(group.status().rpoAtLeastSeconds).toBeGreaterThanOrEqual(0.6);
   await agent.begin();
   await waitUntil('protected again', () => group.status().state === 'protected');
+});
+
+test('RPO: a hub that was started again counts from what the agent told the one before, not from its own start', async () => {
+  const scope = testScope();
+  const hub = await startHub(scope, { timeoutMs: 600 });
+  const agent = new ScriptedAgent(hub.platform, hub.agents);
+  await agent.protect();
+  const group = hub.server.hub.group('vm1');
+  await waitUntil('protected', () => group.status().state === 'protected' && group.status().rpoSeconds === 0);
+  const protectedAt = performance.now();
+  agent.cut();
+  await waitUntil('unknown', () => group.status().state === 'unknown');
+  await waitUntil(
+    'remembered',
+    async () => (await nodePlatform().files.status(`${hub.directory}/groups/vm1/heard.json`)) !== null,
+  );
+  // As a kill would leave it: nothing is written on the way out.
+  const copy = join(await tempDir(scope), 'data');
+  await cp(hub.directory, copy, { recursive: true });
+  const again = await startHub(scope, { timeoutMs: 600, directory: copy });
+  const seen = again.server.hub.group('vm1').status();
+  expect(seen).toMatchObject({ state: 'unknown', rpoSeconds: null, rpoSince: { by: 'last-report' } });
+  expect(seen.rpoAtLeastSeconds).toBeGreaterThanOrEqual(0.6);
+  expect(seen.rpoAtLeastSeconds).toBeLessThan((performance.now() - protectedAt) / 1000 + 5);
 });
 
 test('DURABLE: what was acknowledged is there after the hub was closed and opened again', async () => {

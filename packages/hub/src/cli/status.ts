@@ -81,7 +81,7 @@ function enrolledText({ name, enrolled }: GroupStatus): string {
 
 function rpoText(group: GroupStatus): string {
   if (group.rpoSeconds !== null) return formatDuration(group.rpoSeconds * 1000);
-  return group.state === 'unknown' ? `≥ ${formatDuration(group.rpoAtLeastSeconds * 1000)}` : '?';
+  return group.state === 'unknown' || group.rpoSince ? `≥ ${formatDuration(group.rpoAtLeastSeconds * 1000)}` : '?';
 }
 
 function resyncText({ resync }: GroupStatus): string {

@@ -1,5 +1,5 @@
 import { SimFiles, simPlatform, type SimPlatform } from '@rephub/platform/sim';
-import { decideLineage, type Hello } from '@rephub/protocol';
+import { type AgentReport, decideLineage, type Hello } from '@rephub/protocol';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { GroupCounters } from '../hub/counters.js';
 import { isRefusal, type Meeting, type Refusal } from '../session/session.js';
@@ -82,6 +82,17 @@ async function seated(seat: AgentSeat, session: SeatedSession, hello: Hello): Pr
   return await seat.begin(session, hello, decideLineage(hello, meeting.welcome.group));
 }
 
+const REPORT: AgentReport = {
+  ...{ state: 'protected', reason: 'in step', mode: 'async', effectiveMode: 'async', rpoMs: 0 },
+  ...{ lagBytes: 0, dirtyBytes: 0, lastNumber: 10, resync: null, lastResync: null },
+};
+
+/** A store of which only its newest point matters. */
+function standIn({ number, line }: { readonly number: number; readonly line: string }): GroupStore {
+  const state = { line: { id: line, parent: null }, consistentNumber: number, durableNumber: number };
+  return { state } as unknown as GroupStore;
+}
+
 describe('AgentSeat', () => {
   let host: SimPlatform;
   beforeEach(() => {
@@ -123,6 +134,31 @@ describe('AgentSeat', () => {
     expect(seat.last.unheardMs).toBe(6000);
     await seated(seat, session, helloOf());
     expect([seat.last.unheardMs, seat.last.silentMs]).toEqual([0, 6000]);
+  });
+
+  it('knows after a restart what the agent told before, whatever the wall clock did, and of no other line or older point', async () => {
+    const made = rig(host);
+    const session = sessionOf();
+    await seated(made.seat, session, helloOf());
+    await made.seat.remember();
+    expect(await host.files.status(`${DIRECTORY}/heard.json`)).toBeNull();
+    made.store = standIn({ number: 5, line: LINE });
+    await host.clock.advance(10_000);
+    made.seat.last.told({ echoMs: host.clock.monotonicMs() }, { ...REPORT, rpoMs: 400 });
+    await made.seat.remember();
+    expect(made.seat.heardBefore).toBeNull();
+    for (const jumpMs of [0, 3_600_000, -3_600_000]) {
+      host.clock.jumpUnix(jumpMs);
+      const next = rig(host);
+      await next.seat.recover();
+      await host.clock.advance(2000);
+      next.store = standIn({ number: 5, line: LINE });
+      expect(next.seat.heardBefore?.ageMs).toBeGreaterThanOrEqual(2400 + Math.max(0, jumpMs));
+      next.store = standIn({ number: 4, line: LINE });
+      expect(next.seat.heardBefore).toBeNull();
+      next.store = standIn({ number: 5, line: OTHER_LINE });
+      expect(next.seat.heardBefore).toBeNull();
+    }
   });
 
   it('is not moved by another agent, which begins nothing and ends nothing', async () => {

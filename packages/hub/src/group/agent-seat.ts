@@ -8,7 +8,7 @@
  *  - handshakes take effect one after the other, never at once.
  * Must not know: NBD, tests, what an operator may ask.
  */
-import { ConfigFault, type Fault, LinkFault, ProtocolFault, StorageFault } from '@rephub/platform';
+import { type Clock, ConfigFault, type Fault, LinkFault, ProtocolFault, StorageFault } from '@rephub/platform';
 import type { AgentReport, Beat, FrameHeader, Hello, Verdict } from '@rephub/protocol';
 import type { GroupCounters } from '../hub/counters.js';
 import type { Tell } from '../hub/events.js';
@@ -16,6 +16,8 @@ import { admit, type Enrolment, newerOwner } from '../session/admission.js';
 import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/session.js';
 import { type GroupStore, type Owner, probeGrown } from '../storage/index.js';
 import { VerifyWatch } from '../verify/verify-watch.js';
+import type { HeardBefore } from './group-status.js';
+import { type Heard, HeardFile } from './heard-file.js';
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
 import { LastReport } from './last-report.js';
 import { Parting } from './parting.js';
@@ -69,6 +71,8 @@ export class AgentSeat implements SessionGroup {
   #session: SeatedSession | null = null;
   /** Whose handshake is under way, or who is in session. */
   #candidate: Owner | null = null;
+  readonly #heardFile: HeardFile;
+  #heardBefore: { readonly heard: Heard; readonly recoveredUnixMs: number } | null = null;
   #enrolment: Enrolment | null = null;
   #mode: AgentReport['mode'] | null = null;
   #farewell: string | null = null;
@@ -78,11 +82,36 @@ export class AgentSeat implements SessionGroup {
     this.last = new LastReport(parts.around.platform.clock, parts.around.times.heartbeatMs);
     this.#verifications = new VerifyWatch(parts.name, parts.tell);
     this.#parting = new Parting(parts.tell);
+    this.#heardFile = new HeardFile(parts.around.platform.files, parts.directory);
   }
 
-  /** What an operator said before the hub was started. */
+  /** What an operator said, and what the agent told, before the hub was started. */
   async recover(): Promise<void> {
     this.#enrolment = await readEnrolment(this.#files, enrolmentPath(this.#parts.directory));
+    const heard = await this.#heardFile.read();
+    this.#heardBefore = heard === null ? null : { heard, recoveredUnixMs: this.#clock.unixMs() };
+  }
+
+  /** What an agent told an earlier run of the hub, and still holds of the newest point; null when it tells nothing. */
+  get heardBefore(): HeardBefore | null {
+    const state = this.#parts.store()?.state;
+    if (this.#heardBefore === null || state === undefined) return null;
+    const { heard, recoveredUnixMs } = this.#heardBefore;
+    if (state.line?.id !== heard.line || (state.consistentNumber ?? -1) < heard.number) return null;
+    // A wall clock that was set back while the hub was down makes nothing younger than it was.
+    const ageThenMs = Math.max(recoveredUnixMs, heard.writtenUnixMs) - heard.sinceUnixMs;
+    return { sinceUnixMs: heard.sinceUnixMs, ageMs: Math.max(0, ageThenMs) + this.last.silentMs };
+  }
+
+  /** Keeps what the agent has told for the next run of the hub. Never throws. */
+  async remember(): Promise<void> {
+    const since = this.last.exposedSinceMs;
+    const state = this.#parts.store()?.state;
+    const line = state?.line ?? null;
+    const point = state?.consistentNumber ?? null;
+    if (since === null || state === undefined || line === null || point === null) return;
+    const number = Math.min(point, state.durableNumber);
+    await this.#heardFile.write(this.#clock, since, { line: line.id, number });
   }
 
   /** Whoever is there, from its handshake on. */
@@ -222,6 +251,7 @@ export class AgentSeat implements SessionGroup {
     // A handshake that came to nothing is counted and told by the hub, which sees how often it happens.
     if (!session.hasBegun) return;
     this.#farewell = session.farewell;
+    void this.remember();
     const orderly = session.farewell === null ? 'the session was ended' : `the agent has left: ${session.farewell}`;
     this.#parts.tell(fault === null ? 'info' : 'warn', 'session-ended', fault?.message ?? orderly, {
       code: fault?.code ?? null,
@@ -273,11 +303,17 @@ export class AgentSeat implements SessionGroup {
   async #tookOver(before: Owner, owner: Owner): Promise<void> {
     const { name, tell } = this.#parts;
     this.last.forget();
+    this.#heardBefore = null;
+    await this.#heardFile.remove();
     await this.#forgetEnrolment();
     tell('warn', 'owner-changed', `agent ${owner.agentId} has taken group ${name} over`, {
       from: before.agentId,
       to: owner.agentId,
     });
+  }
+
+  get #clock(): Clock {
+    return this.#parts.around.platform.clock;
   }
 
   get #files(): GroupSurroundings['platform']['files'] {

@@ -82,6 +82,8 @@ function status(
     report: { ...report, ...ofReport },
     silentMs: 200,
     unheardMs: facts.silentMs ?? 200,
+    heardBefore: null,
+    unixMs: 1_700_000_000_000,
     heartbeatMs: 1000,
     timeoutMs: 5000,
     paused: false,
@@ -202,6 +204,30 @@ describe('RPO: the figure', () => {
 
   test('is unknown before the agent has been heard', () => {
     expect(status({ report: null, silentMs: 1500 })).toMatchObject({ rpoSeconds: null, rpoAtLeastSeconds: 1.5 });
+  });
+
+  test('counts after a restart from what the agent told before it, and never less than the hub has run', () => {
+    const heardBefore = { sinceUnixMs: 1_699_999_000_000, ageMs: 1_001_500 };
+    const seen = status({ report: null, silentMs: 6000, heardBefore });
+    expect(seen).toMatchObject({
+      state: 'unknown',
+      rpoSeconds: null,
+      rpoAtLeastSeconds: 1001.5,
+      rpoSince: { at: '2023-11-14T21:56:40.000Z', by: 'last-report' },
+    });
+    expect(seen.reason).toMatch(/not heard since the hub started; .* 2023-11-14T21:56:40.000Z: its last report/);
+    const young = status({ report: null, silentMs: 6000, heardBefore: { ...heardBefore, ageMs: 100 } });
+    expect(young.rpoAtLeastSeconds).toBe(6);
+  });
+
+  test('counts after a restart from the newest point where no report is known, and by no clock that went back', () => {
+    const hourLater = { report: null, silentMs: 6000, unixMs: 1_700_003_600_000 };
+    const seen = status(hourLater);
+    expect(seen).toMatchObject({ rpoAtLeastSeconds: 3600, rpoSince: { by: 'newest-point' } });
+    expect(seen.reason).toContain('2023-11-14T22:13:20.000Z: the newest point, by the clock of the agent');
+    expect(status({ ...hourLater, unixMs: 0 }).rpoAtLeastSeconds).toBe(6);
+    expect(status(hourLater, { consistentNumber: null })).toMatchObject({ rpoAtLeastSeconds: 6, rpoSince: null });
+    expect(status().rpoSince).toBeNull();
   });
 
   test('is never shown better than it is by rounding', () => {

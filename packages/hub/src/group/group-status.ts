@@ -18,6 +18,12 @@ import type { GroupState } from '../storage/index.js';
 
 export type ProtectionState = AgentReport['state'];
 
+/** What an agent told an earlier run of the hub: no write that the newest point lacks is older than `ageMs`. */
+export interface HeardBefore {
+  readonly sinceUnixMs: number;
+  readonly ageMs: number;
+}
+
 /** What the hub knows at the moment of asking. */
 export interface GroupFacts {
   readonly name: string;
@@ -34,6 +40,9 @@ export interface GroupFacts {
   readonly silentMs: number;
   /** Since the session began, or the last beat if that was later: the agent was heard then, though it told no figures. */
   readonly unheardMs: number;
+  /** Null when nothing is known. */
+  readonly heardBefore: HeardBefore | null;
+  readonly unixMs: number;
   readonly heartbeatMs: number;
   readonly timeoutMs: number;
   /** The hub does not read from the agent: its beats wait in the socket. */
@@ -74,6 +83,11 @@ export interface GroupStatus {
   /** Null when unknown; then `rpoAtLeastSeconds` is a lower bound. */
   readonly rpoSeconds: number | null;
   readonly rpoAtLeastSeconds: number;
+  /**
+   * Before the agent has reported to this run of the hub, `rpoAtLeastSeconds` counts from here, which rests on a wall
+   * clock: the agent's last report by the hub's, or the newest point by the agent's. Else null: by monotonic clocks.
+   */
+  readonly rpoSince: { readonly at: string; readonly by: 'last-report' | 'newest-point' } | null;
   readonly lagBytes: number | null;
   readonly seq: number;
   readonly durableSeq: number;
@@ -124,6 +138,8 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
   // What was exposed when the beat was made is older now. Where nothing was, the next beat is due first.
   const sinceMs = toldMs === 0 ? Math.max(0, facts.silentMs - facts.heartbeatMs) : facts.silentMs;
   const knownRpoMs = (toldMs ?? 0) + sinceMs;
+  const before = report === null ? exposedBefore(facts) : null;
+  const atLeastMs = silent && toldMs !== null ? toldMs + facts.silentMs : knownRpoMs;
   return {
     name: facts.name,
     state: verdict.state,
@@ -132,7 +148,9 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     effectiveMode: report?.effectiveMode ?? null,
     // Without a point that can be opened no write is safe, however young the oldest of them is.
     rpoSeconds: silent || toldMs === null || (store?.consistentNumber ?? null) === null ? null : seconds(knownRpoMs),
-    rpoAtLeastSeconds: seconds(silent && toldMs !== null ? toldMs + facts.silentMs : knownRpoMs),
+    // The hub has run for so long at least, whatever the clocks on the wall say.
+    rpoAtLeastSeconds: seconds(Math.max(atLeastMs, before?.ageMs ?? 0)),
+    rpoSince: before === null ? null : { at: before.at, by: before.by },
     lagBytes: silent || report === null ? null : report.lagBytes,
     seq: store?.lastNumber ?? 0,
     durableSeq: store?.durableNumber ?? 0,
@@ -160,6 +178,22 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     resyncShort: store?.spanShort ?? null,
     applyFailed: store?.applyFailed ?? null,
   };
+}
+
+interface ExposedBefore {
+  readonly ageMs: number;
+  readonly at: string;
+  readonly by: 'last-report' | 'newest-point';
+}
+
+/** What a hub that was started again knows of the age of what its newest point lacks; null without a point. */
+function exposedBefore({ store, heardBefore, unixMs }: GroupFacts): ExposedBefore | null {
+  if (store === null || store.consistentNumber === null) return null;
+  if (heardBefore !== null) {
+    return { ageMs: heardBefore.ageMs, at: new Date(heardBefore.sinceUnixMs).toISOString(), by: 'last-report' };
+  }
+  const at = agentTimeText(store.consistentTimeUs);
+  return { ageMs: unixMs - store.consistentTimeUs / 1000, at, by: 'newest-point' };
 }
 
 /** An agent's time in records, as RFC 3339 with milliseconds. */
@@ -213,7 +247,9 @@ function judge(facts: GroupFacts): Verdict {
   }
   if (!facts.connected && facts.farewell === PAUSED_FAREWELL) return { state: 'degraded', reason: 'paused' };
   if (isUnheard(facts) && !(facts.connected && facts.paused)) {
-    if (report === null) return { state: 'unknown', reason: 'agent not heard since the hub started' };
+    if (report === null) {
+      return { state: 'unknown', reason: `agent not heard since the hub started${exposedText(exposedBefore(facts))}` };
+    }
     return { state: 'unknown', reason: left ?? 'agent silent' };
   }
   if (report === null) return { state: 'unknown', reason: 'agent not heard yet' };
@@ -229,6 +265,15 @@ function judge(facts: GroupFacts): Verdict {
   }
   if (store.spanOpen && report.state === 'protected') return { state: 'catching-up', reason: 'resync' };
   return { state: report.state, reason: report.reason };
+}
+
+function exposedText(before: ExposedBefore | null): string {
+  if (before === null) return '';
+  const what =
+    before.by === 'last-report'
+      ? 'its last report, by the clock of this machine'
+      : 'the newest point, by the clock of the agent';
+  return `; what could be lost counts from ${before.at}: ${what}`;
 }
 
 const BADNESS: Readonly<Record<ProtectionState, number>> = {

@@ -116,6 +116,8 @@ export class Group {
       report: this.agent.last.report,
       silentMs: this.agent.last.silentMs,
       unheardMs: this.agent.last.unheardMs,
+      heardBefore: this.agent.heardBefore,
+      unixMs: this.#around.platform.clock.unixMs(),
       heartbeatMs: this.#around.times.heartbeatMs,
       timeoutMs: this.#around.times.timeoutMs,
       paused: this.agent.session?.isPaused ?? false,
@@ -230,6 +232,7 @@ export class Group {
       await this.tests.close();
       const store = this.#store;
       if (store === null) return;
+      await this.agent.remember();
       await this.note().catch(() => undefined);
       this.#store = null;
       this.#trouble = 'closed';

@@ -35,6 +35,11 @@ export class LastReport {
     return this.#clock.monotonicMs() - Math.max(this.#toldAtMs, this.#begunAtMs);
   }
 
+  /** No write that the newest point lacks was made before this, on the monotonic clock; null while nobody knows. */
+  get exposedSinceMs(): number | null {
+    return this.#exposedSinceMs;
+  }
+
   /** The oldest write that the newest point lacks is at most so old; null while nobody knows. */
   get exposedMs(): number | null {
     return this.#exposedSinceMs === null ? null : this.#clock.monotonicMs() - this.#exposedSinceMs;

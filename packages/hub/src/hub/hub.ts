@@ -48,6 +48,7 @@ const MAX_GROUPS = 1000;
 const MAX_AGENT_CONNECTIONS = 2000;
 const WATCH_MS = 1000;
 const NOTE_EVERY_MS = 60_000;
+const REMEMBER_EVERY_MS = 10_000;
 /** The same refusal is told again after this long: agents come back every few seconds, for ever. */
 const TELL_AGAIN_MS = 60_000;
 
@@ -70,6 +71,7 @@ export class Hub implements SessionHost {
   readonly #toldAt = new Map<string, number>();
   #watch: Timer | null = null;
   #notedAtMs = 0;
+  #rememberedAtMs = 0;
   #closing = false;
 
   /**
@@ -304,6 +306,8 @@ export class Hub implements SessionHost {
     const now = this.#platform.clock.monotonicMs();
     const noteNow = now - this.#notedAtMs >= NOTE_EVERY_MS;
     if (noteNow) this.#notedAtMs = now;
+    const rememberNow = now - this.#rememberedAtMs >= REMEMBER_EVERY_MS;
+    if (rememberNow) this.#rememberedAtMs = now;
     for (const group of this.groups) {
       const { state, reason } = group.status();
       const before = this.#states.get(group.name);
@@ -316,6 +320,7 @@ export class Hub implements SessionHost {
         });
       }
       if (noteNow) group.noteSoon();
+      if (rememberNow) void group.agent.remember();
     }
     this.#watch = this.#platform.clock.after(WATCH_MS, () => this.#watchStates());
   }
