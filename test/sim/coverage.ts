@@ -30,10 +30,11 @@ const HAPPENINGS = [
   'refused-at-start',
   'semi-sync',
   'sync',
+  'written-again',
 ];
 
 /** What takes two things at once: a fault, and somebody who meets it. */
-const RARE: ReadonlySet<string> = new Set(['disk-full', 'FULL', 'unreadable', 'refused-at-start']);
+const RARE: ReadonlySet<string> = new Set(['disk-full', 'FULL', 'unreadable', 'refused-at-start', 'written-again']);
 
 export class Coverage {
   readonly faults: Counts = {};
@@ -68,6 +69,7 @@ export class Coverage {
     if (event === 'link-up') this.happened('reconnect');
     if (event === 'volume-grown') this.happened('grown');
     if (event === 'resync-ended') this.happened('span');
+    if (event === 'written-again') this.happened('written-again');
     if (event === 'upstream-unreadable') this.happened('unreadable');
   }
 

@@ -91,6 +91,12 @@ export interface Profile {
   /** What upstream holds after a trim must be read again, while the guest writes there. */
   readonly plainTrims?: boolean;
   readonly mode?: 'async' | 'semi-sync' | 'sync';
+  readonly upstream?: 'file' | 'nbd' | 'both';
+  /** Steps that come one soon after the other, so many times in a seed, beside what is drawn. */
+  readonly company?: {
+    readonly times: number;
+    readonly steps: readonly { readonly withinMs: number; readonly kind: StepKind }[];
+  };
 }
 
 export const PROFILES = {
@@ -108,12 +114,35 @@ export const PROFILES = {
   'full-hub': { weights: { 'hub-disk-full': 10, 'kill-agent': 1, 'cut-link': 1 } },
   growing: { weights: { 'grow-upstream': 6, 'upstream-other-size': 3, 'kill-agent': 1 } },
   'damaged-link': { weights: { 'spoil-frame': 10, 'cut-link': 1 } },
+  /** What a failed flush has dropped, and readers see still, until upstream loses power. */
+  'failing-flushes': {
+    upstream: 'nbd',
+    company: {
+      times: 5,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 40, kind: 'upstream-write-errors' },
+        { withinMs: 800, kind: 'upstream-flush-error' },
+      ],
+    },
+    weights: {
+      'upstream-flush-error': 6,
+      'upstream-write-errors': 5,
+      'power-upstream': 4,
+      'cut-upstream': 2,
+      'kill-agent': 2,
+      'power-agent': 1,
+      'upstream-read-only': 1,
+      'cut-link': 1,
+    },
+  },
   'silent-hub': { weights: { 'silence-hub': 6, 'half-open': 6, 'pause-hub': 4 } },
 } as const satisfies Record<string, Profile>;
 export type ProfileName = keyof typeof PROFILES;
 
-export function profileOf(name: string | undefined): Profile {
-  if (name === undefined) return {};
+/** Undefined: what an ordinary seed has. */
+export function profileOf(name: string | undefined): Profile | undefined {
+  if (name === undefined) return undefined;
   if (name in PROFILES) return PROFILES[name as ProfileName];
   throw new Error(`there is no profile ${name}; there are ${Object.keys(PROFILES).join(', ')}`);
 }

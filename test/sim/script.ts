@@ -3,7 +3,7 @@
  * step carries a seed of its own, so that a step left out (`--shrink`) changes nothing of the others.
  */
 import { SeededRandomness } from '@rephub/platform/sim';
-import { type Profile, type Sequence, type SequenceName, SEQUENCES } from './profiles.js';
+import { type Profile, PROFILES, type Sequence, type SequenceName, SEQUENCES } from './profiles.js';
 import { type StepKind } from './step-kinds.js';
 
 export interface VolumeSetup {
@@ -118,9 +118,12 @@ export const BURST_REQUESTS = 46;
 
 /** Of so many seeds each sequence has one, beside what is drawn. */
 const SEQUENCE_EVERY = 40;
+/** Every so many seeds meet failing flushes, and little else: they seldom come up among many faults. */
+const FLUSHES_EVERY = 8;
 const SEQUENCE_NAMES = Object.keys(SEQUENCES) as SequenceName[];
 
-export function scriptOf(seed: number, profile: Profile = {}): Script {
+export function scriptOf(seed: number, asked?: Profile): Script {
+  const profile: Profile = asked ?? (seed % FLUSHES_EVERY === FLUSHES_EVERY - 1 ? PROFILES['failing-flushes'] : {});
   const random = new SeededRandomness(Math.imul(seed, 0x9e37_79b1) ^ 0x5bd1_e995);
   const drawn = SEQUENCE_NAMES[random.below(SEQUENCE_EVERY)];
   const name = profile.sequence ?? drawn;
@@ -153,6 +156,10 @@ export function scriptOf(seed: number, profile: Profile = {}): Script {
     add(at, draw(weights, random));
     add(at + random.fraction() ** 3 * 2000, draw(weights, random));
   }
+  for (let time = 0; time < (profile.company?.times ?? 0); time += 1) {
+    let at = between(random.fraction());
+    for (const { withinMs, kind } of profile.company?.steps ?? []) add((at += random.fraction() * withinMs), kind);
+  }
   for (const { afterMs, kind } of sequence?.steps ?? []) {
     steps.push({ atMs: (sequence?.fromMs ?? 0) + afterMs, kind, seed: random.below(2 ** 31) });
   }
@@ -180,7 +187,7 @@ function volumeOf(name: string, blocks: number, upstream: VolumeSetup['upstream'
 
 function setupOf(seed: number, random: SeededRandomness, profile: Profile, sequence: SequenceName | undefined): Setup {
   const pick = <T>(...choices: readonly [T, ...T[]]): T => choices[random.below(choices.length)] ?? choices[0];
-  const upstream = pick<'file' | 'nbd' | 'both'>('file', 'nbd', 'nbd', 'both');
+  const upstream = profile.upstream ?? pick<'file' | 'nbd' | 'both'>('file', 'nbd', 'nbd', 'both');
   const first = volumeOf('root', pick(384, 768), upstream === 'file' ? 'file' : 'nbd');
   const second = volumeOf('data', 1280, upstream === 'nbd' ? 'nbd' : 'file');
   const single = random.chance(0.2);

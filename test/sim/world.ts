@@ -418,6 +418,7 @@ export class World {
     const at = (event: string, fields: LogFields = {}): void => {
       this.trace.add(`${who}: ${event} ${JSON.stringify(fields)}`);
       this.coverage.event(event);
+      if (event === 'upstream-keeps-nothing') this.excuses.unreadable = true;
       // Some of the guests look at their disk again.
       if (event === 'volume-grown') this.guests.forget(1);
       for (const checker of this.checkers) checker.logged?.(event, fields);

@@ -10,7 +10,7 @@
  * Must not know: the link, the hub, why something is dirty.
  */
 import { type Tracker } from '@rephub/bitmap';
-import { DeviceError, isZeroes, readSlices } from '@rephub/nbd';
+import { cutSlices, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
 import { type Clock, type Logger, releaseBytes, sleep } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { ByteBudget } from './byte-budget.js';
@@ -22,6 +22,7 @@ import { holeAt, HoleFinder } from './hole-at.js';
 import { type Mirror } from './mirror.js';
 import { type Pace } from './pace.js';
 import { withRange } from './range-lock.js';
+import { type Piece as ByteRange, Ranges } from './ranges.js';
 import { RateMeter } from './rate-meter.js';
 import { cutAtZeroes, sliceRange } from './zero-runs.js';
 
@@ -235,9 +236,10 @@ export class Copier {
     const stillHole = expected === 'hole' && (await holeAt(volume.reader, offset, length)) >= length;
     // Not a hole any more, and too long to be read at once: the marks stay for the next pass.
     if (!stillHole && length > Math.max(COPY_BYTES, this.#parts.granularityBytes)) return;
-    const read: Content | null = stillHole
+    const found: Content | null = stillHole
       ? { slices: [], pieces: () => [{ offset, length, kind: 'zero', data: [] }], differing: null }
       : await this.#read(volume, offset, length, expected === 'hole' ? null : expected);
+    const read = found === null ? null : await this.#settled(volume, offset, length, found);
     if (read === null) {
       await sleep(clock, UPSTREAM_POLL_MS);
       return;
@@ -293,6 +295,24 @@ export class Copier {
     }
     const pieces = await this.#rescue(volume, offset, length);
     return pieces === null ? null : { slices: [], pieces: () => pieces, differing: null };
+  }
+
+  /** What was read, once upstream has what it shows there (doubts.ts); null when that could not be made sure of now. */
+  async #settled(volume: GuestVolume, offset: number, length: number, content: Content): Promise<Content | null> {
+    const doubtful = volume.doubts.within(offset, length);
+    if (doubtful.length === 0) return content;
+    const shown = content.pieces().filter(({ kind }) => kind !== 'unreadable');
+    const failed = await volume.doubts.settle(volume.reader, shown);
+    if (failed?.length === 0) {
+      this.#parts.log.info('written-again', { volume: volume.name, offset, length, ranges: doubtful.length });
+      return content;
+    }
+    if (failed === null || !volume.upstreamIsUp()) {
+      releaseBytes(content.slices);
+      return null;
+    }
+    for (const range of failed) this.#parts.log.warn('upstream-keeps-nothing', { volume: volume.name, ...range });
+    return { slices: content.slices, pieces: () => withoutRanges(content.pieces(), failed), differing: null };
   }
 
   /** The pieces of what was read that the hub does not hold so. */
@@ -369,6 +389,20 @@ const TYPES: Record<PieceKind, FrameType> = {
   zero: FrameType.Discard,
   unreadable: FrameType.Unreadable,
 };
+
+/** The same pieces, with these ranges as unreadable ones. */
+function withoutRanges(pieces: readonly Piece[], ranges: readonly ByteRange[]): Piece[] {
+  const lost = new Ranges();
+  for (const { offset, length } of ranges) lost.add(offset, offset + length);
+  const cut: Piece[] = [];
+  for (const { offset, length, kind, data } of pieces) {
+    for (const part of lost.within(offset, offset + length)) cut.push({ ...part, kind: 'unreadable', data: [] });
+    for (const part of lost.missing(offset, offset + length)) {
+      cut.push({ ...part, kind, data: cutSlices(data, part.offset - offset, data.length === 0 ? 0 : part.length) });
+    }
+  }
+  return cut.sort((one, other) => one.offset - other.offset);
+}
 
 function piecesOf(offset: number, slices: readonly Buffer[]): Piece[] {
   return cutAtZeroes(slices, isZeroes).map((run) => ({

@@ -265,7 +265,7 @@ describe('a flush (promise FLUSH)', () => {
     const { volume, tracker, mirror, run } = await volumeKit();
     await run(writeBytes(volume, 0, data(1)));
     mirror.linkDown();
-    volume.unflushedLost();
+    volume.unflushedLost(false);
     expect(tracker.anyDirty()).toBe(true);
     expect(await run(errorOf(flushDevice(volume)))).toBe(NbdError.Eio);
     expect(await run(errorOf(flushDevice(volume)))).toBe(0);

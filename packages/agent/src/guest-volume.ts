@@ -26,6 +26,7 @@ import { type Acknowledgement } from './acknowledgement.js';
 import { type Answerer } from './answer-queue.js';
 import { type CongestionGate } from './congestion-gate.js';
 import { dirtyRuns } from './dirty-runs.js';
+import { Doubts } from './doubts.js';
 import { type FlushProof } from './flush-proof.js';
 import { type FreezeGate } from './freeze-gate.js';
 import { type Marks } from './marks.js';
@@ -68,6 +69,8 @@ export class GuestVolume implements BlockDevice, Answerer {
   /** The same disk for background reads: an error that it answers is not repeated. */
   readonly reader: BlockDevice;
   readonly lock = new RangeLock();
+  /** What a failed flush may have dropped: written again when it is copied. */
+  readonly doubts = new Doubts();
   /** False while upstream is away: an error then says nothing about the disk. */
   readonly upstreamIsUp: () => boolean;
   readonly abilities: Abilities;
@@ -307,17 +310,26 @@ export class GuestVolume implements BlockDevice, Answerer {
   /**
    * Writes that were acknowledged and not flushed may be gone upstream, and are not at hand to be written again. What
    * a crash would resync is dirty now, and the guest's next flush fails, or the one under way, since no flush can cover
-   * them any more.
+   * them any more. `isDropped`: by a flush that failed; what readers see still is written again when it is copied.
    */
-  unflushedLost(): void {
+  unflushedLost(isDropped: boolean): void {
     if (!this.#proof.hasUnflushed(this.index)) return;
     this.#flushMustFail = true;
-    for (const run of [...this.#tracker.runs(this.index)]) this.#mirror.unknown(this.index, run.offset, run.length);
+    for (const { offset, length } of [...this.#tracker.runs(this.index)]) {
+      if (isDropped) this.contentDropped(offset, length);
+      else this.contentUnknown(offset, length);
+    }
   }
 
   /** Upstream may hold something else there than before: it is read again. */
   contentUnknown(offset: number, length: number): void {
     this.#mirror.unknown(this.index, offset, length);
+  }
+
+  /** A failed flush may have dropped what upstream shows there: it is read and written again. */
+  contentDropped(offset: number, length: number): void {
+    if (!this.doubts.add(offset, length)) this.#log.warn('doubt-too-large', { volume: this.name, offset, length });
+    this.contentUnknown(offset, length);
   }
 
   /** An acknowledged write is gone for good: no flush can cover it any more. */

@@ -304,4 +304,12 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '    return this.#heardAt === null ? this.#options.firstMs : 100 * this.#timeoutMs;\n',
     profile: 'silent-hub',
   },
+  {
+    id: 'dropped-and-not-written-again',
+    promise: 'CLEAR',
+    file: 'agent/src/doubts.ts',
+    find: '    const more = sum(this.#ranges.missing(offset, offset + length));\n',
+    replace: '    if (length > 0) return true;\n    const more = sum(this.#ranges.missing(offset, offset + length));\n',
+    profile: 'failing-flushes',
+  },
 ];

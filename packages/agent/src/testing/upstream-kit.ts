@@ -21,8 +21,11 @@ export const OPTIONS: UpstreamOptions = {
 export interface Told {
   flushesWanted: number;
   readonly unknown: [number, number][];
+  readonly dropped: [number, number][];
   readonly lostWrites: [number, number][];
   unflushedLost: number;
+  /** Of those: by a flush that failed. */
+  unflushedDropped: number;
   readonly grown: number[];
   heldSlices: number;
 }
@@ -43,7 +46,10 @@ export async function upstreamKit(
   wantsFlush: () => void = () => undefined,
   askSize: (() => Promise<number>) | null = null,
 ): Promise<UpstreamKit> {
-  const told: Told = { flushesWanted: 0, unknown: [], lostWrites: [], unflushedLost: 0, grown: [], heldSlices: 0 };
+  const told: Told = {
+    ...{ flushesWanted: 0, unknown: [], dropped: [], lostWrites: [] },
+    ...{ unflushedLost: 0, unflushedDropped: 0, grown: [], heldSlices: 0 },
+  };
   const upstream = await Upstream.open({
     name: 'disk0',
     clock,
@@ -63,8 +69,10 @@ export async function upstreamKit(
       },
       contentUnknown: (offset, length) => told.unknown.push([offset, length]),
       writeLost: (offset, length) => told.lostWrites.push([offset, length]),
-      unflushedLost: () => {
+      contentDropped: (offset, length) => told.dropped.push([offset, length]),
+      unflushedLost: (isDropped) => {
         told.unflushedLost++;
+        if (isDropped) told.unflushedDropped++;
       },
       grown: (sizeBytes) => told.grown.push(sizeBytes),
     },

@@ -57,6 +57,8 @@ export async function volumeKit(
     readonly windowBytes?: number;
     readonly policy?: RetryPolicy;
     readonly upstream?: Partial<UpstreamOptions>;
+    /** The disk, where an ordinary one will not do. */
+    readonly disk?: ScriptedDevice;
   } = {},
 ): Promise<VolumeKit> {
   const platform = simPlatform(1);
@@ -65,7 +67,7 @@ export async function volumeKit(
   const records: SeenRecord[] = [];
   const ended: CopyProgress[] = [];
   const unreadable: [number, number][] = [];
-  const upstream = new ScriptedDevice(DISK_BYTES, options.abilities);
+  const upstream = options.disk ?? new ScriptedDevice(DISK_BYTES, options.abilities);
   const run = async <T>(work: Promise<T>): Promise<T> => {
     let over = false;
     work
@@ -138,7 +140,8 @@ export async function volumeKit(
       wantsFlush: () => volumes[0]?.flushForRoom(),
       contentUnknown: (offset, length) => volumes[0]?.contentUnknown(offset, length),
       writeLost: (offset, length) => volumes[0]?.writeLost(offset, length),
-      unflushedLost: () => volumes[0]?.unflushedLost(),
+      contentDropped: (offset, length) => volumes[0]?.contentDropped(offset, length),
+      unflushedLost: (isDropped) => volumes[0]?.unflushedLost(isDropped),
       grown: () => undefined,
     },
   });

@@ -46,6 +46,11 @@ export interface FlushCoordinatorParts {
 export class FlushCoordinator {
   /** A flush was answered with an error: the next one is no good before everything unflushed was written again. */
   mustPlay = false;
+  /**
+   * A flush has failed, or may have, since that was last told of: what was unflushed then may be dropped, with readers seeing
+   * it still (Linux calls such pages clean), so that no later flush makes it stable.
+   */
+  mayHaveDropped = false;
   readonly #parts: FlushCoordinatorParts;
   #asked = false;
   /** An early flush is due from then on; not before one has shown what it takes. */
@@ -97,7 +102,9 @@ export class FlushCoordinator {
   failed(error: number): void {
     const { log, told, volume } = this.#parts;
     told.warn('upstream-sync-failed', { volume, error, unflushedBytes: log.bytes });
-    this.mustPlay = log.limitBytes > 0;
+    // With nothing to play too: another one that is under way must not be believed.
+    this.mustPlay = true;
+    this.mayHaveDropped = true;
   }
 
   /** Counts what the operation's flush has covered. */

@@ -18,8 +18,8 @@ export interface KeepAliveParts {
   readonly isQuiet: () => boolean;
   /** True: something is unflushed, and a flush that counts what it covers has been asked for instead. */
   readonly flushesItself: () => boolean;
-  /** A flush of its own has ended; `error` 0: well, or with the connection. */
-  readonly ended: (error: number) => void;
+  /** A flush of its own has ended; `isLost`: with the connection. */
+  readonly ended: (error: number, isLost: boolean) => void;
 }
 
 /** Standing still at two looks, half the time apart, is to be idle for that time. */
@@ -63,9 +63,9 @@ export class KeepAlive {
 
 class IdleFlush implements LaneUser {
   readonly #lane: Lane;
-  readonly #ended: (error: number) => void;
+  readonly #ended: KeepAliveParts['ended'];
 
-  constructor(lane: Lane, ended: (error: number) => void) {
+  constructor(lane: Lane, ended: KeepAliveParts['ended']) {
     this.#lane = lane;
     this.#ended = ended;
   }
@@ -78,10 +78,10 @@ class IdleFlush implements LaneUser {
 
   completed(request: BlockRequest): void {
     this.#lane.inFlight--;
-    this.#ended(request.error);
+    this.#ended(request.error, false);
   }
 
   taken(): void {
-    this.#ended(0);
+    this.#ended(0, true);
   }
 }

@@ -9,8 +9,9 @@ import { type UpstreamHooks } from './upstream-parts.js';
 export interface UpstreamListener {
   flushForRoom(): void;
   contentUnknown(offset: number, length: number): void;
+  contentDropped(offset: number, length: number): void;
   writeLost(offset: number, length: number): void;
-  unflushedLost(): void;
+  unflushedLost(isDropped: boolean): void;
 }
 
 /** Who opens them; its volumes come later. */
@@ -67,6 +68,7 @@ function hooksOf(owner: UpstreamOwner, position: number): UpstreamHooks {
     wantsFlush: () => volume()?.flushForRoom(),
     contentUnknown: (offset, length) => volume()?.contentUnknown(offset, length),
     writeLost: (offset, length) => volume()?.writeLost(offset, length),
-    unflushedLost: () => volume()?.unflushedLost(),
+    contentDropped: (offset, length) => volume()?.contentDropped(offset, length),
+    unflushedLost: (isDropped) => volume()?.unflushedLost(isDropped),
   };
 }

@@ -5,12 +5,8 @@
  * Must not know: connections, errors.
  */
 import { Command } from '@rephub/nbd';
+import { type Piece, Ranges } from '../ranges.js';
 import { EntryState, type ReplayLog } from './replay-log.js';
-
-export interface Piece {
-  readonly offset: number;
-  readonly length: number;
-}
 
 /** By entry: its pieces, for entries that are not to be played whole. */
 export function planReplay(log: ReplayLog): ReadonlyMap<number, readonly Piece[]> {
@@ -41,42 +37,4 @@ export function partOf(slices: readonly Buffer[], from: number, length: number):
     at += slice.length;
   }
   return part;
-}
-
-/** Ranges that neither overlap nor touch, in order. */
-class Ranges {
-  #starts: number[] = [];
-  #ends: number[] = [];
-
-  missing(start: number, end: number): Piece[] {
-    const pieces: Piece[] = [];
-    let at = start;
-    for (let index = this.#firstEndingAfter(start); at < end; index++) {
-      const next = Math.min(end, this.#starts[index] ?? Infinity);
-      if (next > at) pieces.push({ offset: at, length: next - at });
-      at = this.#ends[index] ?? Infinity;
-    }
-    return pieces;
-  }
-
-  add(start: number, end: number): void {
-    const first = this.#firstEndingAfter(start - 1);
-    let last = first;
-    while (last < this.#starts.length && (this.#starts[last] ?? 0) <= end) last++;
-    const from = first < last ? Math.min(start, this.#starts[first] ?? start) : start;
-    const to = first < last ? Math.max(end, this.#ends[last - 1] ?? end) : end;
-    this.#starts.splice(first, last - first, from);
-    this.#ends.splice(first, last - first, to);
-  }
-
-  #firstEndingAfter(position: number): number {
-    let low = 0;
-    let high = this.#ends.length;
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if ((this.#ends[middle] ?? 0) > position) high = middle;
-      else low = middle + 1;
-    }
-    return low;
-  }
 }

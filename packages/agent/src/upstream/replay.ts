@@ -6,13 +6,14 @@
  */
 import { BlockRequest, Command, CommandFlag, NbdError } from '@rephub/nbd';
 import { RangeLock, type RangeHolder } from '../range-lock.js';
+import { type Piece } from '../ranges.js';
 import { type Lane, type LaneUser } from './lane.js';
 import { type LanePool } from './lane-pool.js';
 import { type UpstreamOp } from './upstream-op.js';
 import { type UpstreamParts } from './upstream-parts.js';
 import { type WaitingRoom } from './waiting-room.js';
 import { EntryState, type ReplayLog } from './replay-log.js';
-import { partOf, type Piece, planReplay } from './replay-plan.js';
+import { partOf, planReplay } from './replay-plan.js';
 import { isRetried } from './retry-policy.js';
 
 export interface ReplayParts {
@@ -33,16 +34,13 @@ export interface ReplayParts {
 /** Written, given up, or to be tried again with new connections. */
 export type ReplayOutcome = 'played' | 'again';
 
-export interface PlayedRange {
-  readonly offset: number;
-  readonly length: number;
-}
-
 const DEPTH = 16;
 
 export class Replay {
   /** Ranges that may not hold now what they held before: played trims, and writes that had failed or were refused. */
-  readonly unsure: PlayedRange[] = [];
+  readonly unsure: Piece[] = [];
+  /** Ranges where upstream may show what no entry has: if a flush has dropped it, a later one makes nothing of it stable. */
+  readonly unplayed: Piece[] = [];
   /** A write that was to be on stable storage is in a cache again. */
   durableAgainWanted = false;
   played = 0;
@@ -92,7 +90,9 @@ export class Replay {
       }
       if (state === EntryState.Scar || state === EntryState.Refused) {
         const entry = this.#cursor++;
-        this.unsure.push({ offset: log.offsetOf(entry), length: log.lengthOf(entry) });
+        const range = { offset: log.offsetOf(entry), length: log.lengthOf(entry) };
+        this.unsure.push(range);
+        this.unplayed.push(range);
         continue;
       }
       const pieces = this.#plan.get(this.#cursor);
@@ -166,21 +166,23 @@ export class Replay {
   ended(play: PlayRequest, error: number | null): void {
     const { entry } = play;
     const { offset, length } = { offset: play.rangeStart, length: play.rangeEnd - play.rangeStart };
+    const { command } = play.request;
     this.#busy--;
     play.recycle();
     this.#free.push(play);
     this.#lock.release(play);
     if (error === null) this.#stopped = true;
-    else this.#answered(entry, offset, length, error);
+    else this.#answered(entry, offset, length, error, command);
     this.#pump();
   }
 
-  #answered(entry: number, offset: number, length: number, error: number): void {
+  #answered(entry: number, offset: number, length: number, error: number, command: Command): void {
     const { log, openAnswered, refused, mayTryAgain } = this.#parts;
     const isOpen = log.stateOf(entry) === EntryState.Open;
     if (error === 0) {
       this.played++;
       if (log.commandOf(entry) === Command.Trim) this.unsure.push({ offset, length });
+      if (command === Command.Trim) this.unplayed.push({ offset, length });
       if (!isOpen && (log.flagsOf(entry) & CommandFlag.Fua) !== 0) this.durableAgainWanted = true;
     }
     if (isOpen) {
@@ -191,6 +193,7 @@ export class Replay {
     } else if (error !== 0) {
       // Its other pieces may be on their way: their bytes are still needed.
       this.#givenUp.push(entry);
+      this.unplayed.push({ offset, length });
       refused(offset, length, error);
     }
   }

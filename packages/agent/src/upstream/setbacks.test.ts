@@ -45,6 +45,7 @@ function rig(): Rig {
       room: { wait: () => done.push('waits'), delay: () => done.push('delayed') },
       flushes: {
         failed: () => done.push('sync failed'),
+        mayHaveDropped: false,
         forgetAsked: () => undefined,
         get blockedCount() {
           return made.blockedCount;

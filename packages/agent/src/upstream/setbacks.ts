@@ -27,7 +27,7 @@ export interface SetbackParts {
   readonly log: Pick<ReplayLog, 'complete' | 'failed' | 'abandon'>;
   readonly lanes: Pick<LanePool, 'markWritten'>;
   readonly room: Pick<WaitingRoom, 'wait' | 'delay'>;
-  readonly flushes: Pick<FlushCoordinator, 'failed' | 'forgetAsked' | 'blockedCount' | 'unblock'>;
+  readonly flushes: Pick<FlushCoordinator, 'failed' | 'mayHaveDropped' | 'forgetAsked' | 'blockedCount' | 'unblock'>;
   readonly recovery: Pick<Recovery, 'state' | 'isUp' | 'generation' | 'reopen' | 'noteSettled'>;
   readonly readOnly: Pick<ReadOnlyGuard, 'failed'>;
   /** Upstream can flush. */
@@ -48,8 +48,7 @@ export class Setbacks {
   /** Upstream has answered with an error. */
   answered(op: UpstreamOp, error: number): void {
     const { canFlush, clock, flushes, log, policy, readOnly, recovery, room } = this.#parts;
-    const isSync = op.flushing || op.command === Command.Flush || op.wantsFua;
-    if (isSync && op.command !== Command.Read) {
+    if (isSync(op)) {
       flushes.failed(error);
       op.syncFailed = true;
       // Played again it is followed by a flush, as all that is played is.
@@ -73,9 +72,13 @@ export class Setbacks {
 
   /** It was in flight on a connection that is gone. */
   taken(op: UpstreamOp): void {
-    const { policy, readOnly } = this.#parts;
+    const { flushes, policy, readOnly } = this.#parts;
     op.lane = null;
     op.failures++;
+    if (isSync(op)) {
+      flushes.mayHaveDropped = true;
+      this.noteMayHaveLost();
+    }
     if (op.failures > policy.retries) {
       this.fail(op, NbdError.Eio);
       return;
@@ -121,8 +124,8 @@ export class Setbacks {
   }
 
   noteMayHaveLost(): void {
-    const { hooks, log } = this.#parts;
-    if (!log.complete) hooks.unflushedLost();
+    const { flushes, hooks, log } = this.#parts;
+    if (!log.complete) hooks.unflushedLost(flushes.mayHaveDropped);
   }
 
   /** Nobody must wait for room that no flush will make: what upstream would lose now cannot be played any more. */
@@ -131,7 +134,12 @@ export class Setbacks {
     flushes.forgetAsked();
     if (flushes.blockedCount === 0) return;
     log.abandon();
-    hooks.unflushedLost();
+    hooks.unflushedLost(flushes.mayHaveDropped);
     flushes.unblock();
   }
+}
+
+/** It makes something stable, or fails to. */
+function isSync(op: UpstreamOp): boolean {
+  return op.flushing || op.command === Command.Flush || (op.isWrite && op.wantsFua);
 }

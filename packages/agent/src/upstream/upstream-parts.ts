@@ -24,10 +24,12 @@ export interface UpstreamHooks {
   wantsFlush(): void;
   /** Upstream may hold something else there than before: to be read again. */
   contentUnknown(offset: number, length: number): void;
+  /** A flush that failed may have dropped what readers see there, and nobody has it: to be read, and written again. */
+  contentDropped(offset: number, length: number): void;
   /** An acknowledged write is gone for good: read again, and the guest's next flush must fail. */
   writeLost(offset: number, length: number): void;
-  /** Unflushed writes may be gone and are not at hand. */
-  unflushedLost(): void;
+  /** Unflushed writes may be gone and are not at hand. `isDropped`: by a flush that failed, readers may see them still. */
+  unflushedLost(isDropped: boolean): void;
   /** Upstream can do so many bytes now, more than before; they are used from `Upstream.admit` on. */
   grown(sizeBytes: number): void;
 }

@@ -222,12 +222,59 @@ describe('an upstream that loses its cache (promise REPLAY)', () => {
     expect(told.unknown).toEqual([[0, 4 * KIB]]);
   });
 
+  it('and what no entry has, in part written by one that failed, is told as dropped after a flush that failed, not after a mere loss', async () => {
+    const { upstream, disk, outcome, told, clock } = await setUp({}, {}, { ...POLICY, retries: 0 });
+    await outcome(writeBytes(upstream, 0, data(1)));
+    disk.verdict = ({ command }) => (command === Command.Write ? NbdError.Eio : 0);
+    expect(await outcome(writeBytes(upstream, 0, data(2)))).toBe(NbdError.Eio);
+    disk.verdict = () => 0;
+    disk.connections[0]?.lose();
+    await clock.settle();
+    expect(told.unknown).toEqual([[0, 4 * KIB]]);
+    expect(told.dropped).toEqual([]);
+    disk.verdict = ({ command }) => (command === Command.Flush ? NbdError.Eio : 0);
+    expect(await outcome(flushDevice(upstream))).toBe(NbdError.Eio);
+    disk.verdict = () => 0;
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    expect(told.dropped).toEqual([[0, 4 * KIB]]);
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    expect(told.dropped).toHaveLength(1);
+  });
+
+  it('and is told so after a flush that went with its connection: nobody knows what came of it', async () => {
+    const { upstream, disk, outcome, told, clock } = await setUp({ delayMs: () => 10 }, {}, { ...POLICY, retries: 1 });
+    disk.verdict = ({ command }) => (command === Command.Write ? NbdError.Enospc : 0);
+    expect(await outcome(writeBytes(upstream, 0, data(2)))).toBe(NbdError.Enospc);
+    disk.verdict = () => 0;
+    const flush = outcomeOf(flushDevice(upstream));
+    await clock.advance(5);
+    disk.connections[0]?.lose();
+    expect(await outcome(flush)).toBe(0);
+    expect(await flush).toBe(0);
+    expect(told.dropped).toEqual([[0, 4 * KIB]]);
+  });
+
   it('without a buffer for it is told of, and so is nobody when nothing is unflushed', async () => {
     const { upstream, disk, outcome, told, clock } = await setUp({}, { replayBytes: 0 });
     await outcome(writeBytes(upstream, 0, data(1)));
     disk.die();
     await clock.settle();
     expect(told.unflushedLost).toBe(1);
+    expect(told.unflushedDropped).toBe(0);
+  });
+
+  it('without a buffer for it, one of two flushes under way that fails: the other is not believed before upstream was opened anew', async () => {
+    const { upstream, disk, told, clock } = await setUp({ delayMs: () => 10 }, { replayBytes: 0 });
+    const write = outcomeOf(writeBytes(upstream, 0, data(1)));
+    await clock.advance(20);
+    expect(await write).toBe(0);
+    let failing = 1;
+    disk.verdict = ({ command }) => (command === Command.Flush && failing-- > 0 ? NbdError.Eio : 0);
+    const flushes = [outcomeOf(flushDevice(upstream)), outcomeOf(flushDevice(upstream))];
+    await clock.advance(1000);
+    expect(await Promise.all(flushes)).toEqual([NbdError.Eio, 0]);
+    expect(told.unflushedDropped).toBe(1);
+    expect(disk.opened).toBe(2);
   });
 });
 

@@ -153,9 +153,10 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
         this.#flushes.ask();
         return true;
       },
-      ended: (error) => {
-        if (error === 0) return;
-        this.#flushes.failed(error);
+      ended: (error, isLost) => {
+        if (error === 0 && !isLost) return;
+        if (isLost) this.#flushes.mayHaveDropped = true;
+        else this.#flushes.failed(error);
         this.#setbacks.noteMayHaveLost();
         this.#recovery.noteSettled();
       },
@@ -356,6 +357,10 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     const again = this.#room.takeWaiting();
     log.info('upstream-back', { volume: name, requests: again.length, played: replay.played });
     for (const { offset, length } of replay.unsure) hooks.contentUnknown(offset, length);
+    if (this.#flushes.mayHaveDropped) {
+      for (const { offset, length } of replay.unplayed) hooks.contentDropped(offset, length);
+    }
+    this.#flushes.mayHaveDropped = false;
     for (const op of again) this.begin(op);
     if (replay.durableAgainWanted) this.#flushes.ask();
     this.#flushes.unblock();

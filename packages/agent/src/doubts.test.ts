@@ -1,0 +1,125 @@
+import { Command, flushDevice, NbdError, readBytes, trimRange, writeBytes } from '@rephub/nbd';
+import { FrameType } from '@rephub/protocol';
+import { describe, expect, it } from 'vitest';
+import { outcomeOf } from './testing/upstream-kit.js';
+import { PretendingDevice } from './testing/pretending-device.js';
+import { DISK_BYTES, volumeKit, type VolumeKit } from './testing/volume-kit.js';
+import { type UpstreamOptions } from './upstream/upstream-parts.js';
+
+const KIB = 1024;
+const LENGTH = 64 * KIB;
+const data = (fill: number, length = LENGTH): Buffer => Buffer.alloc(length, fill);
+
+async function setUp(upstream: Partial<UpstreamOptions> = {}) {
+  const disk = new PretendingDevice(DISK_BYTES);
+  const kit = await volumeKit({ disk, upstream, policy: { retries: 0, delayMs: 10, exponential: false } });
+  const outcome = (work: Promise<unknown>): Promise<number> => kit.run(outcomeOf(work));
+  return { ...kit, disk, outcome, flush: () => outcome(flushDevice(kit.volume)) };
+}
+
+/** The hub has all that was sent, durably, and so it goes on until nothing is left to do. */
+async function settle({ platform, mirror, tracker, volume, run }: VolumeKit): Promise<void> {
+  for (let turn = 0; turn < 40; turn++) {
+    mirror.wantSpan();
+    await platform.clock.advance(500);
+    mirror.hurry();
+    mirror.acknowledged(mirror.lastNumber, mirror.lastNumber);
+    await run(outcomeOf(flushDevice(volume)));
+  }
+  await run(tracker.coolIdle());
+}
+
+/** What the hub holds at an offset by the records that it was sent, `length` bytes. */
+function held({ records }: VolumeKit, offset: number, length: number): Buffer | 'unreadable' {
+  const bytes = Buffer.alloc(length);
+  let isUnreadable = false;
+  for (const record of records) {
+    const { type } = record;
+    const [from, to] = [Math.max(offset, record.offset), Math.min(offset + length, record.offset + record.length)];
+    if (from >= to || (type !== FrameType.Write && type !== FrameType.Discard && type !== FrameType.Unreadable))
+      continue;
+    isUnreadable = type === FrameType.Unreadable;
+    if (type === FrameType.Write) record.data.copy(bytes, from - offset, from - record.offset, to - record.offset);
+    else bytes.fill(0, from - offset, to - offset);
+  }
+  return isUnreadable ? 'unreadable' : bytes;
+}
+
+describe('what a failed flush has dropped, and readers see still (promise CLEAR)', () => {
+  it('of a write that had failed: is stable before its mark is cleared', async () => {
+    const kit = await setUp();
+    const { volume, disk, outcome, flush, tracker } = kit;
+    expect(await outcome(writeBytes(volume, 0, data(1)))).toBe(0);
+    expect(await flush()).toBe(0);
+    disk.failsAfterwards = true;
+    disk.fail(Command.Write, NbdError.Eio, 1);
+    expect(await outcome(writeBytes(volume, 0, data(2)))).toBe(NbdError.Eio);
+    await kit.platform.clock.advance(1000);
+    disk.fail(Command.Flush, NbdError.Eio, 1);
+    expect(await flush()).toBe(NbdError.Eio);
+    disk.heal();
+    expect((await kit.run(readBytes(volume, 0, LENGTH))).equals(data(2))).toBe(true);
+    await settle(kit);
+    expect(tracker.hasMarks()).toBe(false);
+    expect(disk.stable.subarray(0, LENGTH).equals(data(2))).toBe(true);
+    expect(held(kit, 0, LENGTH)).toEqual(data(2));
+    expect(volume.doubts.bytes).toBe(0);
+  });
+
+  it('without anything kept: no flush that was under way is believed, and all that may be gone is written again', async () => {
+    const kit = await setUp({ replayBytes: 0 });
+    const { volume, disk, flush, tracker, outcome } = kit;
+    expect(await outcome(writeBytes(volume, 0, data(1)))).toBe(0);
+    expect(await outcome(trimRange(volume, LENGTH, LENGTH))).toBe(0);
+    disk.fail(Command.Flush, NbdError.Eio, 1);
+    disk.later = (run) => void kit.platform.clock.after(5, run);
+    const both = [outcomeOf(flushDevice(volume)), outcomeOf(flushDevice(volume))];
+    const errors = await kit.run(Promise.all(both));
+    expect(errors).toContain(NbdError.Eio);
+    disk.later = null;
+    expect(tracker.hasMarks()).toBe(true);
+    expect(disk.stable.subarray(0, LENGTH).equals(data(0))).toBe(true);
+    await settle(kit);
+    expect(await flush()).toBe(0);
+    expect(tracker.hasMarks()).toBe(false);
+    expect(disk.stable.subarray(0, LENGTH).equals(data(1))).toBe(true);
+    expect(held(kit, 0, LENGTH)).toEqual(data(1));
+  });
+
+  it('keeps its mark while it cannot be written again, and what the guest writes there meanwhile wins', async () => {
+    const kit = await setUp({ replayBytes: 0 });
+    const { volume, disk, tracker, outcome } = kit;
+    expect(await outcome(writeBytes(volume, 0, data(1)))).toBe(0);
+    kit.mirror.linkDown();
+    disk.fail(Command.Flush, NbdError.Eio, 1);
+    expect(await outcome(flushDevice(volume))).toBe(NbdError.Eio);
+    for (let turn = 0; turn < 3; turn++) await outcome(flushDevice(volume));
+    await kit.run(tracker.coolIdle());
+    expect(tracker.hasMarks()).toBe(true);
+    expect(await outcome(writeBytes(volume, 0, data(3, 4 * KIB)))).toBe(0);
+    kit.mirror.linkUp({ congested: false, send: () => undefined });
+    await settle(kit);
+    expect(tracker.hasMarks()).toBe(false);
+    expect(disk.stable.subarray(0, LENGTH).equals(Buffer.concat([data(3, 4 * KIB), data(1, 60 * KIB)]))).toBe(true);
+  });
+
+  it('and can never be written again: the hub is told that it is unreadable, and nothing else there', async () => {
+    const kit = await setUp({ replayBytes: 0 });
+    const { volume, disk, tracker, outcome } = kit;
+    expect(await outcome(writeBytes(volume, 0, data(1, 8 * KIB)))).toBe(0);
+    expect(await outcome(writeBytes(volume, 16 * KIB, data(2, 48 * KIB)))).toBe(0);
+    volume.doubts.add(4 * KIB, 8 * KIB);
+    volume.contentUnknown(0, LENGTH);
+    disk.fail(Command.Write, NbdError.Enospc, Infinity, 0, LENGTH);
+    disk.fail(Command.WriteZeroes, NbdError.Enospc, Infinity, 0, LENGTH);
+    await settle(kit);
+    expect(tracker.hasMarks()).toBe(false);
+    expect(kit.unreadable.map(([offset, length]) => [offset, length])).toEqual([
+      [4 * KIB, 4 * KIB],
+      [8 * KIB, 4 * KIB],
+    ]);
+    expect(held(kit, 0, 4 * KIB)).toEqual(data(1, 4 * KIB));
+    expect(held(kit, 4 * KIB, 8 * KIB)).toBe('unreadable');
+    expect(held(kit, 16 * KIB, 48 * KIB)).toEqual(data(2, 48 * KIB));
+  });
+});
