@@ -19,6 +19,7 @@ import { type Comparer, type Comparison } from './comparer.js';
 import { type FlushProof } from './flush-proof.js';
 import { type GuestVolume } from './guest-volume.js';
 import { holeAt, HoleFinder } from './hole-at.js';
+import { markedHoles, stillMarkedBytes } from './marked-holes.js';
 import { type Mirror } from './mirror.js';
 import { type Pace } from './pace.js';
 import { withRange } from './range-lock.js';
@@ -54,6 +55,11 @@ export interface CopyProgress {
   bytesSent: number;
   /** Of what is done: looked at by checksum, sent or not. */
   bytesCompared: number;
+  /** Of what is done: holes, neither read nor compared. */
+  holeBytesDone: number;
+  /** The same of all that is to be done; null while upstream is being asked. */
+  holeBytesTotal: number | null;
+  /** Of what is done and no hole. */
   readonly meter: RateMeter;
 }
 
@@ -79,6 +85,8 @@ export class Copier {
   #progress: CopyProgress | null = null;
   #running: Promise<void> | null = null;
   #stopped = false;
+  #estimating: Promise<void> = Promise.resolve();
+  #estimates = 0;
   readonly #budget = new ByteBudget();
 
   constructor(parts: CopierParts) {
@@ -102,10 +110,13 @@ export class Copier {
         bytesDone: 0,
         bytesSent: 0,
         bytesCompared: 0,
+        holeBytesDone: 0,
+        holeBytesTotal: null,
         meter: new RateMeter(),
       };
     }
     this.#progress.bytesTotal = this.#progress.bytesDone + tracker.dirtyBytes;
+    this.#estimate(this.#progress);
     this.#running ??= this.#run()
       .then(null, (fault: unknown) => {
         // Not the disk's word, which is handled where it is read: a bug. Guest I/O goes on without us (FAIL-OPEN).
@@ -122,6 +133,22 @@ export class Copier {
   async stop(): Promise<void> {
     this.#stopped = true;
     await this.#running;
+    await this.#estimating;
+  }
+
+  /** Beside the copying: how much of what is to be done is holes. */
+  #estimate(progress: CopyProgress): void {
+    const { log, tracker, volumes } = this.#parts;
+    const round = ++this.#estimates;
+    const isCurrent = (): boolean => this.#isActive() && this.#progress === progress && this.#estimates === round;
+    progress.holeBytesTotal = null;
+    this.#estimating = markedHoles(volumes, tracker, isCurrent).then(
+      (holes) => {
+        if (isCurrent()) progress.holeBytesTotal = progress.holeBytesDone + stillMarkedBytes(holes, tracker);
+      },
+      // A figure is missing, nothing else.
+      (fault: unknown) => log.warn('resync-estimate-failed', { fault: String(fault) }),
+    );
   }
 
   async #run(): Promise<void> {
@@ -274,7 +301,8 @@ export class Copier {
     if (this.#progress === null) return;
     this.#progress.bytesDone += length;
     if (isTold) this.#progress.bytesCompared += length;
-    this.#progress.meter.note(clock.monotonicMs(), this.#progress.bytesDone);
+    if (stillHole) this.#progress.holeBytesDone += length;
+    this.#progress.meter.note(clock.monotonicMs(), this.#progress.bytesDone - this.#progress.holeBytesDone);
   }
 
   /** What upstream holds; null when upstream is away, which says nothing about what it holds. */

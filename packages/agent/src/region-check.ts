@@ -30,6 +30,8 @@ export interface Region {
 /** The region's first `coveredBytes`, told apart in runs from its beginning. */
 export interface CheckedRegion {
   readonly coveredBytes: number;
+  /** It is a hole here: nothing was read. */
+  readonly isHole: boolean;
   readonly runs: readonly BlockRun[];
 }
 
@@ -57,7 +59,8 @@ export async function checkRegion(
   const answer = await read.answer;
   if (answer === null) return hashes.lastRefusal ?? 'the hub did not answer';
   const runs = read.slices === null ? kindsAsRuns(answer) : compareBlocks(read.slices, answer);
-  return { coveredBytes: Math.min(region.length, answer.region.coveredBytes), runs };
+  const coveredBytes = Math.min(region.length, answer.region.coveredBytes);
+  return { coveredBytes, isHole: read.slices === null, runs };
 }
 
 /** What upstream holds (null: zeroes), and the question for the number that it was read at; or why that cannot be had now. */

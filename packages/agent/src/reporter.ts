@@ -170,9 +170,12 @@ export class Reporter {
 }
 
 function progressOf(progress: Readonly<CopyProgress>, nowMs: number): NonNullable<AgentReport['resync']> {
-  const { cause, bytesDone, bytesCompared, bytesSent } = progress;
+  const { cause, bytesDone, bytesCompared, bytesSent, holeBytesDone } = progress;
   const bytesTotal = Math.max(progress.bytesTotal, bytesDone);
-  const rate = progress.meter.bytesPerSecond(nowMs, bytesDone);
+  // Holes cost nothing: how fast it is, and how long it takes, is of the rest.
+  const rate = progress.meter.bytesPerSecond(nowMs, bytesDone - holeBytesDone);
+  const holes = progress.holeBytesTotal === null ? null : Math.max(progress.holeBytesTotal, holeBytesDone);
+  const leftBytes = holes === null ? null : Math.max(0, bytesTotal - holes - (bytesDone - holeBytesDone));
   return {
     cause,
     bytesDone,
@@ -180,6 +183,8 @@ function progressOf(progress: Readonly<CopyProgress>, nowMs: number): NonNullabl
     bytesCompared,
     bytesSent,
     ...(rate === null ? {} : { bytesPerSecond: Math.round(rate) }),
-    etaSeconds: rate === null || rate <= 0 ? null : (bytesTotal - bytesDone) / rate,
+    holeBytesDone,
+    ...(holes === null ? {} : { holeBytesTotal: holes }),
+    etaSeconds: leftBytes === null || rate === null || rate <= 0 ? null : leftBytes / rate,
   };
 }

@@ -96,16 +96,16 @@ export class StartSample {
     }
     this.#state = 'over';
     tally.finish(this.#time(), 'the agent has stopped');
-    const { bytesSame, bytesDiffer, bytesUnknown, differs, reason } = tally.report();
+    const { bytesSame, bytesHoles = 0, bytesDiffer, bytesUnknown, differs, reason } = tally.report();
     const level = bytesUnknown > 0 ? 'warn' : 'info';
     const tookMs = Math.round(clock.monotonicMs() - begunMs);
-    log[level]('start-sampled', { bytesSame, bytesDiffer, bytesUnknown, reason: reason ?? '', tookMs });
+    log[level]('start-sampled', { bytesSame, bytesHoles, bytesDiffer, bytesUnknown, reason: reason ?? '', tookMs });
     if (bytesDiffer === 0) return;
     const first = differs[0];
     const where = first === undefined ? '' : ` (first at ${first.offset} of ${first.volume})`;
     log.error('changed-behind', {
       bytes: bytesDiffer,
-      sampledBytes: total,
+      sampledBytes: total - bytesHoles,
       volume: first?.volume,
       offset: first?.offset,
     });
@@ -147,12 +147,12 @@ export class StartSample {
           else later.push(region);
           continue;
         }
-        const { coveredBytes, runs } = checked;
+        const { coveredBytes, isHole, runs } = checked;
         if (coveredBytes === 0) tally.unknown(region.length, 'the hub cannot tell');
         for (const { from, to, verdict } of runs) {
           const bytes = Math.min(to, coveredBytes) - from;
           if (bytes <= 0) break;
-          if (verdict === 'same') tally.same(bytes);
+          if (verdict === 'same') tally.same(bytes, isHole);
           else if (verdict === 'unknown') tally.unknown(bytes, 'the hub cannot read it');
           else tally.differs(region.volume.name, region.offset + from, bytes);
         }

@@ -198,17 +198,18 @@ describe('a verification', () => {
 
 test('a tally counts what was never come to as unknown, and joins neighbours that differ', () => {
   const tally = new VerifyTally('id', 'test', 100, 'then');
-  tally.same(40);
+  tally.same(40, true);
   tally.differs('disk0', 40, 10);
   tally.differs('disk0', 50, 10);
   expect(outcomeOf(tally.report())).toBe('differs');
   tally.finish('now', 'stopped');
   expect(tally.report()).toMatchObject({
     bytesUnknown: 40,
+    bytesHoles: 40,
     reason: 'stopped',
     differs: [{ volume: 'disk0', offset: 40, length: 20 }],
   });
   const rest = new VerifyTally('id', 'test', 100, 'then');
-  rest.same(99);
+  rest.same(99, false);
   expect(outcomeOf(rest.report())).toBe('could-not-tell');
 });

@@ -111,10 +111,18 @@ export class Verifier {
         },
       )
       .then(() => {
-        const { bytesSame, bytesDiffer, bytesUnknown, reason } = tally.report();
+        const { bytesSame, bytesHoles = 0, bytesDiffer, bytesUnknown, reason } = tally.report();
         const level = bytesDiffer > 0 ? 'error' : bytesUnknown > 0 ? 'warn' : 'info';
         const tookMs = Math.round(clock.monotonicMs() - begunMs);
-        log[level]('verify-ended', { cause, bytesSame, bytesDiffer, bytesUnknown, reason: reason ?? '', tookMs });
+        log[level]('verify-ended', {
+          cause,
+          bytesSame,
+          bytesHoles,
+          bytesDiffer,
+          bytesUnknown,
+          reason: reason ?? '',
+          tookMs,
+        });
         this.#running = null;
         this.#parts.tell();
         const next = this.#next.shift();
@@ -205,12 +213,12 @@ export class Verifier {
       else later.push(region);
       return region.length;
     }
-    const { coveredBytes, runs } = checked;
+    const { coveredBytes, isHole, runs } = checked;
     this.counters.verifiedBytes += coveredBytes;
     for (const { from, to, verdict } of runs) {
       const bytes = Math.min(to, coveredBytes) - from;
       if (bytes <= 0) break;
-      if (verdict === 'same') tally.same(bytes);
+      if (verdict === 'same') tally.same(bytes, isHole);
       else if (verdict === 'unknown') tally.unknown(bytes, 'the hub cannot read it');
       else await this.#differs(tally, region.volume, region.offset + from, bytes);
     }

@@ -11,6 +11,7 @@ export class VerifyTally {
   readonly #startedAt: string;
   readonly #differs: { readonly volume: string; readonly offset: number; length: number }[] = [];
   #bytesSame = 0;
+  #bytesHoles = 0;
   #bytesDiffer = 0;
   #bytesUnknown = 0;
   #reason: string | null = null;
@@ -27,8 +28,10 @@ export class VerifyTally {
     return this.#finishedAt !== null;
   }
 
-  same(bytes: number): void {
+  /** `isHole`: nothing was read for it. */
+  same(bytes: number, isHole: boolean): void {
     this.#bytesSame += bytes;
+    if (isHole) this.#bytesHoles += bytes;
   }
 
   differs(volume: string, offset: number, length: number): void {
@@ -58,6 +61,7 @@ export class VerifyTally {
       finishedAt: this.#finishedAt,
       bytesTotal: this.bytesTotal,
       bytesSame: this.#bytesSame,
+      bytesHoles: this.#bytesHoles,
       bytesDiffer: this.#bytesDiffer,
       bytesUnknown: this.#bytesUnknown,
       differs: this.#differs.map((place) => ({ ...place })),

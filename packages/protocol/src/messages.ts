@@ -181,8 +181,11 @@ export const resyncProgressSchema = z.object({
   /** Read here and compared by checksum; and sent, because the hub had something else or was not asked. */
   bytesCompared: count.optional(),
   bytesSent: count.optional(),
-  /** Of `bytesDone`, lately. */
+  /** Of what is read, lately; holes are not. */
   bytesPerSecond: count.optional(),
+  /** Of `bytesDone` and `bytesTotal`: holes, which cost neither reading nor sending. The second is missing while it is not known. */
+  holeBytesDone: count.optional(),
+  holeBytesTotal: count.optional(),
 });
 export const resyncResultSchema = z.object({
   cause: text,
@@ -203,6 +206,8 @@ export const verifyReportSchema = z.object({
   finishedAt: text.nullable(),
   bytesTotal: count,
   bytesSame: count,
+  /** Of these: holes on this side and zeroes on the other, which nobody had to read. */
+  bytesHoles: count.optional(),
   bytesDiffer: count,
   /** Could not be told: changed too often, not in step, not readable. */
   bytesUnknown: count,

@@ -14,7 +14,9 @@ export function outcomeOf(report: VerifyReport): VerifyOutcome {
 /** One sentence for each thing that there is to say. `bytes` writes a size. */
 export function describeVerify(report: VerifyReport, bytes: (count: number) => string): string[] {
   const { bytesTotal, bytesSame, bytesDiffer, bytesUnknown, differs, reason } = report;
-  const lines = [`${bytes(bytesSame)} of ${bytes(bytesTotal)} are the same on both sides`];
+  const bytesHoles = report.bytesHoles ?? 0;
+  const holes = bytesHoles === 0 ? '' : ` (${bytes(bytesHoles)} of them holes)`;
+  const lines = [`${bytes(bytesSame)} of ${bytes(bytesTotal)} are the same on both sides${holes}`];
   if (bytesDiffer > 0) lines.push(`${bytes(bytesDiffer)} differ; they are marked and sent again`);
   for (const { volume, offset, length } of differs) lines.push(`differs: ${volume}, ${length} bytes at ${offset}`);
   if (bytesUnknown > 0) lines.push(`${bytes(bytesUnknown)} could not be told${reason === null ? '' : `: ${reason}`}`);

@@ -1,7 +1,7 @@
 /** `repagent status`, `pause`, `resume`, `resync`: asked of the running agent through its control socket. */
 import { askJson, command, EXIT, flag, formatDuration, formatSize, path, required } from '@rephub/command';
 import { ConfigFault } from '@rephub/platform';
-import { divergenceText } from '@rephub/protocol';
+import { divergenceText, resyncShare } from '@rephub/protocol';
 import { join } from 'node:path';
 import { namesHub } from '../link-status.js';
 import { type GroupStatus } from '../report.js';
@@ -137,11 +137,13 @@ function rateText(bytesPerSecond: number | null, schedule: string | null): strin
 }
 
 function describeResync(resync: NonNullable<GroupStatus['resync']>): string {
-  const { cause, bytesDone, bytesTotal, bytesCompared, bytesPerSecond, etaSeconds } = resync;
+  const { cause, bytesCompared, bytesPerSecond, etaSeconds, holeBytesTotal = 0 } = resync;
+  const { dataBytesDone, dataBytes } = resyncShare(resync);
   const compared = (bytesCompared ?? 0) === 0 ? '' : `, ${formatSize(bytesCompared ?? 0)} compared`;
+  const holes = holeBytesTotal === 0 ? '' : ` and ${formatSize(holeBytesTotal)} of holes`;
   const rate = bytesPerSecond === undefined ? '' : `, ${formatSize(bytesPerSecond)}/s`;
   const left = etaSeconds === null ? '' : `, ${formatDuration(Math.round(etaSeconds * 1000))} left`;
-  return `${cause}: ${formatSize(bytesDone)} of ${formatSize(bytesTotal)}${compared}${rate}${left}`;
+  return `${cause}: ${formatSize(dataBytesDone)} of ${formatSize(dataBytes)}${holes}${compared}${rate}${left}`;
 }
 
 function hubLine({ hub }: GroupStatus): string {

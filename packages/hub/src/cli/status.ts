@@ -10,7 +10,7 @@ import {
   tableWidth,
   type ValuesOf,
 } from '@rephub/command';
-import { divergenceText } from '@rephub/protocol';
+import { divergenceText, resyncShare } from '@rephub/protocol';
 import type { GroupStatus } from '../group/group-status.js';
 import { askGroups, hubOption } from './api.js';
 
@@ -86,10 +86,10 @@ function rpoText(group: GroupStatus): string {
 
 function resyncText({ resync }: GroupStatus): string {
   if (resync === null) return '-';
-  const percent = resync.bytesTotal === 0 ? 100 : Math.floor((100 * resync.bytesDone) / resync.bytesTotal);
+  const { percent, dataBytes } = resyncShare(resync);
   const eta = resync.etaSeconds === null ? '' : `, ${formatDuration(resync.etaSeconds * 1000)} left`;
   const rate = resync.bytesPerSecond === undefined ? '' : `, ${formatSize(resync.bytesPerSecond)}/s`;
-  return `${percent} % of ${formatSize(resync.bytesTotal)}${rate}${eta}`;
+  return `${percent} % of ${formatSize(dataBytes)}${rate}${eta}`;
 }
 
 export const groupsCommand = command({

@@ -62,15 +62,17 @@ export class VerifyWatch {
     if (report === null || report === undefined || report.finishedAt === null || report.id === this.#sampleId) return;
     this.#sampleId = report.id;
     if (report.bytesDiffer === 0) return;
+    // Holes are compared in gigabytes and read by nobody: they say nothing of how large a part was looked at.
+    const sampledBytes = report.bytesTotal - (report.bytesHoles ?? 0);
     const places = report.differs.map(({ volume, offset, length }) => `${volume} ${length} at ${offset}`);
     this.#tell(
       'error',
       'changed-behind',
-      `${report.bytesDiffer} of ${report.bytesTotal} sampled bytes of ${this.#group} are not what the replica holds: a disk was changed without its agent${this.#when(report) || '; all is compared now'}: ${places.join(', ')}`.slice(
+      `${report.bytesDiffer} of ${sampledBytes} sampled bytes of ${this.#group} are not what the replica holds: a disk was changed without its agent${this.#when(report) || '; all is compared now'}: ${places.join(', ')}`.slice(
         0,
         4000,
       ),
-      { bytes: report.bytesDiffer, sampledBytes: report.bytesTotal },
+      { bytes: report.bytesDiffer, sampledBytes },
     );
   }
 
