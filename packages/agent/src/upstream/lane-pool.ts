@@ -104,9 +104,12 @@ export class LanePool {
     return best;
   }
 
-  /** Something may have been written on any of them, in part: the next flush has something to do. */
-  markWritten(): void {
-    for (const lane of this.lanes) lane.writtenAgain();
+  /**
+   * A write that failed, the `stamp`th answer to one, may have been done in part on any of them: the next flush has something
+   * to do, and one that is under way does not cover it.
+   */
+  written(stamp: number): void {
+    for (const lane of this.lanes) lane.written(stamp);
   }
 
   /** Opens a lane for the first place that lacks one. Throws the Fault of why there is none. */

@@ -38,10 +38,11 @@ function rig(): Rig {
         get complete() {
           return made.complete;
         },
+        stamp: 1,
         failed: (entry) => done.push(`entry ${entry} failed`),
         abandon: () => done.push('log abandoned'),
       },
-      lanes: { markWritten: () => undefined },
+      lanes: { written: () => undefined },
       room: { wait: () => done.push('waits'), delay: () => done.push('delayed') },
       flushes: {
         failed: () => done.push('sync failed'),

@@ -24,8 +24,8 @@ export interface SetbackParts {
   readonly clock: Clock;
   readonly policy: RetryPolicy;
   readonly hooks: Pick<UpstreamHooks, 'unflushedLost'>;
-  readonly log: Pick<ReplayLog, 'complete' | 'failed' | 'abandon'>;
-  readonly lanes: Pick<LanePool, 'markWritten'>;
+  readonly log: Pick<ReplayLog, 'complete' | 'stamp' | 'failed' | 'abandon'>;
+  readonly lanes: Pick<LanePool, 'written'>;
   readonly room: Pick<WaitingRoom, 'wait' | 'delay'>;
   readonly flushes: Pick<FlushCoordinator, 'failed' | 'mayHaveDropped' | 'forgetAsked' | 'blockedCount' | 'unblock'>;
   readonly recovery: Pick<Recovery, 'state' | 'isUp' | 'generation' | 'reopen' | 'noteSettled'>;
@@ -116,7 +116,7 @@ export class Setbacks {
     const { finish, lanes, log } = this.#parts;
     if (op.isWrite) {
       log.failed(op.entry);
-      lanes.markWritten();
+      lanes.written(log.stamp);
     }
     if (op.flushing || op.command === Command.Flush) this.#flushFailed();
     if (op.outer?.command === Command.Read && op.outer.data.length > 0) op.outer.data = [];

@@ -254,6 +254,22 @@ describe('an upstream that loses its cache (promise REPLAY)', () => {
     expect(told.dropped).toEqual([[0, 4 * KIB]]);
   });
 
+  it('that fails a write while a flush is under way is flushed by the next one: a part of that write may be in its cache', async () => {
+    const { upstream, disk, clock, outcome } = await setUp({ delayMs: () => 10 }, {}, { ...POLICY, retries: 0 });
+    expect(await outcome(writeBytes(upstream, 0, data(1)))).toBe(0);
+    disk.verdict = ({ command }) => (command === Command.Write ? NbdError.Enospc : 0);
+    const write = outcomeOf(writeBytes(upstream, 0, data(2)));
+    await clock.advance(5);
+    const flush = outcomeOf(flushDevice(upstream));
+    await clock.advance(20);
+    expect(await Promise.all([write, flush])).toEqual([NbdError.Enospc, 0]);
+    expect(upstream.status.unflushedBytes).toBeGreaterThan(0);
+    const before = disk.done.length;
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    expect(disk.done.slice(before).map(({ command }) => command)).toEqual([Command.Flush]);
+    expect(upstream.status.unflushedBytes).toBe(0);
+  });
+
   it('without a buffer for it is told of, and so is nobody when nothing is unflushed', async () => {
     const { upstream, disk, outcome, told, clock } = await setUp({}, { replayBytes: 0 });
     await outcome(writeBytes(upstream, 0, data(1)));
