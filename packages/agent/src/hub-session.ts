@@ -70,6 +70,8 @@ export class HubSession {
   #features: readonly string[] = [];
   #comparesAll = false;
   #echoMs: number | null = null;
+  /** The hub has said when to come back. */
+  #retryMs: number | null = null;
 
   constructor(parts: HubSessionParts, url: string) {
     this.#parts = parts;
@@ -100,7 +102,6 @@ export class HubSession {
       connection.destroy();
       return null;
     }
-    const refusal: { retryMs: number | null } = { retryMs: null };
     await new Promise<void>((resolve) => {
       const hello = this.#handshake.hello();
       const over = (fault: Fault | null): void => {
@@ -118,7 +119,7 @@ export class HubSession {
             });
           },
           refuse: (refuse) => {
-            refusal.retryMs = this.#refusedBy(refuse);
+            this.#refusedBy(refuse);
           },
           closed: over,
         },
@@ -126,7 +127,7 @@ export class HubSession {
       this.#link = link;
       link.sendControl(FrameType.Hello, hello);
     });
-    return this.#memory.refused ? (refusal.retryMs ?? REFUSED_RETRY_MS) : refusal.retryMs;
+    return this.#memory.refused ? (this.#retryMs ?? REFUSED_RETRY_MS) : this.#retryMs;
   }
 
   /** Not to be connected any more, or to end. */
@@ -174,14 +175,14 @@ export class HubSession {
     link.end(`internal error: ${asError(fault).message}`);
   }
 
-  #refusedBy(refuse: Refuse): number | null {
+  #refusedBy(refuse: Refuse): void {
+    this.#retryMs = refuse.retryAfterMs;
     this.#memory.reason = `refused by the hub: ${refuse.message}`;
     this.#memory.refused = refuse.retryAfterMs === null;
     this.#parts.log.warn('refused-by-hub', { code: refuse.code, reason: refuse.message });
     if (Standing.isBarring(refuse.code)) this.#bar(this.#memory.reason);
     // The hub holds other records under our numbers: what the window says of it is not to be believed.
     if (CHAIN_CODES.has(refuse.code)) this.#handshake.doubtWindow();
-    return refuse.retryAfterMs;
   }
 
   /** Stays away, across restarts too, until the operator says `resume`. */
