@@ -130,8 +130,8 @@ describe('what parts agent and hub (promise LINEAGE)', () => {
   test('the sentence names lines, numbers, writers, bytes and times', () => {
     const found = explainDivergence('superseded', hello(root()), hub(child(THEIRS, 60)), 100);
     expect(divergenceSentence(found)).toBe(
-      `parted: after number 60 of line ${LINE}; at the agent: agent ${AGENT} on kvm3, line ${LINE} up to number 100, ` +
-        'at most 40 records since, 10 of them once durable at a hub, at most 69632 bytes that no hub has, written since ' +
+      `parted: after number 60 of line ${LINE}; at the agent: agent ${AGENT} on kvm3, line ${LINE} up to number 100 at most, ` +
+        'at most 40 records since (a crash leaves numbers unused), 10 of them once durable at a hub, at most 69632 bytes that no hub has, written since ' +
         `2026-01-02T03:04:05.000Z; at the hub: agent ${OTHER_AGENT} in session 4, line ${THEIRS} up to number 90, 30 records since, ` +
         '12345 bytes of journal since, its line, begun 2026-01-02T03:04:04.000Z, has 12345 bytes in all',
     );

@@ -123,8 +123,10 @@ export function divergenceText(divergence: Divergence): DivergenceText {
         ? 'unknown: neither line says where it left the other'
         : `after number ${common.number} of line ${common.line}`,
     agent: [
-      `agent ${agent.agentId}${agent.host === null ? '' : ` on ${agent.host}`}, line ${agent.line.id} up to number ${agent.lastNumber}`,
-      agent.records === null ? 'records since unknown' : `${most}${agent.records} records since`,
+      `agent ${agent.agentId}${agent.host === null ? '' : ` on ${agent.host}`}, line ${agent.line.id} up to number ${agent.lastNumber}${agent.isLastNumberExact ? '' : ' at most'}`,
+      agent.records === null
+        ? 'records since unknown'
+        : `${most}${agent.records} records since${agent.isLastNumberExact ? '' : ' (a crash leaves numbers unused)'}`,
       ...(once === 0 ? [] : [`${once} of them once durable at a hub`]),
       agent.unsentBytesAtMost === null
         ? 'bytes unknown'

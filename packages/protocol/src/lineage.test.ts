@@ -422,8 +422,23 @@ describe('lineage table', () => {
     expect(decideLineage(agentSide(), hubSide({ lastNumber: 79 })).reason).toContain('80');
     expect(decideLineage(agentSide({ session: 5 }), hubSide()).reason).toContain('session 5');
     expect(decideLineage(agentSide(), hubSide({ line: child, lastNumber: 500 })).reason).toContain(
-      '40 records beyond it',
+      'at most 40 records beyond it',
     );
+  });
+
+  test('a crash is not told as a million records that the hub lacks: numbers that were set aside count nothing', () => {
+    const behind = decideLineage(agentSide({ lastNumber: 1_048_576 }), hubSide());
+    expect(behind.row).toBe('L20-hub-behind');
+    expect(behind.reason).toMatch(/the agent had no orderly end, and goes on above 1048576, .* they count no writes/);
+    expect(behind.reason).not.toContain('the agent at 1048576');
+    const known = decideLineage(agentSide({ tracking: 'clean', lastNumber: 120 }), hubSide());
+    expect(known.reason).toContain('the hub ends at number 100, the agent at 120');
+  });
+
+  test('a group that is given to another agent is not told as unknown to the hub', () => {
+    for (const hello of [agentSide(), agentSide({ restsOn: 0, durableNumber: 0 })]) {
+      expect(decideLineage(hello, null).reason).toContain("holds nothing of this agent's for group vm1");
+    }
   });
 
   test('a new span names the record that the hub holds last, or the start of the line where it holds none', () => {

@@ -90,14 +90,14 @@ export const LINEAGE_TABLE = [
     'L1-unknown-new',
     'first-sync',
     (hello) => hello.durableNumber === 0 && hello.restsOn === 0,
-    (hello) => `the hub does not know group ${hello.group}, and the agent has never been protected`,
+    (hello) => `the hub holds nothing of this agent's for group ${hello.group}, and the agent has never been protected`,
   ),
   row(
     'L2-unknown-known',
     'first-sync',
     () => true,
     (hello) =>
-      `the hub does not know group ${hello.group}, though number ${Math.max(hello.durableNumber, hello.restsOn)} was once durable: it lost its data or was told to forget`,
+      `the hub holds nothing of this agent's for group ${hello.group}, though number ${Math.max(hello.durableNumber, hello.restsOn)} was once durable: it lost its data, was told to forget, or gives the group to another agent`,
   ),
   knownRow(
     'L3-foreign-agent',
@@ -123,9 +123,10 @@ export const LINEAGE_TABLE = [
     'L6-other-line',
     'superseded',
     ({ hello, hub }) => hub.line.id !== hello.line.id && hub.line.parent?.id === hello.line.id,
-    ({ hub, agentLast }) => {
+    ({ hello, hub, agentLast }) => {
       const left = hub.line.parent?.number ?? 0;
-      return `the hub went on with line ${hub.line.id}, which left the agent's line at number ${left}; the agent has ${Math.max(0, agentLast - left)} records beyond it`;
+      const most = knowsItsLast(hello) ? '' : 'at most ';
+      return `the hub went on with line ${hub.line.id}, which left the agent's line at number ${left}; the agent has ${most}${Math.max(0, agentLast - left)} records beyond it`;
     },
   ),
   knownRow(
@@ -133,7 +134,7 @@ export const LINEAGE_TABLE = [
     'split-brain',
     ({ hello, hub }) => hub.line.id !== hello.line.id,
     ({ hello, hub, agentLast }) =>
-      `the agent is on line ${hello.line.id} at number ${agentLast}, the hub on line ${hub.line.id} at ${hub.lastNumber}, and the hub's does not descend from the agent's`,
+      `the agent is on line ${hello.line.id} at number ${agentLast}${knowsItsLast(hello) ? '' : ' at most'}, the hub on line ${hub.line.id} at ${hub.lastNumber}, and the hub's does not descend from the agent's`,
   ),
   knownRow(
     'L8-volumes',
@@ -226,8 +227,10 @@ export const LINEAGE_TABLE = [
     'L20-hub-behind',
     'resync-by-bitmap',
     ({ hub, agentLast }) => hub.lastNumber < agentLast,
-    ({ hub, agentLast }) =>
-      `the hub ends at number ${hub.lastNumber}, the agent at ${agentLast}, and the window does not hold what lies between`,
+    ({ hello, hub, agentLast }) =>
+      knowsItsLast(hello)
+        ? `the hub ends at number ${hub.lastNumber}, the agent at ${agentLast}, and the window does not hold what lies between`
+        : `the hub ends at number ${hub.lastNumber}; the agent had no orderly end, and goes on above ${agentLast}, up to where it may have given numbers (set aside in large steps: they count no writes); its marks say what differs`,
   ),
   knownRow(
     'L21-marked',

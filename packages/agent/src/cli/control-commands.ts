@@ -109,7 +109,7 @@ function describe(status: GroupStatus): string {
     ]),
     ['clients', status.clients.map(({ peer, exportName }) => `${peer} on ${exportName ?? '?'}`).join(', ') || 'none'],
     ['marked', `${formatSize(status.dirtyBytes)} to copy, ${status.hotExtents} hot extents of 4 MiB`],
-    ['numbers', `${status.seq} given, ${status.durableSeq} durable at the hub`],
+    ['numbers', `newest record ${status.seq}, durable at the hub up to ${status.durableSeq}`],
   ];
   if (status.maxBytesPerSecond !== null || status.maxRateSchedule !== null) {
     lines.push(['max rate', rateText(status.maxBytesPerSecond, status.maxRateSchedule)]);
