@@ -10,6 +10,7 @@ import {
   EXIT,
   type ExitCode,
   flag,
+  formatDuration,
   formatJson,
   name,
   optional,
@@ -85,7 +86,8 @@ async function failoverTest(values: Values, context: CommandContext): Promise<Ex
     const session = await TestSession.open(values.http, context, { group, name: values.name });
     opened = session.opened;
     const { test } = opened;
-    context.err(`test ${test.name} of ${group} is open at number ${test.seq} of ${test.pointTime}\n`);
+    const age = formatDuration(opened.pointAgeSeconds * 1000);
+    context.err(`test ${test.name} of ${group} is open at number ${test.seq} of ${test.pointTime}, ${age} ago\n`);
     try {
       const environment = checkEnvironment({ group, ...test, exports: opened.exports });
       const commands = values.check.length > 0 ? values.check : [null];
@@ -123,6 +125,9 @@ async function failoverTest(values: Values, context: CommandContext): Promise<Ex
         ? null
         : { seq: opened.test.seq, time: opened.test.pointTime, ageSeconds: opened.pointAgeSeconds },
     rpoSeconds: opened?.rpoSeconds ?? null,
+    rpoAtLeastSeconds: opened?.rpoAtLeastSeconds ?? null,
+    state: opened?.state ?? null,
+    reason: opened?.reason ?? null,
     checks,
     trouble,
     startedAt,

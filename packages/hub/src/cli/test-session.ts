@@ -14,6 +14,9 @@ const openedSchema = z.object({
   test: z.object({ name: z.string(), seq: z.number(), pointTime: z.string() }),
   pointAgeSeconds: z.number(),
   rpoSeconds: z.number().nullable(),
+  rpoAtLeastSeconds: z.number(),
+  state: z.string(),
+  reason: z.string(),
   exports: z.array(z.object({ volume: z.string(), sizeBytes: z.number(), uris: z.array(z.string()) })),
 });
 export type OpenedTest = z.infer<typeof openedSchema>;

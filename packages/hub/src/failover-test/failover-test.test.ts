@@ -63,6 +63,9 @@ test('the report ends with the verdict and shows the last lines of each check', 
     at: 'latest',
     point: { seq: 42, time: '2026-01-01T00:00:00.000Z', ageSeconds: 3.25 },
     rpoSeconds: 0.5,
+    rpoAtLeastSeconds: 0.5,
+    state: 'protected',
+    reason: 'in step',
     checks: [check({ command: 'fsck', exitCode: 4, lastLines: ['1', '2', '3', '4', '5', '6', 'bad superblock'] })],
     trouble: null,
     startedAt: '2026-01-01T00:00:00.000Z',
@@ -72,8 +75,33 @@ test('the report ends with the verdict and shows the last lines of each check', 
   expect(report).toMatchObject({ verdict: 'failed', rtoSeconds: null });
   const text = reportText(report);
   expect(text).toContain('number 42 of 2026-01-01');
-  expect(text).toContain('RPO 0.50 s');
+  expect(text).toContain('last record 3.3 s ago, RPO 0.50 s');
+  expect(text).toContain('protected (in step)');
+  expect(text).not.toContain('note:');
   expect(text).toContain('  | bad superblock');
   expect(text).not.toContain('  | 1\n');
   expect(text.trimEnd().split('\n').at(-1)).toBe('verdict: failed');
+});
+
+test('a test that passes on an old point says how old it is, and what may be missing', () => {
+  const report = buildReport({
+    group: 'vm1',
+    test: 't1',
+    at: 'latest',
+    point: { seq: 42, time: '2026-01-01T00:00:00.000Z', ageSeconds: 3 * 3600 },
+    rpoSeconds: null,
+    rpoAtLeastSeconds: 2 * 3600,
+    state: 'unknown',
+    reason: 'agent silent',
+    checks: [check()],
+    trouble: null,
+    startedAt: '2026-01-01T03:00:00.000Z',
+    finishedAt: '2026-01-01T03:00:01.000Z',
+    kept: false,
+  });
+  expect(report.verdict).toBe('passed');
+  const text = reportText(report);
+  expect(text).toContain('last record 3 h ago, RPO unknown, at least 2 h');
+  expect(text).toContain('unknown (agent silent)');
+  expect(text).toContain('note: vm1 was not protected then: what its guest wrote in the last 3 h may be missing');
 });

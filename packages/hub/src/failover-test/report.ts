@@ -1,4 +1,5 @@
 /** The report of a failover test: one object for JSON, and a short table for people. Pure. */
+import { formatDuration } from '@rephub/command';
 import { checkVerdict, type CheckResult, shownRto, testVerdict, type Verdict } from './verdict.js';
 
 export interface TestReport {
@@ -8,6 +9,10 @@ export interface TestReport {
   readonly point: { readonly seq: number; readonly time: string; readonly ageSeconds: number } | null;
   /** Of the group at the moment the point was opened; null when unknown. */
   readonly rpoSeconds: number | null;
+  readonly rpoAtLeastSeconds: number | null;
+  /** How the group was protected at that moment, and why; null when nothing was opened. */
+  readonly state: string | null;
+  readonly reason: string | null;
   readonly rtoSeconds: number | null;
   readonly checks: readonly (CheckResult & { readonly verdict: Verdict })[];
   readonly trouble: string | null;
@@ -37,6 +42,7 @@ export function reportText(report: TestReport): string {
     ['group', report.group],
     ['point', report.point === null ? 'none was opened' : `number ${report.point.seq} of ${report.point.time}`],
     ['age (RPO)', rpoText(report)],
+    ...(report.state === null ? [] : [['state then', `${report.state} (${report.reason ?? ''})`] as const]),
     ['first good check (RTO)', report.rtoSeconds === null ? 'none' : `${report.rtoSeconds.toFixed(2)} s`],
   ];
   const width = Math.max(...rows.map(([label]) => label.length));
@@ -52,14 +58,25 @@ export function reportText(report: TestReport): string {
   lines.push('');
   if (report.trouble !== null) lines.push(`trouble: ${report.trouble}`);
   if (report.kept && report.test !== null) lines.push(`test ${report.test} stays open (--keep)`);
+  if (report.point !== null && isOfThePast(report)) {
+    const age = formatDuration(1000 * Math.max(report.point.ageSeconds, report.rpoAtLeastSeconds ?? 0));
+    lines.push(`note: ${report.group} was not protected then: what its guest wrote in the last ${age} may be missing`);
+  }
   lines.push(`verdict: ${report.verdict}`);
   return `${lines.join('\n')}\n`;
 }
 
 function rpoText(report: TestReport): string {
   if (report.point === null) return 'unknown';
-  const rpo = report.rpoSeconds === null ? 'RPO unknown' : `RPO ${report.rpoSeconds.toFixed(2)} s`;
-  return `last record ${report.point.ageSeconds.toFixed(1)} s ago, ${rpo}`;
+  const { rpoSeconds, rpoAtLeastSeconds, point } = report;
+  const atLeast = rpoAtLeastSeconds === null ? '' : `, at least ${formatDuration(1000 * rpoAtLeastSeconds)}`;
+  const rpo = rpoSeconds === null ? `RPO unknown${atLeast}` : `RPO ${rpoSeconds.toFixed(2)} s`;
+  return `last record ${formatDuration(1000 * point.ageSeconds)} ago, ${rpo}`;
+}
+
+/** The newest point may lack what its guest has written since: a test that passes proves only what was so then. */
+function isOfThePast({ rpoSeconds, state }: TestReport): boolean {
+  return rpoSeconds === null || (state !== 'protected' && state !== null);
 }
 
 function endText(check: CheckResult): string {

@@ -183,6 +183,8 @@ function testAnswer(options: AppOptions, group: Group, test: TestStatus): object
     pointAgeSeconds: Math.max(0, Math.round(ageMs) / 1000),
     rpoSeconds: status.rpoSeconds,
     rpoAtLeastSeconds: status.rpoAtLeastSeconds,
+    state: status.state,
+    reason: status.reason,
     exports: status.volumes.map((volume) => {
       const name = exportName(group.name, volume.name, test.name);
       return { volume: volume.name, sizeBytes: volume.sizeBytes, name, uris: options.exportUris(name) };
