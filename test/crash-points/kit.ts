@@ -6,18 +6,10 @@
 import { AGENT_DEFAULTS, type AgentConfig, AgentGroup } from '@rephub/agent';
 import { HubServer, noCatalogue, openGroupStore } from '@rephub/hub';
 import { type Address, asError, silentLogger } from '@rephub/platform';
-import {
-  type CrashOptions,
-  SeededRandomness,
-  SimClock,
-  type SimFiles,
-  type SimFilesOptions,
-  SimNetwork,
-  simPlatform,
-  SimProcess,
-} from '@rephub/platform/sim';
+import { SeededRandomness, SimClock, SimNetwork } from '@rephub/platform/sim';
 import type { Beginning, Setting } from './beginning.js';
 import { Guest } from './guest.js';
+import { busyDisk, type Fate, Host } from './host.js';
 import { HUB_EXPORTS, readReplica, testFailover } from './hub-clients.js';
 import { judgeAgent, judgeHub, type JudgedVolume, upstreamOf } from './judge.js';
 import { emptyPages, firstDifference, type Pages } from './pages.js';
@@ -27,8 +19,6 @@ const LINK: Address = { kind: 'tcp', host: '127.0.0.1', port: 9010 };
 const GUEST_SOCKET = '/run/vm.sock';
 /** A host that lost power is back so much later; a process that was killed too. */
 const BACK_MS = 40;
-
-export type Fate = NonNullable<CrashOptions['fate']>;
 
 /** Thrown out of what a script waits for when the agent's host, and the guest with it, has crashed. */
 export class HostCrashed extends Error {
@@ -44,8 +34,6 @@ export class World {
   readonly wire: Wire;
   readonly random: SeededRandomness;
   readonly guests: Guest[] = [];
-  agentFiles: SimFiles;
-  hubFiles: SimFiles;
   agent: AgentGroup | null = null;
   hub: HubServer | null = null;
   /** Syncs of the hub's disk take so much longer: what it has received and what is durable there lie apart. */
@@ -57,8 +45,8 @@ export class World {
   readonly #seed: number;
   readonly #setting: Setting;
   #volumes: readonly JudgedVolume[];
-  #agentProcess: SimProcess | null = null;
-  #hubProcess: SimProcess | null = null;
+  readonly #agentHost: Host;
+  readonly #hubHost: Host;
   #agentIsWanted = false;
   #hubIsWanted = false;
   #lives = 0;
@@ -75,9 +63,32 @@ export class World {
     this.#setting = setting;
     this.wire = new Wire(fold);
     this.#hadConsistent = fold !== null;
-    this.agentFiles = beginning.agentDisk.imagineCrash({ seed, fate: 'keep' }, this.#disk(seed + 1));
-    const hubDisk = this.#disk(seed + 2, () => this.hubSyncMs);
-    this.hubFiles = beginning.hubDisk.imagineCrash({ seed, fate: 'keep' }, hubDisk);
+    const { clock, network } = this;
+    this.#agentHost = new Host({
+      ...{ clock, network, backMs: BACK_MS },
+      files: beginning.agentDisk.imagineCrash({ seed, fate: 'keep' }, busyDisk(this.clock, seed + 1)),
+      overhear: (heard) => this.wire.overhear(heard),
+      killed: () => {
+        this.#agentIsGone();
+      },
+      lostPower: () => {
+        this.agent = null;
+        this.#cut = new HostCrashed();
+      },
+    });
+    this.#hubHost = new Host({
+      ...{ clock, network, backMs: BACK_MS },
+      files: beginning.hubDisk.imagineCrash(
+        { seed, fate: 'keep' },
+        busyDisk(this.clock, seed + 2, () => this.hubSyncMs),
+      ),
+      killed: () => {
+        this.#hubIsGone();
+      },
+      lostPower: () => {
+        this.#hubLostPower();
+      },
+    });
     this.guests.push(...setting.volumes.map((volume, at) => this.#guestOf(volume, beginning.upstream[at])));
   }
 
@@ -119,15 +130,12 @@ export class World {
   /** Starts the agent, unless it is starting already, and waits until it is up or has gone again. */
   async startAgent(): Promise<void> {
     this.#agentIsWanted = true;
-    if (this.#agentProcess?.state !== 'running') this.#beginAgent();
-    const process = this.#agentProcess;
-    await this.until(() => this.agent !== null || process?.state !== 'running');
+    if (!this.#agentHost.isRunning) this.#beginAgent();
+    await this.until(() => this.agent !== null || !this.#agentHost.isRunning);
   }
 
   #beginAgent(): void {
-    const host = simPlatform(this.#nextSeed(), { clock: this.clock, network: this.network, files: this.agentFiles });
-    const process = new SimProcess({ ...host, network: this.wire.overhear(this.network) });
-    this.#agentProcess = process;
+    const { platform } = this.#agentHost.begin(this.#nextSeed());
     const config: AgentConfig = {
       ...AGENT_DEFAULTS,
       group: 'vm1',
@@ -139,7 +147,7 @@ export class World {
       ...this.#setting.agent,
     };
     const opening = async (): Promise<void> => {
-      const agent = await AgentGroup.open(process.platform, config, silentLogger);
+      const agent = await AgentGroup.open(platform, config, silentLogger);
       await agent.start();
       this.agent = agent;
     };
@@ -150,7 +158,6 @@ export class World {
 
   async stopAgent(): Promise<void> {
     const { agent } = this;
-    const process = this.#agentProcess;
     this.#agentIsWanted = false;
     this.agent = null;
     let isOver = agent === null;
@@ -162,8 +169,8 @@ export class World {
         this.#cut = asError(thrown);
       },
     );
-    await this.until(() => isOver || process?.state !== 'running');
-    process?.kill();
+    await this.until(() => isOver || !this.#agentHost.isRunning);
+    this.#agentHost.kill();
   }
 
   /** The next start of the agent has these volumes, in this order. */
@@ -177,22 +184,19 @@ export class World {
 
   /** SIGKILL: what it wrote is still in the page cache, and its guest waits. Judged, and started again at once. */
   killAgent(): void {
-    this.#agentProcess?.kill();
+    this.#agentHost.kill();
     this.#agentIsGone();
   }
 
   /** As `killAgent`, instead of its `step`-th step from now on (a timer, a completion, a chunk). */
   killAgentAtStep(step: number): void {
-    const process = this.#agentProcess;
-    process?.killAtStep(process.steps + step, () => {
-      this.#agentIsGone();
-    });
+    this.#agentHost.killAtStep(step);
   }
 
   /** Nobody is killed any more. */
   sparesProcesses(): void {
-    this.#agentProcess?.killAtStep(Infinity);
-    this.#hubProcess?.killAtStep(Infinity);
+    this.#agentHost.spare();
+    this.#hubHost.spare();
   }
 
   #agentIsGone(): void {
@@ -201,7 +205,7 @@ export class World {
     this.#judgeAgent(false).then(
       () => {
         this.clock.after(BACK_MS, () => {
-          if (this.#agentIsWanted && this.#agentProcess?.state !== 'running') this.#beginAgent();
+          if (this.#agentIsWanted && !this.#agentHost.isRunning) this.#beginAgent();
         });
       },
       (thrown: unknown) => {
@@ -213,11 +217,9 @@ export class World {
   /** Begins to start the hub; `hub` is there once it is up. */
   startHub(): void {
     this.#hubIsWanted = true;
-    if (this.#hubProcess?.state === 'running') return;
-    const host = simPlatform(this.#nextSeed(), { clock: this.clock, network: this.network, files: this.hubFiles });
-    const process = new SimProcess(host);
-    this.#hubProcess = process;
-    HubServer.open(process.platform, {
+    if (this.#hubHost.isRunning) return;
+    const { platform } = this.#hubHost.begin(this.#nextSeed());
+    HubServer.open(platform, {
       directory: '/data',
       software: 'rephub at its crash points',
       storage: { retentionMs: 0, indexBytes: 1 << 20, segmentBytes: 256 * 1024 },
@@ -244,7 +246,6 @@ export class World {
     const { hub } = this;
     this.#hubIsWanted = false;
     this.hub = null;
-    const process = this.#hubProcess;
     let isOver = hub === null;
     hub?.close({ drain: false, graceMs: 500 }).then(
       () => {
@@ -255,22 +256,19 @@ export class World {
       },
     );
     // Gone on the way: it is down all the same.
-    await this.until(() => isOver || process?.state !== 'running');
-    process?.kill();
+    await this.until(() => isOver || !this.#hubHost.isRunning);
+    this.#hubHost.kill();
   }
 
   /** SIGKILL; it is started again at once. */
   killHub(): void {
-    this.#hubProcess?.kill();
+    this.#hubHost.kill();
     this.#hubIsGone();
   }
 
   /** As `killHub`, instead of its `step`-th step from now on. */
   killHubAtStep(step: number): void {
-    const process = this.#hubProcess;
-    process?.killAtStep(process.steps + step, () => {
-      this.#hubIsGone();
-    });
+    this.#hubHost.killAtStep(step);
   }
 
   #hubIsGone(): void {
@@ -288,11 +286,11 @@ export class World {
   /** Opens a branch, writes to it, looks at it, drops it: what failover-test does with a check. */
   failoverTest(): { readonly isOver: boolean } {
     const state = { isOver: false };
-    const process = this.#hubProcess;
-    testFailover(this, this.hub)
+    const { hub } = this;
+    testFailover(this, hub)
       .catch((thrown: unknown) => {
         // A hub that has gone takes its tests along.
-        if (process?.state === 'running') this.#cut = asError(thrown);
+        if (this.hub === hub) this.#cut = asError(thrown);
       })
       .finally(() => {
         state.isOver = true;
@@ -323,41 +321,35 @@ export class World {
 
   /** The agent's host loses power at the `change`-th change of its disk from now on (1 = the next one). */
   crashAgentHostAt(change: number, fate: Fate): void {
-    const files = this.agentFiles;
-    files.crashAt(files.changes + change);
-    files.onCrash = () => {
-      this.crashAgentHost(fate);
-    };
+    this.#agentHost.crashAt(change, () => this.#crashSeed(), fate);
   }
 
   crashAgentHost(fate: Fate): void {
-    this.#agentProcess?.losePower(BACK_MS);
-    this.agent = null;
-    this.crashes += 1;
-    this.agentFiles = this.agentFiles.crash({ seed: this.#seed + this.crashes, fate });
-    this.#cut = new HostCrashed();
+    this.#agentHost.losePower(this.#crashSeed(), fate);
   }
 
   /** The hub's host loses power at the `change`-th change of its disk from now on, and comes back by itself. */
   crashHubHostAt(change: number, fate: Fate): void {
-    const files = this.hubFiles;
-    files.crashAt(files.changes + change);
-    files.onCrash = () => {
-      this.crashHubHost(fate);
-    };
+    this.#hubHost.crashAt(change, () => this.#crashSeed(), fate);
   }
 
   crashHubHost(fate: Fate): void {
-    this.#hubProcess?.losePower(BACK_MS);
+    this.#hubHost.losePower(this.#crashSeed(), fate);
+  }
+
+  #hubLostPower(): void {
     this.hub = null;
-    this.crashes += 1;
-    this.hubFiles = this.hubFiles.crash({ seed: this.#seed + this.crashes, fate });
-    judgeHub(this.hubFiles, this.wire, this.#hadConsistent).then(
+    judgeHub(this.#hubHost.files, this.wire, this.#hadConsistent).then(
       () => this.#hubComesBack(),
       (thrown: unknown) => {
         this.#cut = asError(thrown);
       },
     );
+  }
+
+  #crashSeed(): number {
+    this.crashes += 1;
+    return this.#seed + this.crashes;
   }
 
   /** After the agent, or its host, has gone: judged, and started again. */
@@ -367,10 +359,10 @@ export class World {
       this.#cut = null;
       await this.#judgeAgent(true);
       // The guest went with its host; the next one finds what is there.
-      const upstream = upstreamOf(this.agentFiles, this.#volumes);
+      const upstream = upstreamOf(this.#agentHost.files, this.#volumes);
       for (const [index, pages] of upstream.entries()) this.guests[index]?.accept(pages);
     }
-    if (!this.#hubIsWanted) this.#hubProcess?.kill();
+    if (!this.#hubIsWanted) this.#hubHost.kill();
     this.startHub();
     await this.startAgent();
   }
@@ -382,7 +374,7 @@ export class World {
     await this.startAgent();
     await this.protected();
     await this.hubIsUp();
-    const upstream = upstreamOf(this.agentFiles, this.#volumes);
+    const upstream = upstreamOf(this.#agentHost.files, this.#volumes);
     for (const [index, { name }] of this.#volumes.entries()) {
       const missing = this.guests[index]?.missing(upstream[index] ?? emptyPages(0), false) ?? null;
       if (missing !== null) throw new Error(`GUEST: ${missing} of ${name} is not what the guest wrote`);
@@ -398,21 +390,21 @@ export class World {
   async asBeginning(): Promise<Beginning> {
     await this.stopAgent();
     await this.stopHub();
-    const finding = await judgeHub(this.hubFiles, this.wire, this.#hadConsistent);
+    const finding = await judgeHub(this.#hubHost.files, this.wire, this.#hadConsistent);
     const fold = finding === null ? null : { last: finding.last, volumes: this.wire.foldAt(finding.last) };
     return {
       setting: this.#setting,
-      agentDisk: this.agentFiles.imagineCrash({ seed: 1, fate: 'keep' }),
-      hubDisk: this.hubFiles.imagineCrash({ seed: 1, fate: 'keep' }),
+      agentDisk: this.#agentHost.files.imagineCrash({ seed: 1, fate: 'keep' }),
+      hubDisk: this.#hubHost.files.imagineCrash({ seed: 1, fate: 'keep' }),
       fold,
-      upstream: upstreamOf(this.agentFiles, this.#volumes),
+      upstream: upstreamOf(this.#agentHost.files, this.#volumes),
     };
   }
 
   async #judgeAgent(afterPowerCut: boolean): Promise<void> {
     await judgeAgent({
-      files: this.agentFiles,
-      hubFiles: this.hubFiles,
+      files: this.#agentHost.files,
+      hubFiles: this.#hubHost.files,
       volumes: this.#volumes,
       guests: this.guests,
       wire: this.wire,
@@ -424,19 +416,6 @@ export class World {
 
   #guestOf({ name, sizeBytes }: JudgedVolume, holds: Pages = emptyPages(sizeBytes)): Guest {
     return new Guest(this, `nbd+unix:///${name}?socket=${GUEST_SOCKET}`, holds);
-  }
-
-  /** Operations take from 20 µs to 1 ms, reads up to 2 ms, syncs up to 5 ms: crashes and writes find every step half done. */
-  #disk(seed: number, syncMs: () => number = () => 0): SimFilesOptions {
-    const random = new SeededRandomness(seed);
-    return {
-      clock: this.clock,
-      delayMs: (operation) => {
-        const part = random.fraction();
-        if (operation === 'read') return 0.02 + part * 2;
-        return operation === 'sync' ? syncMs() + part ** 4 * 5 : 0.02 + part ** 4;
-      },
-    };
   }
 
   #nextSeed(): number {

@@ -4,7 +4,8 @@
  */
 import type { CrashFate } from '@rephub/platform/sim';
 import { type Beginning, blank, inStep, type Setting } from './beginning.js';
-import { type Fate, HostCrashed, World } from './kit.js';
+import { type Fate } from './host.js';
+import { HostCrashed, World } from './kit.js';
 import { PAGE } from './pages.js';
 
 const MIB = 1024 * 1024;
