@@ -1,5 +1,5 @@
 // One agent and the hub, over real sockets and the real storage: what gets in, what is refused, what survives.
-import { cp } from 'node:fs/promises';
+import { cp, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connectNbd, readBytes } from '@rephub/nbd';
 import { StorageFault } from '@rephub/platform';
@@ -84,6 +84,33 @@ test('a newer session of the same agent replaces the older one at once', async (
   expect(verdict.kind).toBe('resync-by-bitmap');
   expect((await first.ended()).fault).toBeNull();
   await second.durableUpTo(second.spanBegin('restart', false));
+});
+
+test('a seed of a size that the agent has told already is refused at once, not when the agent comes again', async () => {
+  const scope = testScope();
+  const hub = await startHub(scope);
+  const folder = await tempDir(scope);
+  const image = async (name: string, sizeBytes: number): Promise<string> => {
+    const path = join(folder, name);
+    await writeFile(path, '');
+    await truncate(path, sizeBytes);
+    return path;
+  };
+  const { hub: core } = hub.server;
+  await core.seed('vm1', 'disk0', await image('small.raw', 4 * MIB));
+  const agent = new ScriptedAgent(hub.platform, hub.agents);
+  await expect(agent.begin()).rejects.toThrow(/volume disk0: seeded with/);
+  const { refuse } = await agent.ended();
+  expect(refuse).toMatchObject({ code: 'seed-differs' });
+  expect(refuse?.message).toContain(
+    `with ${4 * MIB} bytes, the agent's has ${8 * MIB}; rephub forget vm1 takes`,
+  );
+  const good = await image('good.raw', 8 * MIB);
+  await expect(core.seed('vm1', 'disk1', good)).rejects.toMatchObject({ code: 'seed-differs' });
+  await expect(core.seed('vm1', 'disk0', await image('other.raw', 16 * MIB))).rejects.toMatchObject({
+    code: 'seed-differs',
+  });
+  expect(core.group('vm1').store?.state.seeds).toEqual([{ volume: 'disk0', sizeBytes: 4 * MIB }]);
 });
 
 test('another agent is refused and changes nothing, until an operator enrolls it', async () => {

@@ -76,6 +76,7 @@ export class AgentSeat implements SessionGroup {
   #enrolment: Enrolment | null = null;
   #mode: AgentReport['mode'] | null = null;
   #farewell: string | null = null;
+  #announced: Hello['volumes'] | null = null;
 
   constructor(parts: SeatParts) {
     this.#parts = parts;
@@ -123,6 +124,11 @@ export class AgentSeat implements SessionGroup {
     return this.#mode;
   }
 
+  /** What the last agent that would have been let in said of its volumes; null when none came since the hub's start. */
+  get announced(): Hello['volumes'] | null {
+    return this.#announced;
+  }
+
   /** Why the agent has left in order; null while it is there, and when it went without a word. */
   get farewell(): string | null {
     return this.#farewell;
@@ -167,8 +173,13 @@ export class AgentSeat implements SessionGroup {
         return refusal(new ProtocolFault('owner-connected', why), OWNER_RETRY_MS);
       }
       const seeds = store?.state.seeds ?? [];
-      const conflict = seedConflict(seeds, hello);
-      if (conflict !== null) return refusal(new ConfigFault('seed-differs', conflict), 60_000);
+      this.#announced = hello.volumes;
+      const conflict = seedConflict(seeds, hello.volumes);
+      if (conflict !== null)
+        return refusal(
+          new ConfigFault('seed-differs', `${conflict}; rephub forget ${name} takes the seeds away`),
+          60_000,
+        );
       this.#session?.end('a newer session of the same agent has taken over');
       this.#session = session;
       this.last.met();

@@ -173,7 +173,7 @@ export class Group {
 
   /**
    * Puts an image in place for a group without history, so that its first sync compares. Durable when it resolves. Throws
-   * `has-history`, `seed-exists`, `seed-file`, `agent-connected`.
+   * `has-history`, `seed-exists`, `seed-file`, `seed-differs`, `agent-connected`.
    */
   async seed(volume: string, path: string): Promise<Seed> {
     return await this.#seeding.seed(volume, path, {
@@ -182,6 +182,7 @@ export class Group {
       tell: this.#tell,
       serially: (work) => this.#inTurn.run(work),
       hasSession: () => this.agent.session !== null || this.#closing,
+      announced: () => this.agent.announced,
       store: async () => this.#store ?? (await this.#openStore()),
     });
   }

@@ -45,12 +45,12 @@ export function welcomeFor(
 }
 
 /** Why a seeded group cannot be this agent's: a seed of another size, or of a volume that it does not have (SIZE). Null when it can. */
-export function seedConflict(seeds: readonly Seed[], hello: Hello): string | null {
+export function seedConflict(seeds: readonly Seed[], volumes: Hello['volumes']): string | null {
   for (const { volume, sizeBytes } of seeds) {
-    const found = hello.volumes.find(({ name }) => name === volume);
-    if (found === undefined) return `volume ${volume} was seeded, and the agent has no such volume`;
+    const found = volumes.find(({ name }) => name === volume);
+    if (found === undefined) return `volume ${volume}: seeded, and the agent has no such volume`;
     if (found.sizeBytes !== sizeBytes) {
-      return `volume ${volume} was seeded with ${sizeBytes} bytes, the agent's has ${found.sizeBytes}`;
+      return `volume ${volume}: seeded with ${sizeBytes} bytes, the agent's has ${found.sizeBytes}`;
     }
   }
   return null;

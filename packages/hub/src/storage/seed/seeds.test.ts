@@ -154,6 +154,12 @@ describe('a seeded group', () => {
     await expect(fresh.seed('disk0', SEED)).rejects.toMatchObject({ code: 'seed-exists' });
     await expect(fresh.seed('disk1', '/images/none')).rejects.toMatchObject({ code: 'seed-file' });
     await expect(fresh.seed('disk1', '/images')).rejects.toMatchObject({ code: 'seed-file' });
+    for (const sizeBytes of [0, 511, 1_000_001]) {
+      const odd = await other.files.open(`/images/${sizeBytes}`, 'create');
+      await odd.truncate(sizeBytes);
+      await odd.close();
+      await expect(fresh.seed('disk1', `/images/${sizeBytes}`)).rejects.toMatchObject({ code: 'seed-file' });
+    }
     const qcow = await other.files.open('/images/x.qcow2', 'create');
     await qcow.write([Buffer.from('QFI\xfb', 'latin1')], 0);
     await qcow.close();

@@ -20,6 +20,8 @@ export function noSeedFile(path: string): ConfigFault {
   return new ConfigFault('seed-file', `there is no file ${path} on the hub's machine`);
 }
 
+/** An agent takes only volumes of whole sectors. */
+const SECTOR_BYTES = 512;
 /** What a qcow2 file begins with. */
 const QCOW_MAGIC = Buffer.from('QFI\xfb', 'latin1');
 
@@ -112,6 +114,10 @@ export class Seeds {
     }
     if (head.equals(QCOW_MAGIC)) {
       throw new ConfigFault('seed-file', `${path} is qcow2; a seed is raw: qemu-img convert -O raw makes one`);
+    }
+    if (status.sizeBytes % SECTOR_BYTES !== 0) {
+      const said = `${path} has ${status.sizeBytes} bytes, no multiple of ${SECTOR_BYTES}: no volume has that size`;
+      throw new ConfigFault('seed-file', said);
     }
     return status.sizeBytes;
   }
