@@ -1,9 +1,7 @@
 // What the commands refuse at start: each wrong option, URI, environment variable and YAML key, by name, with exit code 2
 // and before anything is touched.
 import { existsSync } from 'node:fs';
-import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
-import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { command, type CommandName } from '../kit/commands.js';
@@ -187,30 +185,6 @@ test('flag beats environment beats file beats default, and --print-config shows 
   expect(result.stdout).toMatch(/^on-congestion: pull-ahead$/m);
   expect(result.stdout).toMatch(/^window: 3MiB$/m);
   expect(existsSync(join(dir, 'state'))).toBe(false);
-});
-
-test('an address that is taken is said once, in words', async () => {
-  const taken = createServer();
-  taken.listen(0, '127.0.0.1');
-  await once(taken, 'listening');
-  const { port } = taken.address() as AddressInfo;
-  const dir = await tempDir(testScope());
-  const disk = join(dir, 'disk.raw');
-  await writeFile(disk, Buffer.alloc(1 << 20));
-  const http = { '--http': `127.0.0.1:${port}` };
-  const agent = { '--group': 'vm1', '--upstream': `file:${disk}`, '--listen': 'nbd://127.0.0.1:0' };
-  const hub = { ...HUB, '--nbd': 'nbd://127.0.0.1:0' };
-  const results = [
-    await command('repagent', ['run', ...flags({ ...agent, '--state': join(dir, 'state'), ...http })]),
-    await command('rephub', ['serve', ...flags({ ...hub, '--data': join(dir, 'data'), ...http })]),
-  ];
-  taken.close();
-  for (const { code, stderr } of results) {
-    expect(code).toBe(2);
-    expect(stderr).toContain(
-      `: --http: cannot listen on 127.0.0.1:${port}: something listens there already (EADDRINUSE)\n`,
-    );
-  }
 });
 
 test('a file that rephub read cannot write is named once, before the hub is asked', async () => {

@@ -134,14 +134,14 @@ test('garbage on any port ends that connection, is counted, and harms nobody els
   await agent.durableUpTo(agent.write(0, Buffer.alloc(4096, 1)));
 });
 
-test('a second hub on the same data, and a directory that is not ours, are refused with exit code 2', async () => {
+test('a second hub on the same data is told to try again, one on a directory that is not ours that it is wrong', async () => {
   const scope = testScope();
   const hub = await HubPlace.prepare(scope);
   await hub.start();
   const serve = async (data: string): ReturnType<typeof command> =>
     await command('rephub', ['serve', '--data', data, '--listen', 'tcp://127.0.0.1:0', '--http', '127.0.0.1:0']);
   const second = await serve(hub.dataDir);
-  expect(second).toMatchObject({ code: 2 });
+  expect(second).toMatchObject({ code: 75 });
   expect(second.stderr).toContain('in use by another rephub');
   const foreign = await tempDir(scope);
   await writeFile(join(foreign, 'holiday.jpg'), 'x');

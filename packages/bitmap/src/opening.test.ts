@@ -65,7 +65,7 @@ describe('opening a state directory', () => {
   it('is refused while another tracker holds it, and possible again afterwards', async () => {
     const files = new SimFiles();
     const tracker = await open(files);
-    await expect(open(files)).rejects.toMatchObject({ kind: 'config', code: 'state-in-use' });
+    await expect(open(files)).rejects.toMatchObject({ kind: 'storage', code: 'state-in-use', retryable: true });
     await tracker.close();
     await (await open(files)).close();
   });

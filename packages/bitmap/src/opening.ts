@@ -19,6 +19,7 @@ import {
   type FileSystem,
   type Platform,
   randomUuid,
+  StorageFault,
 } from '@rephub/platform';
 import {
   type CheckedOptions,
@@ -68,7 +69,7 @@ export interface StatePlace {
 
 type StatePlatform = Pick<Platform, 'files' | 'randomness'>;
 
-/** Opens the directory; see the table above. Throws ConfigFault `state-in-use`, `state-foreign`, `wrong-size`. */
+/** Opens the directory; see the table above. Throws StorageFault `state-in-use`, ConfigFault `state-foreign`, `wrong-size`. */
 export async function openState(
   platform: StatePlatform,
   place: StatePlace,
@@ -78,7 +79,8 @@ export async function openState(
   await files.makeDirectory(place.directory);
   const lock = await files.lock(`${place.directory}/lock`);
   if (lock === null) {
-    throw new ConfigFault('state-in-use', `state directory ${place.directory} is in use by another agent`);
+    const said = `state directory ${place.directory} is in use by another agent`;
+    throw new StorageFault('state-in-use', said, { retryable: true });
   }
   try {
     return { lock, ...(await new Opening(platform, place, checked).open()) };

@@ -40,8 +40,8 @@ export class Tracker {
 
   /**
    * Locks the directory, reads or makes the files, stores a new session number. Throws ConfigFault
-   * `state-in-use`, `state-foreign`, `wrong-size` and for wrong options; CorruptionFault `identity-version`;
-   * StorageFault. Every other corruption is told by `found` = `untrusted` and `foundFaults`: all is marked then.
+   * `state-foreign`, `wrong-size` and for wrong options; CorruptionFault `identity-version`; StorageFault, one of
+   * them `state-in-use`. Every other corruption is told by `found` = `untrusted` and `foundFaults`: all is marked then.
    */
   static async open(
     platform: Pick<Platform, 'clock' | 'files' | 'randomness'>,

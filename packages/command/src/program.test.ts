@@ -289,7 +289,7 @@ describe('what a program prints', () => {
 
 describe('exit codes', () => {
   it.each([
-    [new ConfigFault('address-in-use', 'cannot listen'), EXIT.wrongUsage],
+    [new ConfigFault('bad-value', 'not allowed'), EXIT.wrongUsage],
     [new LinkFault('connect-refused', 'nobody answers'), EXIT.tryAgain],
     [new StorageFault('disk-full', 'no room', { retryable: true }), EXIT.tryAgain],
     [new StorageFault('io-error', 'disk broken'), EXIT.failed],

@@ -73,7 +73,7 @@ export interface ConnectOptions {
 export interface Network {
   /** Throws a LinkFault (`connect-refused`, `connect-timeout`, `connect-failed`) when it cannot be had. */
   connect(address: Address, options: ConnectOptions): Promise<Connection>;
-  /** Throws a ConfigFault (`address-in-use`, `address-not-allowed`) when it cannot listen there. */
+  /** Throws a LinkFault (`address-in-use`, retryable, or `address-not-allowed`) when it cannot listen there. */
   listen(address: Address, accept: (connection: Connection) => void): Promise<Listener>;
 }
 

@@ -57,7 +57,7 @@ export async function serveControl(group: AgentGroup, socketPath: string): Promi
   return server;
 }
 
-/** `/metrics`, `/healthz`, `/status`. Throws a ConfigFault when the address cannot be had. */
+/** `/metrics`, `/healthz`, `/status`. Throws a LinkFault when the address cannot be had. */
 export async function serveHttp(group: AgentGroup, host: string, port: number): Promise<Server> {
   const server = createServer((request, response) => {
     void answer(group, request, response, false);
@@ -66,8 +66,7 @@ export async function serveHttp(group: AgentGroup, host: string, port: number): 
   try {
     await once(server, 'listening');
   } catch (cause) {
-    const fault = listenFault(formatAddress({ kind: 'tcp', host, port }), cause);
-    throw new ConfigFault(fault.code, `--http: ${fault.message}`, { cause });
+    throw listenFault(formatAddress({ kind: 'tcp', host, port }), cause, '--http');
   }
   return server;
 }

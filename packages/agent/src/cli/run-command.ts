@@ -1,6 +1,6 @@
 /** `repagent run`: opens the group, serves it until a signal, stops in order. */
 import { command, CommandFailure, EXIT, type ExitCode, openLogger } from '@rephub/command';
-import { asError, ConfigFault, formatAddress } from '@rephub/platform';
+import { asError, ConfigFault, Fault, formatAddress } from '@rephub/platform';
 import { adoptListener, BusyPoll, nodePlatform } from '@rephub/platform/node';
 import { type Server } from 'node:http';
 import { join } from 'node:path';
@@ -34,6 +34,8 @@ async function run(values: RunValues): Promise<ExitCode> {
   try {
     await nodePlatform().files.makeDirectory(config.stateDirectory);
   } catch (cause) {
+    // A disk that is full says nothing against the option.
+    if (cause instanceof Fault && cause.retryable) throw cause;
     throw new ConfigFault('state-not-made', `--state: ${asError(cause).message}`, { cause });
   }
   // While upstream is awaited nothing is held that would have to be let go in order.

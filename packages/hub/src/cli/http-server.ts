@@ -3,7 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { lstat, unlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { getRequestListener } from '@hono/node-server';
-import { type Address, ConfigFault, formatAddress, plainReason } from '@rephub/platform';
+import { type Address, LinkFault, formatAddress, plainReason } from '@rephub/platform';
 import { listenFault } from '@rephub/platform/node';
 import type { Hono } from 'hono';
 
@@ -16,7 +16,7 @@ export interface HttpServer {
 
 const CLOSE_GRACE_MS = 500;
 
-/** Throws a ConfigFault `address-in-use` or `address-not-allowed`. */
+/** Throws a LinkFault `address-in-use` or `address-not-allowed`. */
 export async function serveHttp(app: Hono, address: Address): Promise<HttpServer> {
   const answer = getRequestListener(app.fetch);
   const server = createServer((request, response) => void answer(request, response));
@@ -49,8 +49,7 @@ export async function serveHttp(app: Hono, address: Address): Promise<HttpServer
 async function listening(server: Server, address: Address): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     const failed = (cause: NodeJS.ErrnoException): void => {
-      const fault = listenFault(formatAddress(address), cause);
-      reject(new ConfigFault(fault.code, `--http: ${fault.message}`, { cause }));
+      reject(listenFault(formatAddress(address), cause, '--http'));
     };
     server.once('error', failed);
     server.once('listening', () => {
@@ -66,7 +65,7 @@ async function listening(server: Server, address: Address): Promise<void> {
 async function removeStaleSocket(path: string): Promise<void> {
   const found = await lstat(path).catch(() => null);
   if (found === null) return;
-  if (!found.isSocket()) throw new ConfigFault('address-not-allowed', `--http: ${path} is there and is no socket`);
+  if (!found.isSocket()) throw notAllowed(`${path} is there and is no socket`);
   const alive = await new Promise<boolean>((resolve) => {
     const probe = connect(path);
     probe.once('connect', () => {
@@ -75,14 +74,12 @@ async function removeStaleSocket(path: string): Promise<void> {
     });
     probe.once('error', () => resolve(false));
   });
-  if (alive) throw new ConfigFault('address-in-use', `--http: somebody listens on ${path} already`);
+  if (alive) throw new LinkFault('address-in-use', `--http: somebody listens on ${path} already`);
   await unlink(path).catch((cause: unknown) => {
-    throw new ConfigFault(
-      'address-not-allowed',
-      `--http: cannot remove the old socket ${path}: ${plainReason(cause)}`,
-      {
-        cause,
-      },
-    );
+    throw notAllowed(`cannot remove the old socket ${path}: ${plainReason(cause)}`, cause);
   });
+}
+
+function notAllowed(why: string, cause?: unknown): LinkFault {
+  return new LinkFault('address-not-allowed', `--http: ${why}`, { retryable: false, cause });
 }

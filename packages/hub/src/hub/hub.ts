@@ -76,14 +76,15 @@ export class Hub implements SessionHost {
 
   /**
    * Takes the directory, and recovers every group in it.
-   * Throws a ConfigFault `data-locked`, and what openIdentity throws.
+   * Throws a StorageFault `data-locked`, and what openIdentity throws.
    */
   static async open(platform: Platform, options: HubOptions): Promise<Hub> {
     const { directory } = options;
     await platform.files.makeDirectory(directory);
     const lock = await platform.files.lock(`${directory}/lock`);
     if (lock === null) {
-      throw new ConfigFault('data-locked', `${directory} is in use by another rephub; one hub serves a data directory`);
+      const said = `${directory} is in use by another rephub; one hub serves a data directory`;
+      throw new StorageFault('data-locked', said, { retryable: true });
     }
     let eventsFile: EventsFile | null = null;
     try {

@@ -14,6 +14,7 @@ import {
   randomUuid,
   readSmallFile,
   replaceSmallFile,
+  StorageFault,
 } from '@rephub/platform';
 import { z } from 'zod';
 
@@ -34,7 +35,7 @@ const fileSchema = z.object({
 
 /**
  * The identity in `directory`, made when the directory is new. The caller holds the directory's lock.
- * Throws a ConfigFault `data-not-ours`, `data-version`; a CorruptionFault `data-identity`.
+ * Throws a ConfigFault `data-not-ours`; a StorageFault `data-version`; a CorruptionFault `data-identity`.
  */
 export async function openIdentity(files: FileSystem, randomness: Randomness, directory: string): Promise<HubIdentity> {
   const path = `${directory}/hub.json`;
@@ -86,7 +87,7 @@ function parseIdentity(bytes: Buffer, path: string): HubIdentity {
     throw new CorruptionFault('data-identity', `${path} does not match its checksum`);
   }
   if (format !== DATA_FORMAT) {
-    throw new ConfigFault('data-version', `${path} has format ${format}, this rephub knows format ${DATA_FORMAT}`);
+    throw new StorageFault('data-version', `${path} has format ${format}, this rephub knows format ${DATA_FORMAT}`);
   }
   return { hubId, epoch };
 }

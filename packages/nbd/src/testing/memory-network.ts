@@ -4,7 +4,6 @@
  */
 import {
   type Address,
-  ConfigFault,
   type Connection,
   formatAddress,
   LinkFault,
@@ -164,7 +163,7 @@ export function memoryNetwork(cut: Cutter = uncut): Network {
     listen(address: Address, accept: (connection: Connection) => void) {
       const name = formatAddress(address);
       if (listeners.has(name)) {
-        return Promise.reject(new ConfigFault('address-in-use', `something listens on ${name} already`));
+        return Promise.reject(new LinkFault('address-in-use', `something listens on ${name} already`));
       }
       listeners.set(name, accept);
       const listener: Listener = {

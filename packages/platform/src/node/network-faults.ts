@@ -1,5 +1,5 @@
 /** What the operating system says about sockets, as Faults with our codes. Knows no sockets. */
-import { ConfigFault, type Fault, LinkFault } from '../errors.js';
+import { type Fault, LinkFault } from '../errors.js';
 import { plainReason } from '../plain-reason.js';
 import { errnoName } from './file-faults.js';
 
@@ -32,13 +32,18 @@ export function connectFault(address: string, error: unknown): Fault {
   return new LinkFault(code, `cannot connect to ${address}: ${plainReason(error)}`, { cause: error });
 }
 
-/** An address could not be listened on. */
-export function listenFault(address: string, error: unknown): Fault {
-  const code = errnoName(error) === 'EADDRINUSE' ? 'address-in-use' : 'address-not-allowed';
+/**
+ * An address could not be listened on: `address-in-use`, worth another try when whoever has it is gone, or
+ * `address-not-allowed`. `option` is named in front.
+ */
+export function listenFault(address: string, error: unknown, option?: string): Fault {
+  const isInUse = errnoName(error) === 'EADDRINUSE';
+  const code = isInUse ? 'address-in-use' : 'address-not-allowed';
   // Of a Unix socket Node says EACCES too when its directory is missing.
   const why =
     errnoName(error) === 'EACCES' && address.includes('/')
       ? 'no permission, or its directory is not there (EACCES)'
       : plainReason(error);
-  return new ConfigFault(code, `cannot listen on ${address}: ${why}`, { cause: error });
+  const named = option === undefined ? '' : `${option}: `;
+  return new LinkFault(code, `${named}cannot listen on ${address}: ${why}`, { retryable: isInUse, cause: error });
 }

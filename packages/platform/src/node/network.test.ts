@@ -318,12 +318,12 @@ describe('nodeNetwork', () => {
   it('refuses an address in use and one that is not ours', async () => {
     const { address } = await listening({ kind: 'tcp', host: '127.0.0.1', port: 0 });
     await expect(network.listen(address, () => undefined)).rejects.toMatchObject({
-      kind: 'config',
+      kind: 'link',
       code: 'address-in-use',
     });
     const foreign: Address = { kind: 'tcp', host: '192.0.2.1', port: 0 };
     await expect(network.listen(foreign, () => undefined)).rejects.toMatchObject({
-      kind: 'config',
+      kind: 'link',
       code: 'address-not-allowed',
     });
     const noDirectory: Address = { kind: 'unix', path: join(directory, 'no/such/place') };

@@ -168,7 +168,7 @@ describe('SimNetwork', () => {
     expect(await aborted).toMatchObject({ code: 'connect-aborted' });
     await network.listen(ADDRESS, () => undefined);
     await expect(network.listen(ADDRESS, () => undefined)).rejects.toMatchObject({
-      kind: 'config',
+      kind: 'link',
       code: 'address-in-use',
     });
   });

@@ -5,7 +5,7 @@
  * Always holds: nothing arrives in the turn in which it was sent; the same run gives the same order.
  */
 import type { Clock } from '../clock.js';
-import { ConfigFault, LinkFault } from '../errors.js';
+import { LinkFault } from '../errors.js';
 import { type Address, type ConnectOptions, formatAddress, type Listener, type Network } from '../network.js';
 import type { LinkConditions } from './link-conditions.js';
 import { makeLink, type SimConnection, type SimLink } from './link.js';
@@ -123,7 +123,7 @@ export class SimNetwork implements HostNetwork {
     const name = formatAddress(bound);
     if (this.#listening.has(name)) {
       return Promise.reject(
-        new ConfigFault('address-in-use', `cannot listen on ${name}: something listens there already`),
+        new LinkFault('address-in-use', `cannot listen on ${name}: something listens there already`),
       );
     }
     this.#listening.set(name, accept);
