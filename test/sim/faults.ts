@@ -97,6 +97,7 @@ function anotherDisk(world: World, random: SeededRandomness, presented: World['u
   world.crashUpstream('keep');
   later(world, 200, () => {
     // Another fault may have brought it back meanwhile, as it is.
+    world.excuses.requestsWait = true;
     world.crashUpstream('keep');
     world.upstream.presented = presented;
     world.isDiskChanging = false;

@@ -52,6 +52,8 @@ export class SimDisk implements BlockDevice {
   inFlight = 0;
   /** Multiplies every delay. */
   slowness = 1;
+  /** A flush that failed has given up what it should have stored of this range. */
+  onDropped: ((offset: number, length: number) => void) | null = null;
   /** What making something stable takes longer than a write to the cache. */
   syncMs = 0;
   readonly #clock: SimClock;
@@ -65,8 +67,8 @@ export class SimDisk implements BlockDevice {
   readonly #stableOrder: Uint32Array;
   #order = 0;
   #unflushed: Change[] = [];
-  /** Blocks that a failed flush has given up: readers see what is not stable, and no flush will make it so. */
-  readonly #pretended = new Set<number>();
+  /** Blocks that a failed flush has given up, and when: readers see what is not stable, and no flush will make it so. */
+  readonly #pretended = new Map<number, number>();
   #faults: FaultyRange[] = [];
   #life = 0;
   #idle: (() => void)[] = [];
@@ -134,9 +136,9 @@ export class SimDisk implements BlockDevice {
     this.slowness = 1;
   }
 
-  /** What readers see there was given up by a failed flush, and has not been written since. */
-  isPretended(block: number): boolean {
-    return this.#pretended.has(block);
+  /** When a failed flush has given up what readers see there, and has not been written since; null: none has. */
+  pretendedSinceMs(block: number): number | null {
+    return this.#pretended.get(block) ?? null;
   }
 
   /** Some request may fail yet. */
@@ -235,8 +237,9 @@ export class SimDisk implements BlockDevice {
         // As a disk that has lost its cache: nobody knows what of it is stored, and readers see it all the same.
         for (const change of this.#covered(covered)) {
           this.#survive(change, 'mixed');
+          this.onDropped?.(change.offset, change.length);
           for (let at = 0; at < change.length; at += BLOCK_BYTES)
-            this.#pretended.add((change.offset + at) / BLOCK_BYTES);
+            this.#pretended.set((change.offset + at) / BLOCK_BYTES, this.#clock.monotonicMs());
         }
         return NbdError.Eio;
       }

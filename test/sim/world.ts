@@ -151,6 +151,11 @@ export class World {
       const [sizeBytes, largestBytes] = [blocks * BLOCK_BYTES, largestBlocks * BLOCK_BYTES];
       const disk = new SimDisk(this.clock, this.random(100 + index), sizeBytes, abilities, largestBytes);
       disk.syncMs = setup.syncMs ?? 0;
+      disk.onDropped = (offset, length) => {
+        const first = Math.floor(offset / BLOCK_BYTES);
+        const blocks = Math.ceil((offset + length) / BLOCK_BYTES) - first;
+        for (const checker of this.checkers) checker.dropped?.(index, first, blocks);
+      };
       this.disks.set(name, disk);
     }
     this.checkers = makeCheckers(this);

@@ -327,14 +327,14 @@ export class Copier {
 
   /** What was read, once upstream has what it shows there (doubts.ts); null when that could not be made sure of now. */
   async #settled(volume: GuestVolume, offset: number, length: number, content: Content): Promise<Content | null> {
-    const doubtful = volume.doubts.within(offset, length);
-    if (doubtful.length === 0) return content;
+    const { doubts } = volume;
+    if (doubts.within(offset, length).length === 0) return content;
     const shown = content.pieces().filter(({ kind }) => kind !== 'unreadable');
-    const failed = await volume.doubts.settle(volume.reader, shown);
-    if (failed?.length === 0) {
-      this.#parts.log.info('written-again', { volume: volume.name, offset, length, ranges: doubtful.length });
-      return content;
+    const failed = await doubts.settle(volume.reader, shown);
+    if (doubts.bytes === 0) {
+      this.#parts.log.info('written-again', { volume: volume.name, bytes: doubts.takeSettledBytes() });
     }
+    if (failed?.length === 0) return content;
     if (failed === null || !volume.upstreamIsUp()) {
       releaseBytes(content.slices);
       return null;

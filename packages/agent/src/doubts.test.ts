@@ -1,6 +1,9 @@
 import { Command, flushDevice, NbdError, readBytes, trimRange, writeBytes } from '@rephub/nbd';
+import { silentLogger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
+import { DoubtNote } from './doubt-note.js';
+import { Doubts } from './doubts.js';
 import { outcomeOf } from './testing/upstream-kit.js';
 import { PretendingDevice } from './testing/pretending-device.js';
 import { DISK_BYTES, volumeKit, type VolumeKit } from './testing/volume-kit.js';
@@ -121,5 +124,38 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     expect(held(kit, 0, 4 * KIB)).toEqual(data(1, 4 * KIB));
     expect(held(kit, 4 * KIB, 8 * KIB)).toBe('unreadable');
     expect(held(kit, 16 * KIB, 48 * KIB)).toEqual(data(2, 48 * KIB));
+  });
+
+  it('is not forgotten by the next process: whatever is marked then may be that, until it was written again', async () => {
+    const kit = await setUp({ replayBytes: 0 });
+    const { volume, disk, tracker, outcome } = kit;
+    const note = new DoubtNote(tracker, silentLogger, () => [volume]);
+    note.recall();
+    expect(volume.doubts.bytes).toBe(0);
+    expect(await outcome(writeBytes(volume, 0, data(1)))).toBe(0);
+    kit.mirror.linkDown();
+    disk.fail(Command.Flush, NbdError.Eio, 1);
+    expect(await outcome(flushDevice(volume))).toBe(NbdError.Eio);
+    note.look();
+    const later = { index: 0, doubts: new Doubts() };
+    const laterNote = new DoubtNote(tracker, silentLogger, () => [later]);
+    laterNote.recall();
+    expect(later.doubts.within(0, LENGTH)).toEqual([{ offset: 0, length: LENGTH }]);
+    expect(later.doubts.bytes).toBe([...tracker.runs(0)].reduce((sum, { length }) => sum + length, 0));
+    kit.mirror.linkUp({ congested: false, send: () => undefined });
+    await settle(kit);
+    note.look();
+    const last = { index: 0, doubts: new Doubts() };
+    new DoubtNote(tracker, silentLogger, () => [last]).recall();
+    expect(last.doubts.bytes).toBe(0);
+  });
+
+  it('and is more than may be written again: so much of it is, and it says so', () => {
+    const doubts = new Doubts();
+    const gibibyte = 1024 ** 3;
+    const added = Array.from({ length: 10 }, (_, at) => doubts.add(at * gibibyte, gibibyte));
+    expect(added).toEqual([true, true, true, true, true, true, true, true, false, false]);
+    expect(doubts.add(0, gibibyte)).toBe(true);
+    expect(doubts.bytes).toBe(8 * gibibyte);
   });
 });

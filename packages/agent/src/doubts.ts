@@ -27,6 +27,7 @@ export class Doubts {
   readonly #ranges = new Ranges();
   #bytes = 0;
   #failures = 0;
+  #settledBytes = 0;
 
   get bytes(): number {
     return this.#bytes;
@@ -39,6 +40,13 @@ export class Doubts {
     this.#ranges.add(offset, offset + length);
     this.#bytes += more;
     return true;
+  }
+
+  /** So many bytes were written again since this was asked last. */
+  takeSettledBytes(): number {
+    const bytes = this.#settledBytes;
+    this.#settledBytes = 0;
+    return bytes;
   }
 
   within(offset: number, length: number): readonly Piece[] {
@@ -69,6 +77,7 @@ export class Doubts {
   #settled(offset: number, length: number): void {
     this.#ranges.remove(offset, offset + length);
     this.#bytes -= length;
+    this.#settledBytes += length;
   }
 }
 

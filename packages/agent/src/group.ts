@@ -10,6 +10,7 @@ import { Acknowledgement, type AckMode } from './acknowledgement.js';
 import { CongestionGate } from './congestion-gate.js';
 import { type AgentConfig } from './config.js';
 import { Packer } from './compression/packer.js';
+import { DoubtNote } from './doubt-note.js';
 import { FlushProof } from './flush-proof.js';
 import { Flusher } from './flusher.js';
 import { FreezeGate } from './freeze-gate.js';
@@ -51,6 +52,7 @@ export class AgentGroup {
   readonly #reporter: Reporter;
   readonly #watch: UpstreamWatch;
   readonly #growth: Growth;
+  readonly #doubtNote: DoubtNote;
 
   /** Opens everything but the listeners. Throws the ConfigFault of what is wrong. */
   static async open(platform: Platform, config: AgentConfig, log: Logger): Promise<AgentGroup> {
@@ -92,6 +94,7 @@ export class AgentGroup {
       hooks.wantsFlush = () => {
         group.#flusher.want();
       };
+      group.#doubtNote.recall();
       if (tracker.found === 'marked' || tracker.found === 'untrusted') group.#proveWhatWasWritten();
       hooks.failed = (fault) => {
         log.error('tracking-failed', { fault: String(fault) });
@@ -199,8 +202,10 @@ export class AgentGroup {
           freeze: this.#freeze,
           acknowledgement: this.#acknowledgement,
           upstreamIsUp: () => upstreams[position]?.status.up ?? false,
+          doubted: () => this.#doubtNote.look(),
         }),
     );
+    this.#doubtNote = new DoubtNote(tracker, log, () => this.#volumes);
     this.#watch = new UpstreamWatch({
       clock,
       files: platform.files,
@@ -319,6 +324,7 @@ export class AgentGroup {
     this.#timer = this.#platform.clock.after(1000, () => {
       this.#mirror.adjustTime();
       this.#mirror.wantSpan();
+      this.#doubtNote.look();
       this.#tick();
     });
   }

@@ -54,6 +54,8 @@ export interface GuestVolumeParts {
   readonly mirror: Mirror;
   readonly log: Logger;
   readonly upstreamIsUp: () => boolean;
+  /** Something is in doubt that was not. */
+  readonly doubted: () => void;
   /** Makes writes wait for room in the window; null: they never wait (pull-ahead). */
   readonly gate: CongestionGate | null;
   /** Makes writes wait for an absent hub; null: they never wait (continue). */
@@ -78,6 +80,7 @@ export class GuestVolume implements BlockDevice, Answerer {
   guestRequests = 0;
   readonly #tracker: Tracker;
   readonly #marks: Marks;
+  readonly #doubted: () => void;
   readonly #proof: FlushProof;
   readonly #mirror: Mirror;
   readonly #log: Logger;
@@ -107,6 +110,7 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.#freeze = parts.freeze;
     this.#acknowledgement = parts.acknowledgement;
     this.upstreamIsUp = parts.upstreamIsUp;
+    this.#doubted = parts.doubted;
     this.#trims = new Trims(parts.upstream, {
       discarded: (operation) => this.#taken(operation, FrameType.Discard, []),
       uncertain: (operation) => this.#uncertain(operation),
@@ -329,6 +333,7 @@ export class GuestVolume implements BlockDevice, Answerer {
   /** A failed flush may have dropped what upstream shows there: it is read and written again. */
   contentDropped(offset: number, length: number): void {
     if (!this.doubts.add(offset, length)) this.#log.warn('doubt-too-large', { volume: this.name, offset, length });
+    this.#doubted();
     this.contentUnknown(offset, length);
   }
 

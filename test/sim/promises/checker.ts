@@ -33,6 +33,8 @@ export interface Checker {
   spoiled?(link: number): void;
   linkClosed?(link: number): void;
   logged?(event: string, fields: LogFields): void;
+  /** A flush that failed has given up what readers see of these blocks. */
+  dropped?(volume: number, block: number, blocks: number): void;
   /** Right after a crash: the disks are as the next start will find them. */
   crashed?(crash: Crash): void;
   /** Often: cheap things. */

@@ -6,9 +6,14 @@ import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
 import { Unplayed } from './unplayed.js';
 
+/** An answer takes no longer to arrive. */
+const TOLD_WITHIN_MS = 50;
+
 export class Flush implements Checker {
   readonly #world: World;
   readonly #unplayed: Unplayed;
+  /** What flushes that failed have given up, as long as the process that sent them may still be told. */
+  #untold: { readonly volume: number; readonly block: number; readonly blocks: number; readonly atMs: number }[] = [];
 
   constructor(world: World) {
     this.#world = world;
@@ -21,15 +26,36 @@ export class Flush implements Checker {
     const { agent, history, setup } = this.#world;
     const index = setup.volumes.findIndex(({ name }) => name === volume);
     // What an earlier process wrote is not at hand to be played again.
+    if (event === 'upstream-sync-failed') this.#untold = this.#untold.filter((dropped) => dropped.volume !== index);
     if (event === 'upstream-sync-failed') history.giveUp(index, ({ submittedMs }) => submittedMs < agent.startedMs);
     if (event !== 'replay-refused') return;
     const [from, to] = [Number(offset) / BLOCK_BYTES, (Number(offset) + Number(length)) / BLOCK_BYTES];
     history.giveUp(index, ({ block, blocks }) => block < to && from < block + blocks);
   }
 
+  /** The process that sent the flush is gone, or goes before it is told: no later one can know. */
+  dropped(volume: number, block: number, blocks: number): void {
+    const { agent, nowMs } = this.#world;
+    this.#untold.push({ volume, block, blocks, atMs: nowMs });
+    if (agent.up === null) this.#giveUpUntold();
+  }
+
+  #giveUpUntold(): void {
+    const { history, nowMs } = this.#world;
+    for (const { volume, block, blocks, atMs } of this.#untold) {
+      if (atMs < nowMs - TOLD_WITHIN_MS) continue;
+      history.giveUp(
+        volume,
+        (operation) => operation.block < block + blocks && block < operation.block + operation.blocks,
+      );
+    }
+    this.#untold = [];
+  }
+
   crashed(crash: Crash): void {
     const { who, fate } = crash;
     const world = this.#world;
+    if (who === 'agent') this.#giveUpUntold();
     const { setup, history } = world;
     if (who === 'hub') return;
     const isPlayedLater = who === 'upstream' && this.#unplayed.isPlayedLater;

@@ -159,6 +159,7 @@ export async function volumeKit(
     freeze: null,
     acknowledgement: null,
     upstreamIsUp: () => true,
+    doubted: () => undefined,
   });
   volumes.push(volume);
   parts.flusher = new Flusher({ clock, log: silentLogger, volumes: [volume], tracker, proof, mirror, idleMs: 1000 });
