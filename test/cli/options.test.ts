@@ -187,6 +187,29 @@ test('flag beats environment beats file beats default, and --print-config shows 
   expect(existsSync(join(dir, 'state'))).toBe(false);
 });
 
+test('beside volumes, --print-config says nothing of the name of an only volume, unless somebody gave it', async () => {
+  const dir = await tempDir(testScope());
+  const file = join(dir, 'agent.yaml');
+  const volumes = 'volumes:\n  - name: root\n    upstream: file:/nonexistent\n';
+  await writeFile(file, `group: vm1\n${volumes}`);
+  const several = [
+    'run',
+    '-c',
+    file,
+    `--listen=${AGENT['--listen']}`,
+    `--state=${join(dir, 'state')}`,
+    '--print-config',
+  ];
+  const result = await command('repagent', several);
+  expect(result, result.stderr).toMatchObject({ code: 0 });
+  expect(result.stdout).toContain(volumes);
+  expect(result.stdout).not.toMatch(/^volume:/m);
+  const single = await command('repagent', [
+    ...['run', ...flags({ ...AGENT, '--state': join(dir, 'state') }), '--print-config'],
+  ]);
+  expect(single.stdout).toMatch(/^volume: disk0$/m);
+});
+
 test('a file that rephub read cannot write is named once, before the hub is asked', async () => {
   const args = [
     'read',

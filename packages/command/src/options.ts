@@ -25,6 +25,8 @@ export interface Option<T> {
   readonly secret: boolean;
   /** False for what makes sense only once, by hand: `--yes`, `--json`. */
   readonly inFile: boolean;
+  /** Another option, beside which this one's default says nothing; null when there is none. */
+  readonly unless: string | null;
   /** Undefined is what no source gave, and no default. Throws a ConfigFault that begins with `where`. */
   read(raw: RawValue, where: string): T;
 }
@@ -45,6 +47,7 @@ interface Common {
   readonly help: string;
   readonly secret?: boolean;
   readonly inFile?: boolean;
+  readonly unless?: string;
 }
 
 /** An option that must be given. */
@@ -138,6 +141,7 @@ function base(spec: Common, shape: Option<unknown>['shape'], type?: TextType<unk
     defaultText: undefined,
     secret: spec.secret ?? false,
     inFile: spec.inFile ?? true,
+    unless: spec.unless ?? null,
   };
 }
 

@@ -32,12 +32,15 @@ export function environmentName(prefix: string, name: string): string {
 export function resolveOptions<Table extends OptionTable>(table: Table, sources: Sources): Resolved<Table> {
   const values: Record<string, unknown> = {};
   const written = new Map<string, RawValue>();
+  const idle: (readonly [name: string, other: string])[] = [];
   for (const [name, option] of Object.entries(table)) {
     const found = find(name, option, sources);
     if (found.raw === undefined && option.required) throw missing(name, option, sources);
     values[camelCase(name)] = option.read(found.raw, found.where);
     if (found.raw !== undefined) written.set(name, found.raw);
+    if (found.isDefault && option.unless !== null) idle.push([name, option.unless]);
   }
+  for (const [name, other] of idle) if (written.has(other)) written.delete(name);
   return { values: values as ValuesOf<Table>, written };
 }
 
@@ -53,7 +56,13 @@ export async function printConfig(table: OptionTable, written: ReadonlyMap<strin
   return Object.keys(shown).length === 0 ? '' : stringify(shown);
 }
 
-function find(name: string, option: Option<unknown>, sources: Sources): { raw: RawValue; where: string } {
+interface Found {
+  readonly raw: RawValue;
+  readonly where: string;
+  readonly isDefault?: boolean;
+}
+
+function find(name: string, option: Option<unknown>, sources: Sources): Found {
   const flag = sources.flags.get(name);
   if (flag !== undefined) return { raw: flag, where: `--${name}` };
   const variable = environmentName(sources.environmentPrefix, name);
@@ -65,7 +74,7 @@ function find(name: string, option: Option<unknown>, sources: Sources): { raw: R
   if (sources.file.has(name)) {
     return { raw: sources.file.get(name) ?? null, where: `${sources.filePath ?? 'file'}: ${name}` };
   }
-  return { raw: option.defaultText, where: `--${name}` };
+  return { raw: option.defaultText, where: `--${name}`, isDefault: true };
 }
 
 function missing(name: string, option: Option<unknown>, sources: Sources): ConfigFault {

@@ -53,7 +53,7 @@ const volumesSchema = z
 
 export const RUN_OPTIONS = {
   group: required(name(), { placeholder: 'NAME', help: 'the VM' }),
-  volume: withDefault(name(), 'disk0', { placeholder: 'NAME', help: 'the name of the only volume' }),
+  volume: withDefault(name(), 'disk0', { placeholder: 'NAME', help: 'the name of the only volume', unless: 'volumes' }),
   upstream: optional(text('an NBD URI or file:PATH'), {
     placeholder: 'URI',
     help: 'the real disk: nbd://HOST:PORT/EXPORT, nbd+unix:///EXPORT?socket=PATH or file:PATH',
