@@ -92,12 +92,36 @@ export interface Profile {
   readonly plainTrims?: boolean;
   readonly mode?: 'async' | 'semi-sync' | 'sync';
   readonly upstream?: 'file' | 'nbd' | 'both';
+  /** So much the agent keeps of what is not flushed. */
+  readonly replayBytes?: number;
   /** Steps that come one soon after the other, so many times in a seed, beside what is drawn. */
   readonly company?: {
     readonly times: number;
     readonly steps: readonly { readonly withinMs: number; readonly kind: StepKind }[];
   };
 }
+
+const FAILING_FLUSHES = {
+  upstream: 'nbd',
+  company: {
+    times: 5,
+    steps: [
+      { withinMs: 0, kind: 'burst' },
+      { withinMs: 40, kind: 'upstream-write-errors' },
+      { withinMs: 800, kind: 'upstream-flush-error' },
+    ],
+  },
+  weights: {
+    'upstream-flush-error': 6,
+    'upstream-write-errors': 5,
+    'power-upstream': 4,
+    'cut-upstream': 2,
+    'kill-agent': 2,
+    'power-agent': 1,
+    'upstream-read-only': 1,
+    'cut-link': 1,
+  },
+} as const satisfies Profile;
 
 export const PROFILES = {
   'older-hub': { sequence: 'older-hub' },
@@ -115,27 +139,9 @@ export const PROFILES = {
   growing: { weights: { 'grow-upstream': 6, 'upstream-other-size': 3, 'kill-agent': 1 } },
   'damaged-link': { weights: { 'spoil-frame': 10, 'cut-link': 1 } },
   /** What a failed flush has dropped, and readers see still, until upstream loses power. */
-  'failing-flushes': {
-    upstream: 'nbd',
-    company: {
-      times: 5,
-      steps: [
-        { withinMs: 0, kind: 'burst' },
-        { withinMs: 40, kind: 'upstream-write-errors' },
-        { withinMs: 800, kind: 'upstream-flush-error' },
-      ],
-    },
-    weights: {
-      'upstream-flush-error': 6,
-      'upstream-write-errors': 5,
-      'power-upstream': 4,
-      'cut-upstream': 2,
-      'kill-agent': 2,
-      'power-agent': 1,
-      'upstream-read-only': 1,
-      'cut-link': 1,
-    },
-  },
+  'failing-flushes': FAILING_FLUSHES,
+  /** The same, and nothing can be played again: all that was not flushed is in doubt. */
+  'nothing-kept': { ...FAILING_FLUSHES, replayBytes: 0 },
   'silent-hub': { weights: { 'silence-hub': 6, 'half-open': 6, 'pause-hub': 4 } },
 } as const satisfies Record<string, Profile>;
 export type ProfileName = keyof typeof PROFILES;

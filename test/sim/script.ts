@@ -43,6 +43,8 @@ export interface Setup {
   readonly rareFlushes: boolean;
   /** So long the NBD upstream takes to make stable what its cache holds; next to nothing when left out. */
   readonly syncMs?: number;
+  /** What the agent keeps of unflushed writes; its default when left out. */
+  readonly replayBytes?: number;
 }
 
 export interface Step {
@@ -216,5 +218,6 @@ function setupOf(seed: number, random: SeededRandomness, profile: Profile, seque
     onDisconnect: random.chance(0.12) ? 'freeze' : 'continue',
     rareFlushes: profile.rareFlushes ?? random.chance(0.1),
     syncMs: profile.syncMs ?? pick(0, 0, 0, 0, 10, 150),
+    ...(profile.replayBytes === undefined ? {} : { replayBytes: profile.replayBytes }),
   };
 }

@@ -21,7 +21,7 @@ import {
 import { type GroupStore } from './hub-types.js';
 import { BLOCK_BYTES, BlockContents } from './block-content.js';
 import { Coverage } from './coverage.js';
-import { History } from './history.js';
+import { History, type Operation } from './history.js';
 import {
   AgentProcess,
   GUESTS,
@@ -268,6 +268,11 @@ export class World {
     else this.excuses.requestsWait = false;
   }
 
+  /** The agent that is there can play it again. */
+  isAtHand({ submittedMs }: Operation): boolean {
+    return this.setup.replayBytes !== 0 && submittedMs >= this.agent.startedMs;
+  }
+
   /** The link is as it was set up. */
   calmLink(): void {
     const conditions = this.network.conditionsOf(LINK);
@@ -406,6 +411,7 @@ export class World {
       retries: Infinity,
       retryDelayMs: 100,
       requestTimeoutMs: 4000,
+      ...(setup.replayBytes === undefined ? {} : { replayBytes: setup.replayBytes }),
     };
   }
 

@@ -23,11 +23,11 @@ export class Flush implements Checker {
   logged(event: string, fields: LogFields): void {
     this.#unplayed.logged(event, fields);
     const { volume, offset, length } = fields;
-    const { agent, history, setup } = this.#world;
+    const { history, setup } = this.#world;
     const index = setup.volumes.findIndex(({ name }) => name === volume);
-    // What an earlier process wrote is not at hand to be played again.
+    // What an earlier process wrote, or what is not kept, is not at hand to be played again.
     if (event === 'upstream-sync-failed') this.#untold = this.#untold.filter((dropped) => dropped.volume !== index);
-    if (event === 'upstream-sync-failed') history.giveUp(index, ({ submittedMs }) => submittedMs < agent.startedMs);
+    if (event === 'upstream-sync-failed') history.giveUp(index, (operation) => !this.#world.isAtHand(operation));
     if (event !== 'replay-refused') return;
     const [from, to] = [Number(offset) / BLOCK_BYTES, (Number(offset) + Number(length)) / BLOCK_BYTES];
     history.giveUp(index, ({ block, blocks }) => block < to && from < block + blocks);
@@ -71,7 +71,7 @@ export class Flush implements Checker {
     for (const [volume, isLost] of lost.entries()) {
       if (isLost) this.#survived(volume, upstream[volume]);
       // What an earlier process wrote nobody plays again.
-      if (isLost && isPlayedLater) history.giveUp(volume, ({ submittedMs }) => submittedMs < world.agent.startedMs);
+      if (isLost && isPlayedLater) history.giveUp(volume, (operation) => !world.isAtHand(operation));
     }
     this.#unplayed.crashed(crash);
     if (who === 'agent') history.closeOpen(() => true, world.nowMs);

@@ -33,7 +33,7 @@ export class Guest implements Checker {
     this.#unplayed.logged(event, fields);
     const index = this.#world.setup.volumes.findIndex(({ name }) => name === fields['volume']);
     const isLost = event === 'upstream-lost' || event === 'upstream-reopened';
-    if (isLost && !this.#flushed.has(index)) this.#owed.add(index);
+    if (isLost && (!this.#flushed.has(index) || this.#world.setup.replayBytes === 0)) this.#owed.add(index);
     if (event === 'upstream-lost') this.#upstreamLostAt = this.#world.history.tick();
   }
 
