@@ -1,6 +1,7 @@
+import { StorageFault } from '@rephub/platform';
 import { SimFiles, simPlatform, type SimPlatform } from '@rephub/platform/sim';
 import { type AgentReport, decideLineage, type Hello } from '@rephub/protocol';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { beforeEach, describe, expect, it, vi } from 'vitest';
 import { GroupCounters } from '../hub/counters.js';
 import { isRefusal, type Meeting, type Refusal } from '../session/session.js';
 import { AGENT, helloOf, LINE, NONCE, OTHER_AGENT, OTHER_NONCE } from '../session/testing/hello.js';
@@ -204,6 +205,23 @@ describe('AgentSeat', () => {
     expect(codeOf(await made.seat.meet(sessionOf(), other))).toBe('owner-connected');
     expect(made.seat.session).toBe(back);
     made.seat.over(back, null);
+    expect(codeOf(await made.seat.meet(sessionOf(), other))).toBe('let in');
+  });
+
+  it('is not kept by an owner whose handshake the disk has refused', async () => {
+    const made = rig(host);
+    const first = sessionOf();
+    made.store = await openStore(host);
+    await seated(made.seat, first, helloOf());
+    await made.seat.enroll();
+    made.seat.over(first, null);
+    vi.spyOn(made.store, 'toHubGroup').mockImplementationOnce(() => {
+      throw new StorageFault('disk-full', 'no room');
+    });
+    const refused = { ...sessionOf(), hasBegun: false, isRunning: false };
+    await expect(made.seat.meet(refused, helloOf({ session: 6 }))).rejects.toThrow('no room');
+    expect(made.seat.session).toBe(null);
+    const other = helloOf({ agentId: OTHER_AGENT, session: 1, nonce: OTHER_NONCE });
     expect(codeOf(await made.seat.meet(sessionOf(), other))).toBe('let in');
   });
 

@@ -185,11 +185,17 @@ export class AgentSeat implements SessionGroup {
       this.last.met();
       this.#candidate = { agentId: hello.agentId, session: hello.session, nonce: hello.nonce };
       this.#mode = hello.mode;
-      await store?.settled();
-      const known = store?.toHubGroup() ?? null;
-      const exposedMs = known?.owner === hello.agentId ? this.last.exposedMs : null;
-      const presented = presentedGroup(known, hello, admission);
-      return { welcome: welcomeFor(around, hello, presented, seeds.length > 0, exposedMs), group: this };
+      try {
+        await store?.settled();
+        const known = store?.toHubGroup() ?? null;
+        const exposedMs = known?.owner === hello.agentId ? this.last.exposedMs : null;
+        const presented = presentedGroup(known, hello, admission);
+        return { welcome: welcomeFor(around, hello, presented, seeds.length > 0, exposedMs), group: this };
+      } catch (thrown) {
+        // A session that is told no more never tells that it is over.
+        this.over(session, null);
+        throw thrown;
+      }
     });
   }
 
