@@ -14,6 +14,7 @@ export interface BaseImage {
   sync(): Promise<void>;
   /** The first run of data at or after `offset`; null when only a hole follows. */
   nextData(offset: number): Promise<{ readonly position: number; readonly lengthBytes: number } | null>;
+  /** A larger size is durable when this resolves. */
   resize(sizeBytes: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -76,7 +76,10 @@ export class FileBaseImage implements BaseImage {
 
   async resize(sizeBytes: number): Promise<void> {
     if (sizeBytes === this.#sizeBytes) return;
+    const isLarger = sizeBytes > this.#sizeBytes;
     await this.#file.truncate(sizeBytes);
+    // Were something beyond the old end to survive a power cut alone, the file would have a size that nobody ever gave it.
+    if (isLarger) await this.#file.sync();
     this.#sizeBytes = sizeBytes;
     this.#dataEnd = Math.min(this.#dataEnd, sizeBytes);
   }
