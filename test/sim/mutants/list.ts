@@ -312,4 +312,12 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '    if (length > 0) return true;\n    const more = sum(this.#ranges.missing(offset, offset + length));\n',
     profile: 'failing-flushes',
   },
+  {
+    id: 'doubts-not-told-to-the-next-process',
+    promise: 'CLEAR',
+    file: 'agent/src/doubt-note.ts',
+    find: '    if (!this.#isNoted) return;\n    let bytes = 0;\n',
+    replace: '    if (this.#volumes().length > 0) return;\n    let bytes = 0;\n',
+    profile: 'nothing-kept',
+  },
 ];
