@@ -13,6 +13,8 @@ const TOLD_LATE_MS = 1_200;
 
 export class Replica implements Checker {
   readonly #world: World;
+  /** At the beginning. */
+  readonly #wallAheadMs: number;
   #newest = 0;
   #line = '';
   #begunAnew = 0;
@@ -20,6 +22,7 @@ export class Replica implements Checker {
 
   constructor(world: World) {
     this.#world = world;
+    this.#wallAheadMs = world.clock.unixMs() - world.clock.monotonicMs();
   }
 
   verdict(): void {
@@ -72,6 +75,11 @@ export class Replica implements Checker {
     if (number === world.store?.progress.consistentNumber) this.#rpo(oldestMissingMs, number);
   }
 
+  #wallHasJumped(): boolean {
+    const { clock } = this.#world;
+    return Math.abs(clock.unixMs() - clock.monotonicMs() - this.#wallAheadMs) > 1;
+  }
+
   #compare(number: number, volume: number, shown: Int32Array, fold: Int32Array): void {
     const world = this.#world;
     for (let block = 0; block < shown.length; block += 1) {
@@ -105,6 +113,11 @@ export class Replica implements Checker {
     const unknown = told.rpoSeconds === null;
     world.check('RPO', unknown || toldMs + TOLD_LATE_MS >= trueMs, () => {
       return `the hub tells an RPO of ${toldMs} ms (${told.state}), a write of ${trueMs} ms ago is not in point ${number}`;
+    });
+    // A hub that was started again and has heard nobody goes by what the agent told the one before, and by the wall clock.
+    const goesByReport = told.rpoSince?.by === 'last-report' && !this.#wallHasJumped();
+    world.check('RPO', !goesByReport || toldMs + TOLD_LATE_MS >= trueMs, () => {
+      return `a new hub tells at least ${toldMs} ms since ${told.rpoSince?.at ?? ''}, a write of ${trueMs} ms ago is not in point ${number}`;
     });
     const agent = world.agent.up?.status() ?? null;
     const agentMs = agent?.rpoSeconds ?? null;

@@ -106,7 +106,9 @@ export class AgentSeat implements SessionGroup {
 
   /** Keeps what the agent has told for the next run of the hub. Never throws. */
   async remember(): Promise<void> {
-    const since = this.last.exposedSinceMs;
+    const before = this.heardBefore;
+    const ofBeforeMs = before === null ? null : this.#clock.monotonicMs() - before.ageMs;
+    const since = this.last.exposedSinceMs ?? ofBeforeMs;
     const state = this.#parts.store()?.state;
     const line = state?.line ?? null;
     const point = state?.consistentNumber ?? null;

@@ -15,16 +15,17 @@ async function written(files: SimFiles): Promise<{ readonly clock: SimClock; rea
   return { clock, heard: await new HeardFile(files, '/g').read() };
 }
 
-test('what was written is read again, and is written once', async () => {
+test('what was written is read again; written again it follows a wall clock that jumps', async () => {
   const files = new SimFiles();
   const { heard } = await written(files);
   expect(heard).toEqual({ ...HELD, sinceUnixMs: 1_004_700, writtenUnixMs: 1_005_000 });
-  const clock = new SimClock();
+  const clock = new SimClock({ unixMs: 1_000_000 });
   const file = new HeardFile(files, '/g');
-  await file.write(clock, 5, HELD);
-  const { changes } = files;
-  await file.write(clock, 5, HELD);
-  expect(files.changes).toBe(changes);
+  await clock.advance(5000);
+  clock.jumpUnix(-600_000);
+  await clock.advance(1000);
+  await file.write(clock, 4700, HELD);
+  expect(await file.read()).toEqual({ ...HELD, sinceUnixMs: 404_700, writtenUnixMs: 406_000 });
 });
 
 test('any flipped bit makes it unknown or leaves it as it is, never another time', async () => {

@@ -1,6 +1,7 @@
 /**
  * GROUP/heard.json: since when, at the latest, the newest point lacks writes, as the agent's reports told it, for a hub
- * that is started again and has heard nobody yet. Written in place, never synced: nothing waits for it.
+ * that is started again and has heard nobody yet. Written in place, never synced: nothing waits for it. Again and
+ * again, also when nothing new is known: so a wall clock that jumps while the hub runs is followed.
  *
  * Always holds (RPO): what is told after a restart is never less than what was known when it was written and the time
  * since the restart, whatever became of the wall clock in between; an old, torn or lost file makes it only worse.
@@ -38,7 +39,6 @@ export class HeardFile {
   readonly #files: FileSystem;
   readonly #path: string;
   #writing: Promise<void> | null = null;
-  #writtenSinceMs: number | null = null;
 
   constructor(files: FileSystem, groupDirectory: string) {
     this.#files = files;
@@ -57,9 +57,8 @@ export class HeardFile {
     }
   }
 
-  /** `sinceMs`: as LastReport says it, on the monotonic clock. What is written already is not written again. Never throws. */
+  /** `sinceMs`: as LastReport says it, on the monotonic clock. Never throws. */
   write(clock: Clock, sinceMs: number, held: HeldPoint): Promise<void> {
-    if (sinceMs === this.#writtenSinceMs) return Promise.resolve();
     this.#writing ??= this.#write(clock, sinceMs, held).finally(() => {
       this.#writing = null;
     });
@@ -75,7 +74,6 @@ export class HeardFile {
       const file = await this.#files.open(this.#path, 'create');
       try {
         await file.write([Buffer.from(`${text}\n`)], 0);
-        this.#writtenSinceMs = sinceMs;
       } finally {
         await file.close();
       }
@@ -87,7 +85,6 @@ export class HeardFile {
   /** Another agent has taken the group over. Never throws. */
   async remove(): Promise<void> {
     await this.#writing;
-    this.#writtenSinceMs = null;
     await this.#files.remove(this.#path).catch(() => undefined);
   }
 }
