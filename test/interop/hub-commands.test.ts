@@ -89,7 +89,7 @@ test('events tell what happened, and go on with --follow', async () => {
 test('events outlive the hub, killed or stopped, and --follow goes on with the next one', async () => {
   const scope = testScope();
   const { hub, agent, rephub } = await place(scope);
-  const child = start(scope, process.execPath, [COMMANDS.rephub, 'events', '--follow', '--json', '--http', hub.http]);
+  const child = start(scope, process.execPath, [COMMANDS.rephub, 'events', '-f', '--json', '--http', hub.http]);
   await child.waitForOutput(/"session-began"/);
   await hub.child.killHard();
   await agent.ended();

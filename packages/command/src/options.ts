@@ -27,6 +27,8 @@ export interface Option<T> {
   readonly inFile: boolean;
   /** Another option, beside which this one's default says nothing; null when there is none. */
   readonly unless: string | null;
+  /** One letter, for what is typed often: `f` for `-f`; null when there is none. */
+  readonly short: string | null;
   /** Undefined is what no source gave, and no default. Throws a ConfigFault that begins with `where`. */
   read(raw: RawValue, where: string): T;
 }
@@ -48,6 +50,7 @@ interface Common {
   readonly secret?: boolean;
   readonly inFile?: boolean;
   readonly unless?: string;
+  readonly short?: string;
 }
 
 /** An option that must be given. */
@@ -142,6 +145,7 @@ function base(spec: Common, shape: Option<unknown>['shape'], type?: TextType<unk
     secret: spec.secret ?? false,
     inFile: spec.inFile ?? true,
     unless: spec.unless ?? null,
+    short: spec.short ?? null,
   };
 }
 

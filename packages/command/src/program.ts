@@ -219,7 +219,8 @@ function addCommand(target: Command, item: AnyCommand, program: ProgramSpec, cho
 }
 
 function commanderOption(name: string, option: Option<unknown>): CommanderOption {
-  const flags = option.shape === 'flag' ? `--${name}` : `--${name} <${option.placeholder}>`;
+  const long = option.shape === 'flag' ? `--${name}` : `--${name} <${option.placeholder}>`;
+  const flags = option.short === null ? long : `-${option.short}, ${long}`;
   const made = new CommanderOption(flags, option.help + notes(option));
   if (option.shape === 'list') {
     made.argParser((value: string, before: unknown) => [...(Array.isArray(before) ? (before as string[]) : []), value]);

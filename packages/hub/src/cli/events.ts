@@ -27,7 +27,7 @@ export const eventsCommand = command({
   options: {
     ...hubOption,
     last: withDefault(count({ min: 1, max: PAGE }), '50', { placeholder: 'N', help: 'the newest ones', inFile: false }),
-    follow: flag({ help: 'go on with new ones until interrupted', inFile: false }),
+    follow: flag({ help: 'go on with new ones until interrupted', short: 'f', inFile: false }),
     json: flag({ help: 'print JSON, one event a line', inFile: false }),
   },
   run: async (values, context) => {
