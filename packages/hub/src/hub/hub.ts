@@ -27,9 +27,10 @@ import type { GroupSurroundings, OpenStore } from '../group/surroundings.js';
 import type { Seed } from '../storage/index.js';
 import { AgentSession, type Meeting, type Refusal, type SessionHost } from '../session/session.js';
 import { HubCounters } from './counters.js';
-import { EventLog, type HubEvent } from './events.js';
-import { EventsFile, type EventsTrouble } from './events-file.js';
+import { type EventLog } from './events.js';
+import { type EventsFile } from './events-file.js';
 import { type HubIdentity, openIdentity } from './identity.js';
+import { openEvents, tellStart, tellStop } from './kept-events.js';
 
 export interface HubOptions {
   readonly directory: string;
@@ -42,8 +43,6 @@ export interface HubOptions {
   readonly openCatalogue: (directory: string, trouble: (event: string, message: string) => void) => Promise<Catalogue>;
 }
 
-/** Told last of all: the next start sees by it that this run has ended in order. */
-const STOPPED = 'hub-stopped';
 const MAX_GROUPS = 1000;
 const MAX_AGENT_CONNECTIONS = 2000;
 const WATCH_MS = 1000;
@@ -264,7 +263,7 @@ export class Hub implements SessionHost {
       });
     }
     this.#catalogue.close();
-    this.events.tell(null, 'info', STOPPED, 'stopped in order');
+    tellStop(this.events);
     await this.#eventsFile.close();
     await this.#lock.release();
     const [first] = failures;
@@ -338,35 +337,6 @@ export class Hub implements SessionHost {
     const said = fault.message.includes(peer) ? fault.message : `${peer}: ${fault.message}`;
     this.events.tell(groupName, 'warn', 'session-refused', said, { code: fault.code, peer });
   }
-}
-
-/** The events that the directory holds, and those to come kept in it. */
-async function openEvents(
-  platform: Platform,
-  directory: string,
-): Promise<{ readonly events: EventLog; readonly file: EventsFile }> {
-  const told: Parameters<EventsTrouble>[] = [];
-  let trouble: EventsTrouble = (event, message) => void told.push([event, message]);
-  const { clock, files } = platform;
-  const file = await EventsFile.open({ clock, files, directory, trouble: (event, message) => trouble(event, message) });
-  const events = new EventLog(clock, file.earlier);
-  events.listen((event) => file.write(event));
-  trouble = (event, message) => events.tell(null, event === 'events-kept-again' ? 'info' : 'warn', event, message);
-  for (const [event, message] of told) trouble(event, message);
-  return { events, file };
-}
-
-function tellStart(events: EventLog, earlier: readonly HubEvent[], software: string): void {
-  const last = earlier.at(-1);
-  const wasOrderly = last === undefined ? null : last.event === STOPPED;
-  const before =
-    last === undefined
-      ? ''
-      : wasOrderly === true
-        ? `; it was stopped in order at ${new Date(last.unixMs).toISOString()}`
-        : `; it had ended without a word, after ${new Date(last.unixMs).toISOString()}`;
-  const level = wasOrderly === false ? 'warn' : 'info';
-  events.tell(null, level, 'hub-started', `${software}${before}`, { orderly: wasOrderly });
 }
 
 /**
