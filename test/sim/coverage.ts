@@ -31,10 +31,18 @@ const HAPPENINGS = [
   'semi-sync',
   'sync',
   'written-again',
+  'corruption-named',
 ];
 
 /** What takes two things at once: a fault, and somebody who meets it. */
-const RARE: ReadonlySet<string> = new Set(['disk-full', 'FULL', 'unreadable', 'refused-at-start', 'written-again']);
+const RARE: ReadonlySet<string> = new Set([
+  'disk-full',
+  'FULL',
+  'unreadable',
+  'refused-at-start',
+  'written-again',
+  'corruption-named',
+]);
 
 export class Coverage {
   readonly faults: Counts = {};

@@ -191,6 +191,20 @@ const ACTS: Record<StepKind, Act> = {
       for (const link of links) link.thaw();
     });
   },
+  // One side hears nothing, and is heard.
+  'one-way': (world, random) => {
+    const direction = random.chance() ? 'to-server' : 'to-client';
+    const links = world.network.links(LINK);
+    for (const link of links) link.freeze(direction);
+    later(world, silentMs(random), () => {
+      for (const link of links) link.thaw(direction);
+    });
+  },
+  // The agent comes back while the hub still has its old connection, or the hub has done with one that the agent believes in.
+  'delayed-reset': (world, random) => {
+    const side = random.chance(0.7) ? 'client' : 'server';
+    for (const link of world.network.links(LINK)) link.reset(side, silentMs(random));
+  },
   'silence-hub': (world, random) => {
     world.network.setSilent(LINK, true);
     later(world, silentMs(random), () => {
@@ -320,6 +334,23 @@ const ACTS: Record<StepKind, Act> = {
     const first = size > 0 ? random.below(size / BLOCK_BYTES) * BLOCK_BYTES : 0;
     for (let bit = random.below(3); bit >= 0 && size > 0; bit -= 1) {
       world.agent.files.rot(path, first + random.below(Math.min(BLOCK_BYTES, size - first)), random.below(8));
+    }
+  },
+  'rot-hub': (world, random) => {
+    hubDies(world, 'keep', random);
+    // What rots may be the only copy of what was acknowledged: it is named, and had from the agent again.
+    world.excuses.hubRotted = true;
+    world.excuses.hubCameBackOlder += 1;
+    world.excuses.exposureUnknown = true;
+    world.excuses.dataForgotten += 1;
+    const { files } = world.hub;
+    const paths = files.pathsBelow('/data').filter((path) => /\.seg$|\/applied$|\/durable$/.test(path));
+    const path = paths[random.below(Math.max(1, paths.length))];
+    if (path === undefined) return;
+    const size = files.storedBytes(path);
+    const first = size > 0 ? random.below(size / BLOCK_BYTES) * BLOCK_BYTES : 0;
+    for (let bit = random.below(3); bit >= 0 && size > 0; bit -= 1) {
+      files.rot(path, first + random.below(Math.min(BLOCK_BYTES, size - first)), random.below(8));
     }
   },
   'backup-agent': (world, _random, backups) => backups.saveAgent(world),

@@ -142,6 +142,9 @@ export const PROFILES = {
   'failing-flushes': FAILING_FLUSHES,
   /** The same, and nothing can be played again: all that was not flushed is in doubt. */
   'nothing-kept': { ...FAILING_FLUSHES, replayBytes: 0 },
+  'rotting-hub': {
+    weights: { 'rot-hub': 8, 'kill-hub': 3, 'power-hub': 3, 'kill-agent': 2, 'cut-link': 4, 'open-test': 3 },
+  },
   'silent-hub': { weights: { 'silence-hub': 6, 'half-open': 6, 'pause-hub': 4 } },
 } as const satisfies Record<string, Profile>;
 export type ProfileName = keyof typeof PROFILES;

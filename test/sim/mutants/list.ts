@@ -259,6 +259,14 @@ export const MUTANTS: readonly Mutant[] = [
     replace: 'if (this.#checksum < 0) {',
   },
   {
+    id: 'damage-not-told',
+    promise: 'CORRUPT',
+    file: 'hub/src/group/group-status.ts',
+    find: "  if (store.corrupted !== null) return { state: 'degraded', reason: `corrupted: ${store.corrupted}` };\n",
+    replace: '',
+    profile: 'rotting-hub',
+  },
+  {
     id: 'never-room-again',
     promise: 'FULL',
     file: 'hub/src/storage/journal/until-room.ts',

@@ -1,6 +1,6 @@
 /**
  * DURABLE: what the hub has acknowledged as durable is there after a power cut at that very moment. TORN: what a cut tore is
- * never served. FULL: a full disk stops acknowledgements, says why, and serves on. NODISCARD: a line that ended is kept.
+ * never served. CORRUPT: damage at the hub is named while it lasts. FULL: a full disk stops acknowledgements, says why, and serves on. NODISCARD: a line that ended is kept.
  */
 import { viewContents } from '../disk-contents.js';
 import { type Ack } from '@rephub/protocol';
@@ -66,10 +66,26 @@ export class Durable implements Checker {
     this.#forgetOld();
     if (store === null) return;
     const { line, lastNumber, corrupted } = store.state;
-    this.#world.check('DURABLE', lastNumber >= this.#durable && corrupted === null, () => {
+    this.#corruption(corrupted);
+    const isSound = corrupted === null || this.#world.excuses.hubRotted;
+    this.#world.check('DURABLE', lastNumber >= this.#durable && isSound, () => {
       return `the hub holds ${lastNumber}, and has acknowledged ${this.#durable} as durable: ${corrupted ?? ''}`;
     });
     if (line !== null && !this.#lines.has(line.id)) this.#anotherLine(line.id);
+  }
+
+  /** What has gone bad is found when the hub starts, and named until a span has brought it again. */
+  #corruption(corrupted: string | null): void {
+    const { excuses } = this.#world;
+    if (corrupted === null) {
+      excuses.hubRotted = false;
+      return;
+    }
+    this.#world.coverage.happened('corruption-named');
+    const state = this.#world.group?.status().state ?? 'degraded';
+    this.#world.check('CORRUPT', state === 'degraded', () => {
+      return `the group is called ${state}, and its journal is damaged: ${corrupted}`;
+    });
   }
 
   #anotherLine(line: string): void {
@@ -104,6 +120,7 @@ export class Durable implements Checker {
   async #judge(files: SimFiles, fate: CrashFate, what: string): Promise<void> {
     const world = this.#world;
     const durable = this.#durable;
+    const mayBeDamaged = world.excuses.hubRotted;
     const promise = fate === 'lose' || fate === 'keep' ? 'DURABLE' : 'TORN';
     try {
       const store = await findStore(files);
@@ -112,7 +129,7 @@ export class Durable implements Checker {
         return;
       }
       const { lastNumber, lastChecksum, consistentNumber, corrupted } = store.state;
-      world.check(promise, corrupted === null && lastNumber >= durable, () => {
+      world.check(promise, (corrupted === null || mayBeDamaged) && lastNumber >= durable, () => {
         return `after ${what} the hub ends at ${lastNumber}, ${durable} was durable: ${corrupted ?? ''}`;
       });
       world.check('TORN', lastNumber === 0 || world.records.find(lastNumber, lastChecksum) !== null, () => {

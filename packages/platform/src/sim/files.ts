@@ -115,6 +115,12 @@ export class SimFiles implements FileSystem, OpenFileDisk {
     }
   }
 
+  /** The files below a directory, as programs see them, without an operation of the disk. */
+  pathsBelow(directory: string): string[] {
+    const node = this.#tree.find(directory);
+    return node?.kind === 'directory' ? [...seenBelow(node, directory)] : [];
+  }
+
   /** Reads what programs see of a file, without an operation of the disk; how many bytes there were, 0 without the file. */
   look(path: string, buffer: Uint8Array, position: number): number {
     const node = this.#tree.find(path);
@@ -138,6 +144,12 @@ export class SimFiles implements FileSystem, OpenFileDisk {
 
   resume(): void {
     this.#gate.open();
+  }
+
+  /** How long a file is on the disk itself; 0 without the file. */
+  storedBytes(path: string): number {
+    const node = this.#tree.find(path);
+    return node?.kind === 'file' ? node.stored.sizeBytes : 0;
   }
 
   /** Turns one bit of what is stored, and what readers get once it must be read from the disk again. Throws where there is no such byte. */
@@ -369,6 +381,13 @@ export class SimFiles implements FileSystem, OpenFileDisk {
     await new Promise<void>((resolve) => {
       clock.after(delayMs(operation), resolve);
     });
+  }
+}
+
+function* seenBelow(directory: DirectoryNode, path: string): Iterable<string> {
+  for (const [name, node] of directory.seen) {
+    if (node.kind === 'directory') yield* seenBelow(node, `${path}/${name}`);
+    else yield `${path}/${name}`;
   }
 }
 
