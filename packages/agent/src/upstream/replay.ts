@@ -84,6 +84,9 @@ export class Replay {
     while (!this.#stopped && this.#cursor < this.#end) {
       const state = log.stateOf(this.#cursor);
       if (state === EntryState.Gone || (state === EntryState.Open && !isAwaited(this.#cursor))) {
+        // What its first try has left in part is overwritten by the next one, unless that is a trim, or there is none.
+        if (state === EntryState.Open)
+          this.unplayed.push({ offset: log.offsetOf(this.#cursor), length: log.lengthOf(this.#cursor) });
         this.#cursor++;
         this.#piece = 0;
         continue;
