@@ -155,6 +155,9 @@ describe('AgentSeat', () => {
       await host.clock.advance(2000);
       next.store = standIn({ number: 5, line: LINE });
       expect(next.seat.heardBefore?.ageMs).toBeGreaterThanOrEqual(2400 + Math.max(0, jumpMs));
+      // One that is back and does not know what its predecessor left makes nothing younger.
+      next.seat.last.told({ echoMs: host.clock.monotonicMs() }, { ...REPORT, rpoMs: null });
+      expect(next.seat.heardBefore?.ageMs).toBeGreaterThanOrEqual(2400 + Math.max(0, jumpMs));
       next.store = standIn({ number: 4, line: LINE });
       expect(next.seat.heardBefore).toBeNull();
       next.store = standIn({ number: 5, line: OTHER_LINE });

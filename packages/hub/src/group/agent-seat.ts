@@ -72,7 +72,7 @@ export class AgentSeat implements SessionGroup {
   /** Whose handshake is under way, or who is in session. */
   #candidate: Owner | null = null;
   readonly #heardFile: HeardFile;
-  #heardBefore: { readonly heard: Heard; readonly recoveredUnixMs: number } | null = null;
+  #heardBefore: { readonly heard: Heard; readonly recoveredMs: number; readonly recoveredUnixMs: number } | null = null;
   #enrolment: Enrolment | null = null;
   #mode: AgentReport['mode'] | null = null;
   #farewell: string | null = null;
@@ -90,18 +90,20 @@ export class AgentSeat implements SessionGroup {
   async recover(): Promise<void> {
     this.#enrolment = await readEnrolment(this.#files, enrolmentPath(this.#parts.directory));
     const heard = await this.#heardFile.read();
-    this.#heardBefore = heard === null ? null : { heard, recoveredUnixMs: this.#clock.unixMs() };
+    const recovered = { recoveredMs: this.#clock.monotonicMs(), recoveredUnixMs: this.#clock.unixMs() };
+    this.#heardBefore = heard === null ? null : { heard, ...recovered };
   }
 
   /** What an agent told an earlier run of the hub, and still holds of the newest point; null when it tells nothing. */
   get heardBefore(): HeardBefore | null {
     const state = this.#parts.store()?.state;
     if (this.#heardBefore === null || state === undefined) return null;
-    const { heard, recoveredUnixMs } = this.#heardBefore;
+    const { heard, recoveredMs, recoveredUnixMs } = this.#heardBefore;
     if (state.line?.id !== heard.line || (state.consistentNumber ?? -1) < heard.number) return null;
     // A wall clock that was set back while the hub was down makes nothing younger than it was.
     const ageThenMs = Math.max(recoveredUnixMs, heard.writtenUnixMs) - heard.sinceUnixMs;
-    return { sinceUnixMs: heard.sinceUnixMs, ageMs: Math.max(0, ageThenMs) + this.last.silentMs };
+    const sinceThenMs = this.#clock.monotonicMs() - recoveredMs;
+    return { sinceUnixMs: heard.sinceUnixMs, ageMs: Math.max(0, ageThenMs) + sinceThenMs };
   }
 
   /** Keeps what the agent has told for the next run of the hub. Never throws. */
