@@ -134,6 +134,12 @@ export const PROFILES = {
   trimming: { plainTrims: true, weights: { 'upstream-slow': 6, resync: 2, 'cut-link': 1 } },
   'another-disk': { weights: { 'upstream-other-size': 8, 'kill-agent': 1, 'cut-upstream': 1 } },
   synchronous: { mode: 'sync' },
+  /** The hub tells what it has received before it is durable there. */
+  'told-on-receipt': {
+    mode: 'semi-sync',
+    isWide: true,
+    weights: { 'power-both': 4, 'power-hub': 4, 'kill-agent': 2, 'cut-link': 2 },
+  },
   'lost-agent': { weights: { 'lose-agent': 4, 'power-hub': 1, 'cut-link': 2 } },
   'full-hub': { weights: { 'hub-disk-full': 10, 'kill-agent': 1, 'cut-link': 1 } },
   growing: { weights: { 'grow-upstream': 6, 'upstream-other-size': 3, 'kill-agent': 1 } },

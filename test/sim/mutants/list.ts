@@ -172,7 +172,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/mirror.ts',
     find: '    this.#tracker.hubDurable(durable);\n',
     replace: '    this.#tracker.hubDurable(Math.max(durable, received));\n',
-    profile: 'wide',
+    profile: 'told-on-receipt',
   },
   {
     id: 'cleared-without-a-flush',
