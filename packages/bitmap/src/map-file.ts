@@ -7,7 +7,16 @@
 import { CorruptionFault, type FileSystem, type OpenFile, readExactly } from '@rephub/platform';
 import { type Geometry, PAGE_BLOCKS, PAGE_BYTES, PAGE_HEADER_BYTES, PAGE_WORDS } from './geometry.js';
 import { makeFile } from './make-file.js';
-import { choosePage, decodeMapHeader, encodeMapHeader, type MapHeader, pagePosition, sealPage, tagOf } from './page.js';
+import {
+  choosePage,
+  decodeMapHeader,
+  encodeMapHeader,
+  type MapHeader,
+  pagePosition,
+  sealPage,
+  tagOf,
+  type TornCopy,
+} from './page.js';
 
 const READ_PAGES = 64;
 /** What a page of a map that was just made has as its newest sequence. */
@@ -29,12 +38,17 @@ export class MapFile {
     this.#sequences = sequences;
   }
 
+  /** The copy that the next image of a page goes over. */
+  nextCopy(page: number): 0 | 1 {
+    return copyOf((this.#sequences[page] ?? 0) + 1);
+  }
+
   /** Writes the image, whose bits are in place; its header is filled in here. Not durable before `sync`. */
   async writePage(page: number, image: Buffer, restsOn: number): Promise<void> {
     const sequence = (this.#sequences[page] ?? 0) + 1;
     this.#sequences[page] = sequence;
     sealPage(image, page, sequence, restsOn, this.#tag);
-    await this.#file.write([image], pagePosition(page, sequence % 2));
+    await this.#file.write([image], pagePosition(page, copyOf(sequence)));
   }
 
   async sync(): Promise<void> {
@@ -97,7 +111,7 @@ export async function readPages(
   path: string,
   geometry: Geometry,
   tag: number,
-  isAnnounced: (page: number) => boolean,
+  announced: (page: number) => TornCopy,
   found: (page: FoundPage) => void,
 ): Promise<Float64Array> {
   const { sizeBytes } = await file.status();
@@ -114,7 +128,7 @@ export async function readPages(
       const page = first + index;
       const pair = part.subarray(index * 2 * PAGE_BYTES, (index + 1) * 2 * PAGE_BYTES);
       const copies = [pair.subarray(0, PAGE_BYTES), pair.subarray(PAGE_BYTES)] as const;
-      const chosen = choosePage(copies, path, page, tag, isAnnounced(page));
+      const chosen = choosePage(copies, path, page, tag, announced(page));
       sequences[page] = chosen.sequence;
       bytes.set(copies[chosen.copy === 0 ? 0 : 1].subarray(PAGE_HEADER_BYTES));
       found({ page, words, restsOn: chosen.restsOn, torn: chosen.torn });
@@ -162,6 +176,10 @@ export function fillAll(geometry: Geometry): (page: number, words: Uint32Array) 
     words.fill(0xffff_ffff, 0, blocks >>> 5);
     if ((blocks & 31) !== 0) words[blocks >>> 5] = 0xffff_ffff >>> (32 - (blocks & 31));
   };
+}
+
+function copyOf(sequence: number): 0 | 1 {
+  return sequence % 2 === 0 ? 0 : 1;
 }
 
 function mapBytes(geometry: Geometry): number {

@@ -385,7 +385,7 @@ class Opening {
       path,
       geometry,
       tag,
-      () => false,
+      () => null,
       () => undefined,
     );
     return new MapFile(file, this.#syncs, geometry, tag, sequences);

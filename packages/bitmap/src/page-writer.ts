@@ -198,7 +198,12 @@ export class PageWriter {
         if (isWanted) pages.add(page);
       }
     }
-    return [...wanted].flatMap(([{ geometry }, pages]) => runsOf(geometry.index, pages));
+    return [...wanted].flatMap(([volume, pages]) => {
+      // Nothing wanted of it, and it may be gone with its map.
+      if (pages.size === 0) return [];
+      const map = this.#mapOf(volume);
+      return runsOf(volume.geometry.index, pages, (page) => map.nextCopy(page));
+    });
   }
 
   async #writeBatch(batch: readonly PageRun[]): Promise<void> {
@@ -237,13 +242,14 @@ export class PageWriter {
   }
 }
 
-/** The pages as runs, in order. */
-function runsOf(volume: number, pages: ReadonlySet<number>): PageRun[] {
-  const runs: { volume: number; first: number; count: number }[] = [];
+/** The pages as runs, in order; those of a run go over the same one of their copies. */
+function runsOf(volume: number, pages: ReadonlySet<number>, copyOf: (page: number) => 0 | 1): PageRun[] {
+  const runs: { volume: number; first: number; count: number; copy: 0 | 1 }[] = [];
   for (const page of [...pages].sort((a, b) => a - b)) {
+    const copy = copyOf(page);
     const last = runs.at(-1);
-    if (last !== undefined && last.first + last.count === page) last.count += 1;
-    else runs.push({ volume, first: page, count: 1 });
+    if (last !== undefined && last.first + last.count === page && last.copy === copy) last.count += 1;
+    else runs.push({ volume, first: page, count: 1, copy });
   }
   return runs;
 }
@@ -260,7 +266,7 @@ function* batchesOf(runs: readonly PageRun[]): Generator<PageRun[]> {
         pages = 0;
       }
       const count = Math.min(run.count - done, BATCH_PAGES - pages);
-      batch.push({ volume: run.volume, first: run.first + done, count });
+      batch.push({ ...run, first: run.first + done, count });
       done += count;
       pages += count;
     }

@@ -17,33 +17,36 @@ const torn = (image: Buffer): Buffer => Buffer.concat([image.subarray(0, 1024), 
 
 describe('pages of a map', () => {
   it('the newer of two whole copies counts', () => {
-    expect(choosePage([pageOf(6), pageOf(7)], PATH, 3, TAG, false)).toEqual({
+    expect(choosePage([pageOf(6), pageOf(7)], PATH, 3, TAG, null)).toEqual({
       sequence: 7,
       restsOn: 2 ** 45 + 7,
       copy: 1,
       torn: false,
     });
-    expect(choosePage([pageOf(8), pageOf(7)], PATH, 3, TAG, true)).toMatchObject({ sequence: 8, copy: 0 });
+    expect(choosePage([pageOf(8), pageOf(7)], PATH, 3, TAG, 'either')).toMatchObject({ sequence: 8, copy: 0 });
   });
 
   it('a torn copy that was announced leaves the other; one that was not is rot', () => {
-    expect(choosePage([torn(pageOf(8)), pageOf(7)], PATH, 3, TAG, true)).toMatchObject({ sequence: 7, torn: true });
-    expect(() => choosePage([torn(pageOf(8)), pageOf(7)], PATH, 3, TAG, false)).toThrow('was not being written');
-    expect(() => choosePage([torn(pageOf(8)), torn(pageOf(7))], PATH, 3, TAG, true)).toThrow('no copy of page 3');
+    expect(choosePage([torn(pageOf(8)), pageOf(7)], PATH, 3, TAG, 'either')).toMatchObject({ sequence: 7, torn: true });
+    expect(() => choosePage([torn(pageOf(8)), pageOf(7)], PATH, 3, TAG, null)).toThrow('was not being written');
+    expect(choosePage([torn(pageOf(8)), pageOf(7)], PATH, 3, TAG, 0)).toMatchObject({ sequence: 7, torn: true });
+    expect(() => choosePage([torn(pageOf(8)), pageOf(7)], PATH, 3, TAG, 1)).toThrow('was not being written');
+    expect(choosePage([pageOf(8), torn(pageOf(7))], PATH, 3, TAG, 1)).toMatchObject({ sequence: 8, torn: true });
+    expect(() => choosePage([torn(pageOf(8)), torn(pageOf(7))], PATH, 3, TAG, 'either')).toThrow('no copy of page 3');
   });
 
   it('copies that are not successive, of another page, place or map are refused', () => {
-    expect(() => choosePage([pageOf(8), pageOf(5)], PATH, 3, TAG, true)).toThrow('not successive');
-    expect(() => choosePage([pageOf(6, 4), pageOf(7, 4)], PATH, 3, TAG, true)).toThrow('no copy');
-    expect(() => choosePage([pageOf(7), pageOf(6)], PATH, 3, TAG, true)).toThrow('no copy');
-    expect(() => choosePage([pageOf(6, 3, 1), pageOf(7, 3, 1)], PATH, 3, TAG, true)).toThrow('another map');
+    expect(() => choosePage([pageOf(8), pageOf(5)], PATH, 3, TAG, 'either')).toThrow('not successive');
+    expect(() => choosePage([pageOf(6, 4), pageOf(7, 4)], PATH, 3, TAG, 'either')).toThrow('no copy');
+    expect(() => choosePage([pageOf(7), pageOf(6)], PATH, 3, TAG, 'either')).toThrow('no copy');
+    expect(() => choosePage([pageOf(6, 3, 1), pageOf(7, 3, 1)], PATH, 3, TAG, 'either')).toThrow('another map');
   });
 
   it('CORRUPT: every flipped bit is noticed', () => {
     for (let bit = 0; bit < PAGE_BYTES * 8; bit += 13) {
       const image = pageOf(7);
       image[bit >>> 3]! ^= 1 << (bit & 7);
-      expect(() => choosePage([pageOf(6), image], PATH, 3, TAG, false)).toThrow('was not being written');
+      expect(() => choosePage([pageOf(6), image], PATH, 3, TAG, null)).toThrow('was not being written');
     }
   });
 

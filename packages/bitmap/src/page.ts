@@ -103,6 +103,9 @@ export interface ChosenPage {
   readonly torn: boolean;
 }
 
+/** Which of a page's copies was being written, and may be torn; null: none. */
+export type TornCopy = 0 | 1 | 'either' | null;
+
 /**
  * Decides which copy of a page counts. Throws CorruptionFault when a copy is bad that was not announced, when
  * none is good, or when the two are not successive images.
@@ -112,7 +115,7 @@ export function choosePage(
   path: string,
   page: number,
   tag: number,
-  announced: boolean,
+  announced: TornCopy,
 ): ChosenPage {
   const [a, b] = [readPage(copies[0], path, page, tag, 0), readPage(copies[1], path, page, tag, 1)];
   if (a !== null && b !== null) {
@@ -126,7 +129,7 @@ export function choosePage(
   }
   const whole = a ?? b;
   if (whole === null) throw new CorruptionFault('map-corrupt', `${path}: no copy of page ${page} is whole`);
-  if (!announced) {
+  if (announced !== 'either' && announced !== (a === null ? 0 : 1)) {
     throw new CorruptionFault(
       'map-corrupt',
       `${path}: a copy of page ${page} is not whole, and it was not being written`,

@@ -24,6 +24,7 @@ import { HOT_LOG_NAME } from './hot-log.js';
 import type { StoredIdentity } from './identity.js';
 import { MapFile, readMapHeader, readPages } from './map-file.js';
 import { Marks } from './marks.js';
+import type { TornCopy } from './page.js';
 import { type RecoveredRing, recoverRing, RING_BYTES } from './ring.js';
 
 export function mapPath(directory: string, name: string): string {
@@ -127,13 +128,15 @@ export async function readMap(open: OpenMap, marks: Marks, ring: RecoveredRing, 
   const { file, path, tag, stored } = open;
   const volume = marks.volume(stored.index);
   const announced = ring.announced.filter((run) => run.volume === stored.index);
-  const isAnnounced = (page: number): boolean =>
-    announced.some(({ first, count }) => page >= first && page < first + count);
+  const tornCopy = (page: number): TornCopy => {
+    const run = announced.find(({ first, count }) => page >= first && page < first + count);
+    return run === undefined ? null : (run.copy ?? 'either');
+  };
   const torn: TornPage[] = [];
   let restsOn = 0;
   // A killed process may have left it unsynced, and what follows relies on it.
   if (syncs) await file.sync();
-  const sequences = await readPages(file, path, stored, tag, isAnnounced, (found) => {
+  const sequences = await readPages(file, path, stored, tag, tornCopy, (found) => {
     volume.loadPage(found.page, found.words);
     restsOn = Math.max(restsOn, found.restsOn);
     if (found.torn) torn.push({ page: found.page, words: found.words.slice() });

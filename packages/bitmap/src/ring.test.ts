@@ -36,7 +36,8 @@ async function written(slots: number, count: number): Promise<{ ring: Buffer; ta
       changes.push(slot, key);
       table[slot] = key;
     }
-    await log.append(changes, [{ volume: 254, first: 2 ** 24 - 1, count: index + 1 }], facts);
+    const copy = index % 2 === 0 ? 0 : 1;
+    await log.append(changes, [{ volume: 254, first: 2 ** 24 - 1, count: index + 1, copy }], facts);
   }
   return { ring: await ringOf(files), table, sequence: made.sequence + count };
 }
@@ -51,7 +52,8 @@ describe(`hot.log (seed ${seed})`, () => {
         const recovered = recoverRing(ring, AGENT);
         expect(recovered.table).toEqual(table);
         expect(recovered.newest).toMatchObject({ sequence, slots, ...facts });
-        expect(recovered.announced).toEqual(count === 0 ? [] : [{ volume: 254, first: 2 ** 24 - 1, count }]);
+        const copy = count % 2 === 0 ? 1 : 0;
+        expect(recovered.announced).toEqual(count === 0 ? [] : [{ volume: 254, first: 2 ** 24 - 1, count, copy }]);
       }
     }
   });

@@ -18,7 +18,7 @@
  *      76      2  number of announced page runs, at most 64
  *      78     18  reserved, zero
  *      96   1536  changes: slot (2), extent key (4)
- *    1632    512  announced page runs: volume (1), first page (3), pages (4)
+ *    1632    512  announced page runs: volume (1), first page (3), pages (30 bits), and which copy: 1 A, 2 B (2 bits; 0: not said)
  *    2144   1948  slice: extent keys (4 each) as they are after the changes
  *    4092      4  CRC-32 of all before
  *
@@ -36,12 +36,17 @@ const VERSION = 1;
 const CHANGES_AT = 96;
 const ANNOUNCED_AT = CHANGES_AT + MAX_CHANGES * 6;
 const SLICE_AT = ANNOUNCED_AT + MAX_ANNOUNCED * 8;
+/** Which copy, above the pages' count. */
+const COPY_UNIT = 2 ** 30;
+const COPIES = [null, 0, 1] as const;
 
-/** Pages `first` to `first + count - 1` of a volume's map are about to be written. */
+/** Pages `first` to `first + count - 1` of a volume's map are about to be written, each over this copy of it (0 A, 1 B). */
 export interface PageRun {
   readonly volume: number;
   readonly first: number;
   readonly count: number;
+  /** Null: not said. */
+  readonly copy: 0 | 1 | null;
 }
 
 export interface Transaction {
@@ -83,10 +88,10 @@ export function encodeTransaction(block: Buffer, transaction: Transaction): void
   }
   block.fill(0, at, ANNOUNCED_AT);
   at = ANNOUNCED_AT;
-  for (const { volume, first, count } of announced) {
+  for (const { volume, first, count, copy } of announced) {
     at = block.writeUInt8(volume, at);
     at = block.writeUIntLE(first, at, 3);
-    at = block.writeUInt32LE(count, at);
+    at = block.writeUInt32LE(count + COPY_UNIT * (copy === null ? 0 : copy + 1), at);
   }
   block.fill(0, at, SLICE_AT);
   at = SLICE_AT;
@@ -133,7 +138,8 @@ export function decodeTransaction(block: Buffer): ReadTransaction {
     announced.push({
       volume: block.readUInt8(at),
       first: block.readUIntLE(at + 1, 3),
-      count: block.readUInt32LE(at + 4),
+      count: block.readUInt32LE(at + 4) % COPY_UNIT,
+      copy: COPIES[Math.floor(block.readUInt32LE(at + 4) / COPY_UNIT)] ?? null,
     });
   }
   const slice = new Uint32Array(sliceCount);
