@@ -340,7 +340,7 @@ const ACTS: Record<StepKind, Act> = {
     hubDies(world, 'keep', random);
     // What rots may be the only copy of what was acknowledged: it is named, and had from the agent again.
     world.excuses.hubRotted = true;
-    world.excuses.hubCameBackOlder += 1;
+    world.excuses.hubRots += 1;
     world.excuses.exposureUnknown = true;
     world.excuses.dataForgotten += 1;
     const { files } = world.hub;

@@ -62,7 +62,9 @@ export interface Excuses {
   dataForgotten: number;
   /** The hub came back older than it was: what it had called durable is not expected. */
   hubCameBackOlder: number;
-  /** What the hub has stored has gone bad: it names the damage until that is mended. */
+  /** What the hub has stored has gone bad: what it had called durable may be damaged. */
+  hubRots: number;
+  /** It names the damage until that is mended. */
   hubRotted: boolean;
   /** The agent's files were damaged or failed: all may have to be compared. */
   stateDamaged: boolean;
@@ -96,6 +98,7 @@ export class World {
     groupBegunAnew: 0,
     dataForgotten: 0,
     hubCameBackOlder: 0,
+    hubRots: 0,
     hubRotted: false,
     stateDamaged: false,
     guestErrors: false,

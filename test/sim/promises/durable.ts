@@ -108,12 +108,13 @@ export class Durable implements Checker {
 
   /** An operator or a disaster has taken away what was durable. */
   #forgetOld(): void {
-    const { groupBegunAnew, hubCameBackOlder, dataForgotten } = this.#world.excuses;
+    const { groupBegunAnew, hubCameBackOlder, hubRots, dataForgotten } = this.#world.excuses;
     if (dataForgotten !== this.#forgotten) this.#lines.clear();
     this.#forgotten = dataForgotten;
-    if (groupBegunAnew === this.#begunAnew && hubCameBackOlder === this.#older) return;
+    const older = hubCameBackOlder + hubRots;
+    if (groupBegunAnew === this.#begunAnew && older === this.#older) return;
     this.#begunAnew = groupBegunAnew;
-    this.#older = hubCameBackOlder;
+    this.#older = older;
     this.#durable = 0;
   }
 

@@ -35,10 +35,11 @@ export class Replica implements Checker {
     const { consistentNumber, lastNumber, lastChecksum } = store.state;
     const line = store.state.line?.id ?? '';
     const isAnew = excuses.groupBegunAnew !== this.#begunAnew || line !== this.#line;
-    if (isAnew || excuses.hubCameBackOlder !== this.#older) this.#newest = 0;
+    const older = excuses.hubCameBackOlder + excuses.hubRots;
+    if (isAnew || older !== this.#older) this.#newest = 0;
     this.#line = line;
     this.#begunAnew = excuses.groupBegunAnew;
-    this.#older = excuses.hubCameBackOlder;
+    this.#older = older;
     this.#world.check('LASTGOOD', consistentNumber !== null || this.#newest === 0, () => {
       return `no point can be opened, though ${this.#newest} could: ${store.state.corrupted ?? ''} ${store.state.stalled ?? ''}`;
     });
