@@ -1,4 +1,4 @@
-import { Command, flushDevice, NbdError, readBytes, trimRange, writeBytes } from '@rephub/nbd';
+import { type BlockDevice, Command, flushDevice, NbdError, readBytes, trimRange, writeBytes } from '@rephub/nbd';
 import { silentLogger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
@@ -124,6 +124,29 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     expect(held(kit, 0, 4 * KIB)).toEqual(data(1, 4 * KIB));
     expect(held(kit, 4 * KIB, 8 * KIB)).toBe('unreadable');
     expect(held(kit, 16 * KIB, 48 * KIB)).toEqual(data(2, 48 * KIB));
+  });
+
+  it('is in doubt again when another flush fails while it is being written again', async () => {
+    const doubts = new Doubts();
+    doubts.add(0, 8 * KIB);
+    const shown = [0, 4 * KIB].map((offset) => ({ offset, length: 4 * KIB, data: [data(1, 4 * KIB)] }));
+    const written: number[] = [];
+    const disk = new PretendingDevice(DISK_BYTES);
+    const device: BlockDevice = {
+      ...{ sizeBytes: disk.sizeBytes, abilities: disk.abilities, limits: disk.limits },
+      submit: (request) => {
+        written.push(request.offset);
+        // The first part has been written, the second one is on its way.
+        if (written.length === 2) doubts.add(0, 8 * KIB);
+        request.complete(0);
+      },
+      close: () => Promise.resolve(),
+    };
+    expect(await doubts.settle(device, shown)).toBe(null);
+    expect(doubts.within(0, 8 * KIB)).toEqual([{ offset: 0, length: 8 * KIB }]);
+    expect(await doubts.settle(device, shown)).toEqual([]);
+    expect(written).toEqual([0, 4 * KIB, 0, 4 * KIB]);
+    expect(doubts.bytes).toBe(0);
   });
 
   it('is not forgotten by the next process: whatever is marked then may be that, until it was written again', async () => {

@@ -3,7 +3,7 @@
  * them), no later flush makes it stable, and a power cut would bring back what was there before. Where nobody holds the
  * content to play it again, it is read and written again before it counts as copied; until then its mark stays (promise CLEAR).
  *
- * Always holds: a range leaves only when it has been written again.
+ * Always holds: a range leaves only when it has been written again, and no flush has failed while it was.
  * Must not know: marks, records, who reads.
  */
 import { appendZeroes, type BlockDevice, BlockRequest, Command, cutSlices, NbdError } from '@rephub/nbd';
@@ -28,6 +28,8 @@ export class Doubts {
   #bytes = 0;
   #failures = 0;
   #settledBytes = 0;
+  /** Rises with each range that comes, so that who was writing it meanwhile knows. */
+  #added = 0;
 
   get bytes(): number {
     return this.#bytes;
@@ -35,6 +37,7 @@ export class Doubts {
 
   /** False: there are too many, and this one is not among them. */
   add(offset: number, length: number): boolean {
+    this.#added++;
     const more = sum(this.#ranges.missing(offset, offset + length));
     if (this.#bytes + more > MOST_BYTES || this.#ranges.count >= MOST_RANGES) return more === 0;
     this.#ranges.add(offset, offset + length);
@@ -62,13 +65,16 @@ export class Doubts {
     for (const part of shown) {
       for (const { offset, length } of this.within(part.offset, part.length)) {
         const data = cutSlices(part.data, offset - part.offset, part.data.length === 0 ? 0 : length);
-        if (await rewrite(device, offset, length, data)) this.#settled(offset, length);
-        else failed.push({ offset, length });
+        const added = this.#added;
+        if (!(await rewrite(device, offset, length, data))) failed.push({ offset, length });
+        // Another flush may have failed, and dropped what was being written.
+        else if (added === this.#added) this.#settled(offset, length);
       }
     }
     if (failed.length === 0) {
       this.#failures = 0;
-      return failed;
+      const isInDoubtAgain = shown.some((part) => this.within(part.offset, part.length).length > 0);
+      return isInDoubtAgain ? null : failed;
     }
     this.#failures++;
     return this.#failures < PATIENCE ? null : failed;
