@@ -366,6 +366,8 @@ const ACTS: Record<StepKind, Act> = {
     backups.restoreHub(world);
   },
   'lose-hub': (world, random) => {
+    // A group that nobody owns is taken by whoever comes first, and a stranger is as good as any.
+    if (world.stranger !== null) return;
     hubDies(world, 'keep', random);
     world.forgetGroup();
     const { files } = world.hub;
@@ -375,7 +377,7 @@ const ACTS: Record<StepKind, Act> = {
   },
   'forget-group': (world) => {
     const { hubServer, group } = world;
-    if (hubServer === null || group === null || world.hub.isStopped) return;
+    if (hubServer === null || group === null || world.hub.isStopped || world.stranger !== null) return;
     world.forgetGroup();
     hubServer.hub.forget(group.name).catch((thrown: unknown) => world.trace.add(`forget: ${String(thrown)}`));
   },
