@@ -52,6 +52,11 @@ test(
 test('one sector of a superblock is enough, also when the agent was killed before', { timeout: 120_000 }, async () => {
   const scope = testScope();
   const { hub, agent, upstream } = await overServer(scope);
+  // An orderly end first: what the first sync marked is cleared on disk then, and only a sample can find the change.
+  await agent.child.stop();
+  await agent.start();
+  await agent.child.waitFor('the sample', () => agent.child.output.includes('start-sampled'));
+  await agent.waitUntilProtected();
   await agent.child.killHard();
   await changeBehind(upstream, `-P 0x5a ${MiB + 1024} 512`, '-P 0x5a 50M 1M');
   await agent.start();
