@@ -104,8 +104,8 @@ async function operate(world: World): Promise<void> {
 
 async function compare(world: World): Promise<void> {
   const { guests, excuses, setup } = world;
-  // What could not be read is read again.
-  if (excuses.unreadable) {
+  // What could not be read is read again, and so is what nobody can know to have changed.
+  if (excuses.unreadable || world.unheard.isAnyLost) {
     await world.settle(world.agent.up?.resync(true) ?? Promise.resolve(), 5_000);
     const untilMs = world.nowMs + LIMIT_MS;
     await world.advanceTo(world.nowMs + 200);

@@ -75,6 +75,16 @@ export const SEQUENCES = {
       { afterMs: 40, kind: 'power-agent' },
     ],
   },
+  /** The agent is started while its upstream shows itself as a smaller disk (SIZE). */
+  'smaller-at-start': {
+    fromMs: 30_000,
+    quietMs: 0,
+    isAlone: false,
+    steps: [
+      { afterMs: 0, kind: 'upstream-other-size' },
+      { afterMs: 250, kind: 'kill-agent' },
+    ],
+  },
 } as const satisfies Record<string, Sequence>;
 export type SequenceName = keyof typeof SEQUENCES;
 
@@ -146,6 +156,21 @@ export const PROFILES = {
   'damaged-link': { weights: { 'spoil-frame': 10, 'cut-link': 1 } },
   /** What a failed flush has dropped, and readers see still, until upstream loses power. */
   'failing-flushes': FAILING_FLUSHES,
+  /** A flush fails, and the agent is killed before it has written again what that has dropped. */
+  'killed-while-playing': {
+    upstream: 'nbd',
+    company: {
+      times: 6,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 20, kind: 'upstream-flush-error' },
+        { withinMs: 300, kind: 'kill-agent' },
+        { withinMs: 20, kind: 'silence-hub' },
+        { withinMs: 3000, kind: 'power-upstream' },
+      ],
+    },
+    weights: { 'upstream-flush-error': 1, 'upstream-slow': 4, 'kill-agent': 1 },
+  },
   /** The same, and nothing can be played again: all that was not flushed is in doubt. */
   'nothing-kept': { ...FAILING_FLUSHES, replayBytes: 0 },
   'rotting-hub': {

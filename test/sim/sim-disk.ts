@@ -69,6 +69,8 @@ export class SimDisk implements BlockDevice {
   #unflushed: Change[] = [];
   /** Blocks that a failed flush has given up, and when: readers see what is not stable, and no flush will make it so. */
   readonly #pretended = new Map<number, number>();
+  /** The same, after a crash has shown what is stable. */
+  readonly #lost = new Map<number, number>();
   #faults: FaultyRange[] = [];
   #life = 0;
   #idle: (() => void)[] = [];
@@ -136,9 +138,14 @@ export class SimDisk implements BlockDevice {
     this.slowness = 1;
   }
 
-  /** When a failed flush has given up what readers see there, and has not been written since; null: none has. */
-  pretendedSinceMs(block: number): number | null {
-    return this.#pretended.get(block) ?? null;
+  /** When a failed flush has given up what readers see there, or saw until a crash, and it was not written since; null: none has. */
+  droppedSinceMs(block: number): number | null {
+    return this.#pretended.get(block) ?? this.#lost.get(block) ?? null;
+  }
+
+  /** Blocks that a failed flush has given up, and a crash has shown as they were before. */
+  lostBlocks(): Iterable<number> {
+    return this.#lost.keys();
   }
 
   /** Some request may fail yet. */
@@ -161,6 +168,7 @@ export class SimDisk implements BlockDevice {
     this.#unflushed = [];
     this.#seen = Buffer.from(this.#stable);
     this.#seenIds = this.#stableIds.slice();
+    for (const [block, sinceMs] of this.#pretended) this.#lost.set(block, sinceMs);
     this.#pretended.clear();
     return lost;
   }
@@ -266,8 +274,9 @@ export class SimDisk implements BlockDevice {
   #write(change: Change): void {
     apply(this.#seen, change);
     forget(this.#seenIds, change.offset, change.length);
-    for (let at = 0; at < change.length && this.#pretended.size > 0; at += BLOCK_BYTES) {
+    for (let at = 0; at < change.length && this.#pretended.size + this.#lost.size > 0; at += BLOCK_BYTES) {
       this.#pretended.delete((change.offset + at) / BLOCK_BYTES);
+      this.#lost.delete((change.offset + at) / BLOCK_BYTES);
     }
     this.#unflushed.push(change);
   }

@@ -32,7 +32,7 @@ export class WireRecords {
   readonly #contents: BlockContents;
   readonly #blocksOf: readonly number[];
   readonly #records = new Map<number, WireRecord[]>();
-  readonly #byChecksum = new Map<number, WireRecord>();
+  readonly #byChecksum = new Map<number, WireRecord[]>();
   #newest: Fold | null = null;
 
   constructor(contents: BlockContents, blocksOf: readonly number[]) {
@@ -65,7 +65,7 @@ export class WireRecords {
       blocks,
       contents: header.type === FrameType.Write ? this.#identify(header, raw, block) : null,
     };
-    this.#byChecksum.set(record.checksum, record);
+    this.#byChecksum.set(record.checksum, [...(this.#byChecksum.get(record.checksum) ?? []), record]);
     if (same === undefined) this.#records.set(header.number, [record]);
     else same.push(record);
     return record;
@@ -96,8 +96,8 @@ export class WireRecords {
     // Only a span's begin skips numbers. Among so many records two may have the same checksum: the number tells them apart.
     const next = this.find(record.number - 1, record.previous);
     if (next !== null) return next;
-    const before = this.#byChecksum.get(record.previous) ?? null;
-    return before !== null && before.number < record.number ? before : null;
+    const older = (this.#byChecksum.get(record.previous) ?? []).filter(({ number }) => number < record.number);
+    return older.reduce<WireRecord | null>((a, b) => (a === null || b.number > a.number ? b : a), null);
   }
 
   /** What a replica shows at `number` of the line that ends with (lastNumber, lastChecksum); null when it cannot be known. */

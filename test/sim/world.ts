@@ -40,6 +40,7 @@ import { WireTap } from './wire-tap.js';
 import { listenToWire } from './wire-events.js';
 import { Guests } from './workload.js';
 import { type Checker, type Crash, makeCheckers, type PromiseId } from './promises/index.js';
+import { Unheard } from './promises/unheard.js';
 
 const GROUP = 'vm1';
 
@@ -94,6 +95,7 @@ export class World {
   readonly guests: Guests;
   readonly tap: WireTap;
   readonly checkers: readonly Checker[];
+  readonly unheard: Unheard;
   readonly excuses: Excuses = {
     groupBegunAnew: 0,
     dataForgotten: 0,
@@ -160,10 +162,12 @@ export class World {
       disk.onDropped = (offset, length) => {
         const first = Math.floor(offset / BLOCK_BYTES);
         const blocks = Math.ceil((offset + length) / BLOCK_BYTES) - first;
+        this.trace.add(`upstream gives up ${index}:${first}+${blocks}`);
         for (const checker of this.checkers) checker.dropped?.(index, first, blocks);
       };
       this.disks.set(name, disk);
     }
+    this.unheard = new Unheard(this);
     this.checkers = makeCheckers(this);
     this.tap = new WireTap(listenToWire(this), LINK);
     this.agent = new AgentProcess(around, this.#slowDisk(1), () => this.#config(), this.#log('agent'), this.tap.agent);
@@ -387,6 +391,7 @@ export class World {
   }
 
   #crashed(crash: Crash): void {
+    this.unheard.crashed(crash);
     for (const checker of this.checkers) checker.crashed?.(crash);
   }
 
@@ -438,6 +443,7 @@ export class World {
       if (event === 'upstream-keeps-nothing') this.excuses.unreadable = true;
       // Some of the guests look at their disk again.
       if (event === 'volume-grown') this.guests.forget(1);
+      this.unheard.logged(event, fields);
       for (const checker of this.checkers) checker.logged?.(event, fields);
     };
     return { debug: () => undefined, info: at, warn: at, error: at };

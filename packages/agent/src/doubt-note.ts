@@ -1,6 +1,9 @@
 /**
- * Tells the next process that a failed flush has dropped what readers see still: whatever is marked then may be that, and is
- * written again when it is copied (doubts.ts). A note in the identity file.
+ * Tells the next process of flushes that have failed, in notes in the identity file, made at once: whoever plays again what
+ * such a flush covered, or tells the guest, may not live to the end of that.
+ *  - What it has dropped, and readers see still, may be anything that is marked then: that is written again when it is copied
+ *    (doubts.ts).
+ *  - Acknowledged writes may be gone: the guest's next flush must fail (promise FLUSH).
  *
  * Must not know: flushes, upstream.
  */
@@ -8,14 +11,20 @@ import { type Tracker } from '@rephub/bitmap';
 import { type Logger } from '@rephub/platform';
 import { type Doubts } from './doubts.js';
 
-const NOTE = 'dropped';
-const YES = 'yes';
+const DROPPED = 'dropped';
+const OWED = 'flush-error-owed';
 /** One run of marks may be the whole disk. */
 const STEP_BYTES = 256 * 1024 * 1024;
 
 export interface DoubtedVolume {
   readonly index: number;
+  readonly name: string;
   readonly doubts: Doubts;
+  /** Something is in doubt, or will be if this process does not live to write it again. */
+  readonly mayHaveDropped: boolean;
+  /** Acknowledged writes are gone, or not written again yet, and no flush has told the guest. */
+  readonly owesFlushError: boolean;
+  oweFlushError(): void;
 }
 
 export class DoubtNote {
@@ -31,32 +40,46 @@ export class DoubtNote {
 
   /** What an earlier process has left: before anything is copied. */
   recall(): void {
-    if (!this.#isNoted) return;
-    let bytes = 0;
-    for (const { index, doubts } of this.#volumes()) {
-      for (const { offset, length } of this.#tracker.runs(index)) {
-        for (let at = offset; at < offset + length; at += STEP_BYTES) {
-          const step = Math.min(STEP_BYTES, offset + length - at);
-          if (doubts.add(at, step)) bytes += step;
-        }
-      }
+    for (const volume of this.#volumes()) {
+      const flushErrorOwed = this.#isNoted(OWED, volume);
+      const bytes = this.#isNoted(DROPPED, volume) ? this.#doubtMarked(volume) : 0;
+      if (flushErrorOwed) volume.oweFlushError();
+      if (bytes > 0 || flushErrorOwed)
+        this.#log.warn('doubts-recalled', { volume: volume.name, bytes, flushErrorOwed });
     }
-    this.#log.warn('doubts-recalled', { bytes });
     this.look();
   }
 
-  /** Notes whether there are any doubts, where that is not noted yet. Never rejects. */
+  /** Notes what is to be known, where that is not noted yet. Never rejects. */
   look(): void {
-    const isDoubted = this.#volumes().some(({ doubts }) => doubts.bytes > 0);
-    if (isDoubted === this.#isNoted) return;
-    this.#tracker
-      .saveIdentity({ notes: { ...this.#tracker.identity.notes, [NOTE]: isDoubted ? YES : '' } })
-      .catch((fault: unknown) => {
-        this.#log.warn('identity-not-saved', { fault: String(fault) });
-      });
+    const volumes = this.#volumes();
+    const dropped = indexes(volumes.filter((volume) => volume.mayHaveDropped));
+    const owed = indexes(volumes.filter((volume) => volume.owesFlushError));
+    const { notes } = this.#tracker.identity;
+    if (dropped === (notes[DROPPED] ?? '') && owed === (notes[OWED] ?? '')) return;
+    this.#tracker.saveIdentity({ notes: { ...notes, [DROPPED]: dropped, [OWED]: owed } }).catch((fault: unknown) => {
+      this.#log.warn('identity-not-saved', { fault: String(fault) });
+    });
   }
 
-  get #isNoted(): boolean {
-    return this.#tracker.identity.notes[NOTE] === YES;
+  /** Returns how many bytes. */
+  #doubtMarked({ index, doubts }: DoubtedVolume): number {
+    let bytes = 0;
+    for (const { offset, length } of this.#tracker.runs(index)) {
+      for (let at = offset; at < offset + length; at += STEP_BYTES) {
+        const step = Math.min(STEP_BYTES, offset + length - at);
+        if (doubts.add(at, step)) bytes += step;
+      }
+    }
+    return bytes;
   }
+
+  #isNoted(note: string, { index }: DoubtedVolume): boolean {
+    return (this.#tracker.identity.notes[note] ?? '').split(',').includes(String(index));
+  }
+}
+
+/** As they are noted: the volumes' numbers, which stay theirs. */
+function indexes(volumes: readonly DoubtedVolume[]): string {
+  return volumes.map(({ index }) => index).join();
 }

@@ -2,7 +2,7 @@ import { type BlockDevice, Command, flushDevice, NbdError, readBytes, trimRange,
 import { silentLogger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
-import { DoubtNote } from './doubt-note.js';
+import { type DoubtedVolume, DoubtNote } from './doubt-note.js';
 import { Doubts } from './doubts.js';
 import { outcomeOf } from './testing/upstream-kit.js';
 import { PretendingDevice } from './testing/pretending-device.js';
@@ -46,6 +46,24 @@ function held({ records }: VolumeKit, offset: number, length: number): Buffer | 
     else bytes.fill(0, from - offset, to - offset);
   }
   return isUnreadable ? 'unreadable' : bytes;
+}
+
+/** The same volume in the next process. */
+function nextVolume(): DoubtedVolume {
+  const doubts = new Doubts();
+  let owesFlushError = false;
+  return {
+    ...{ index: 0, name: 'disk0', doubts },
+    get mayHaveDropped() {
+      return doubts.bytes > 0;
+    },
+    get owesFlushError() {
+      return owesFlushError;
+    },
+    oweFlushError: () => {
+      owesFlushError = true;
+    },
+  };
 }
 
 describe('what a failed flush has dropped, and readers see still (promise CLEAR)', () => {
@@ -160,7 +178,7 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     disk.fail(Command.Flush, NbdError.Eio, 1);
     expect(await outcome(flushDevice(volume))).toBe(NbdError.Eio);
     note.look();
-    const later = { index: 0, doubts: new Doubts() };
+    const later = nextVolume();
     const laterNote = new DoubtNote(tracker, silentLogger, () => [later]);
     laterNote.recall();
     expect(later.doubts.within(0, LENGTH)).toEqual([{ offset: 0, length: LENGTH }]);
@@ -168,9 +186,43 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     kit.mirror.linkUp({ congested: false, send: () => undefined });
     await settle(kit);
     note.look();
-    const last = { index: 0, doubts: new Doubts() };
+    const last = nextVolume();
     new DoubtNote(tracker, silentLogger, () => [last]).recall();
     expect(last.doubts.bytes).toBe(0);
+  });
+
+  it('is noted for the next process as soon as a flush has failed: this one may not live to play it all again', async () => {
+    const disk = new PretendingDevice(DISK_BYTES);
+    const seen: { note: DoubtNote | null } = { note: null };
+    const kit = await volumeKit({
+      disk,
+      policy: { retries: 3, delayMs: 10, exponential: false },
+      doubted: () => {
+        // What is played again now does not arrive.
+        disk.holding = true;
+        seen.note?.look();
+      },
+    });
+    const { volume, tracker, platform, run } = kit;
+    seen.note = new DoubtNote(tracker, silentLogger, () => [volume]);
+    const recalled = (): DoubtedVolume => {
+      const next = nextVolume();
+      new DoubtNote(tracker, silentLogger, () => [next]).recall();
+      return next;
+    };
+    expect(await run(outcomeOf(writeBytes(volume, 0, data(1))))).toBe(0);
+    disk.fail(Command.Flush, NbdError.Eio, 1);
+    const flushed = outcomeOf(flushDevice(volume));
+    await platform.clock.advance(1000);
+    expect(volume.doubts.bytes).toBe(0);
+    const next = recalled();
+    expect(next.doubts.bytes).toBeGreaterThanOrEqual(LENGTH);
+    expect(next.owesFlushError).toBe(true);
+    disk.letGo();
+    expect(await run(flushed)).toBe(0);
+    expect(disk.stable.subarray(0, LENGTH).equals(data(1))).toBe(true);
+    seen.note.look();
+    expect(recalled().doubts.bytes).toBe(0);
   });
 
   it('and is more than may be written again: so much of it is, and it says so', () => {

@@ -95,7 +95,7 @@ export class AgentGroup {
         group.#flusher.want();
       };
       group.#doubtNote.recall();
-      if (tracker.found === 'marked' || tracker.found === 'untrusted') group.#proveWhatWasWritten();
+      if (tracker.found !== 'clean') group.#proveWhatWasWritten();
       hooks.failed = (fault) => {
         log.error('tracking-failed', { fault: String(fault) });
       };
@@ -202,6 +202,7 @@ export class AgentGroup {
           freeze: this.#freeze,
           acknowledgement: this.#acknowledgement,
           upstreamIsUp: () => upstreams[position]?.status.up ?? false,
+          upstreamMayHaveDropped: () => upstreams[position]?.mayHaveDropped ?? false,
           doubted: () => this.#doubtNote.look(),
         }),
     );
@@ -292,7 +293,10 @@ export class AgentGroup {
     });
   }
 
-  /** What the process before has written and not flushed is not at hand: a flush of ours proves it, or the guest's fails. */
+  /**
+   * What a process before has written and not flushed is not at hand, nor what was written without an agent before the first
+   * one: a flush of ours proves it, or the guest's fails.
+   */
   #proveWhatWasWritten(): void {
     for (const upstream of this.#upstreams) upstream.unflushedBefore();
     for (const { index } of this.#volumes) this.#proof.written(index, this.#tracker.takeTicket());

@@ -54,7 +54,9 @@ export interface GuestVolumeParts {
   readonly mirror: Mirror;
   readonly log: Logger;
   readonly upstreamIsUp: () => boolean;
-  /** Something is in doubt that was not. */
+  /** A flush has failed, and what it may have dropped is being written again. */
+  readonly upstreamMayHaveDropped: () => boolean;
+  /** What is in doubt, or owed to the guest, has changed. */
   readonly doubted: () => void;
   /** Makes writes wait for room in the window; null: they never wait (pull-ahead). */
   readonly gate: CongestionGate | null;
@@ -93,6 +95,7 @@ export class GuestVolume implements BlockDevice, Answerer {
   #inFlight = 0;
   /** False once upstream has refused a fast zeroing of the guest's: the next ones are refused here. */
   #zeroesFast: boolean;
+  readonly #upstreamMayHaveDropped: () => boolean;
   #flushMustFail = false;
   #idle: (() => void) | null = null;
 
@@ -110,6 +113,7 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.#freeze = parts.freeze;
     this.#acknowledgement = parts.acknowledgement;
     this.upstreamIsUp = parts.upstreamIsUp;
+    this.#upstreamMayHaveDropped = parts.upstreamMayHaveDropped;
     this.#doubted = parts.doubted;
     this.#trims = new Trims(parts.upstream, {
       discarded: (operation) => this.#taken(operation, FrameType.Discard, []),
@@ -318,11 +322,38 @@ export class GuestVolume implements BlockDevice, Answerer {
    */
   unflushedLost(isDropped: boolean): void {
     if (!this.#proof.hasUnflushed(this.index)) return;
-    this.#flushMustFail = true;
+    this.oweFlushError();
     for (const { offset, length } of [...this.#tracker.runs(this.index)]) {
       if (isDropped) this.contentDropped(offset, length);
       else this.contentUnknown(offset, length);
     }
+  }
+
+  /** A flush has failed, or may have, and what was unflushed then is not written again yet. */
+  maybeDropped(): void {
+    this.#doubted();
+  }
+
+  /** Something is in doubt, or will be if this process does not live to write it again. */
+  get mayHaveDropped(): boolean {
+    return this.doubts.bytes > 0 || this.#upstreamMayHaveDropped();
+  }
+
+  /** Acknowledged writes are gone for good, or are as long as this process has not written them again: a flush must say so. */
+  get owesFlushError(): boolean {
+    return this.#flushMustFail || this.#upstreamMayHaveDropped();
+  }
+
+  /** The guest's next flush fails, or the one under way. */
+  oweFlushError(): void {
+    this.#flushMustFail = true;
+    this.#doubted();
+  }
+
+  #errorTold(): void {
+    if (!this.#flushMustFail) return;
+    this.#flushMustFail = false;
+    this.#doubted();
   }
 
   /** Upstream may hold something else there than before: it is read again. */
@@ -339,7 +370,7 @@ export class GuestVolume implements BlockDevice, Answerer {
 
   /** An acknowledged write is gone for good: no flush can cover it any more. */
   writeLost(offset: number, length: number): void {
-    this.#flushMustFail = true;
+    this.oweFlushError();
     this.contentUnknown(offset, length);
   }
 
@@ -365,7 +396,7 @@ export class GuestVolume implements BlockDevice, Answerer {
 
   #submitFlush(request: BlockRequest): void {
     if (this.#flushMustFail) {
-      this.#flushMustFail = false;
+      this.#errorTold();
       request.complete(NbdError.Eio);
       return;
     }
@@ -386,7 +417,7 @@ export class GuestVolume implements BlockDevice, Answerer {
     const outer = operation.outer;
     // A write that this flush was to cover may have been lost while it waited for upstream.
     const error = operation.tellsLoss && this.#flushMustFail ? NbdError.Eio : operation.inner.error;
-    if (operation.tellsLoss) this.#flushMustFail = false;
+    if (operation.tellsLoss) this.#errorTold();
     if (error === 0) {
       this.#proof.flushed(this.index, operation.covered);
       this.#tracker.upstreamFlushed(this.#proof.proven());

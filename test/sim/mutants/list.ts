@@ -324,8 +324,16 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'doubts-not-told-to-the-next-process',
     promise: 'CLEAR',
     file: 'agent/src/doubt-note.ts',
-    find: '    if (!this.#isNoted) return;\n    let bytes = 0;\n',
-    replace: '    if (this.#volumes().length > 0) return;\n    let bytes = 0;\n',
+    find: ' ? this.#doubtMarked(volume) : 0;',
+    replace: ' ? 1 : 0;',
     profile: 'nothing-kept',
+  },
+  {
+    id: 'owed-error-not-told-by-the-next-process',
+    promise: 'FLUSH',
+    file: 'agent/src/doubt-note.ts',
+    find: '      if (flushErrorOwed) volume.oweFlushError();\n',
+    replace: '',
+    profile: 'killed-while-playing',
   },
 ];

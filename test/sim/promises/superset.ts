@@ -4,7 +4,6 @@
  * what was dirty or hot), CORRUPT (damaged files are noticed).
  */
 import { upstreamContents } from '../disk-contents.js';
-import { type LogFields } from '@rephub/platform';
 import { type SimFiles } from '@rephub/platform/sim';
 import { type Ack, type Hello, showsOldState, type Verdict, type Welcome } from '@rephub/protocol';
 import { BLOCK_BYTES, UNREADABLE } from '../block-content.js';
@@ -16,10 +15,6 @@ import { type Checker, type Crash } from './checker.js';
 const ANSWERS = 40;
 const EXTENT_BYTES = 4 * 1024 * 1024;
 const PROVEN_WITHIN_MS = 3_000;
-/** An answer takes no longer to arrive. */
-const HEARD_WITHIN_MS = 50;
-/** Until a process has noted what it heard for the next one. */
-const NOTED_WITHIN_MS = 500;
 /** No file of the agent's state is larger here. */
 const SPOILED = Buffer.alloc(1 << 20);
 
@@ -29,8 +24,6 @@ export class Superset implements Checker {
   #answers = 0;
   #seconds = 0;
   #resyncEndedMs = -Infinity;
-  /** Flushes that failed, by whoever was there to be told. */
-  readonly #heard: { readonly volume: string; readonly atMs: number }[] = [];
   /** The highest that any hub has called durable. */
   #durableNumber = 0;
 
@@ -41,8 +34,6 @@ export class Superset implements Checker {
   crashed({ who, fate }: Crash): void {
     if (who !== 'agent') return;
     const world = this.#world;
-    // What it heard last may not be noted.
-    while ((this.#heard.at(-1)?.atMs ?? -Infinity) > world.nowMs - NOTED_WITHIN_MS) this.#heard.pop();
     const after = world.agent.files.imagineCrash({ seed: 1, fate: 'keep' });
     const allowed = this.#allowedBytes();
     void this.#judge('SUPERSET', after, upstreamContents(world, after), `a crash of the agent, fate ${fate}`, allowed);
@@ -115,10 +106,8 @@ export class Superset implements Checker {
     }
   }
 
-  logged(event: string, { volume }: LogFields): void {
-    const { nowMs } = this.#world;
-    if (event === 'resync-ended') this.#resyncEndedMs = nowMs;
-    if (event === 'upstream-sync-failed') this.#heard.push({ volume: String(volume), atMs: nowMs });
+  logged(event: string): void {
+    if (event === 'resync-ended') this.#resyncEndedMs = this.#world.nowMs;
   }
 
   /** What a kill now may make dirty, at most: null when that cannot be told. */
@@ -160,18 +149,6 @@ export class Superset implements Checker {
     if (hub !== null) this.#compare(promise, marks, hub, upstream, what);
   }
 
-  /** An earlier process has written it, and no process has lived to hear that the flush failed that would have made it stable. */
-  #isUnheard(volume: number, block: number): boolean {
-    const { setup, disks, history, agent } = this.#world;
-    const name = setup.volumes[volume]?.name ?? '';
-    const sinceMs = disks.get(name)?.pretendedSinceMs(block) ?? null;
-    const last = history.last(volume, block);
-    if (sinceMs === null || (last !== null && last.submittedMs >= agent.startedMs)) return false;
-    return !this.#heard.some(
-      ({ volume: of, atMs }) => of === name && atMs >= sinceMs && atMs <= sinceMs + HEARD_WITHIN_MS,
-    );
-  }
-
   #noFull(marks: FoundMarks, allowedBytes: number, what: string): void {
     const { found, reason, markedBytes } = marks;
     this.#world.check(
@@ -203,7 +180,7 @@ export class Superset implements Checker {
         if (own[block] === theirs[block] || marked[block] === 1) continue;
         // The hub knows that it does not know; the operator is told, and asks for it to be read again (FAILWR).
         if (theirs[block] === UNREADABLE) continue;
-        if (promise === 'CLEAR' && this.#isUnheard(volume, block)) continue;
+        if (world.unheard.has(volume, block)) continue;
         const shows = world.contents.describe(own[block] ?? 0);
         const holds = world.contents.describe(theirs[block] ?? 0);
         const asked = world.history.tell(volume, block);

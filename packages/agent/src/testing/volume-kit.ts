@@ -57,6 +57,7 @@ export async function volumeKit(
     readonly windowBytes?: number;
     readonly policy?: RetryPolicy;
     readonly upstream?: Partial<UpstreamOptions>;
+    readonly doubted?: () => void;
     /** The disk, where an ordinary one will not do. */
     readonly disk?: ScriptedDevice;
   } = {},
@@ -140,6 +141,7 @@ export async function volumeKit(
       wantsFlush: () => volumes[0]?.flushForRoom(),
       contentUnknown: (offset, length) => volumes[0]?.contentUnknown(offset, length),
       writeLost: (offset, length) => volumes[0]?.writeLost(offset, length),
+      maybeDropped: () => volumes[0]?.maybeDropped(),
       contentDropped: (offset, length) => volumes[0]?.contentDropped(offset, length),
       unflushedLost: (isDropped) => volumes[0]?.unflushedLost(isDropped),
       grown: () => undefined,
@@ -159,7 +161,8 @@ export async function volumeKit(
     freeze: null,
     acknowledgement: null,
     upstreamIsUp: () => true,
-    doubted: () => undefined,
+    upstreamMayHaveDropped: () => connected.mayHaveDropped,
+    doubted: () => options.doubted?.(),
   });
   volumes.push(volume);
   parts.flusher = new Flusher({ clock, log: silentLogger, volumes: [volume], tracker, proof, mirror, idleMs: 1000 });

@@ -41,17 +41,15 @@ export interface FlushCoordinatorParts {
   readonly volume: string;
   /** Asks whoever counts what a flush covers to submit one. */
   readonly wantsFlush: () => void;
+  /** `mayHaveDropped` is true from now on. */
+  readonly maybeDropped: () => void;
 }
 
 export class FlushCoordinator {
   /** A flush was answered with an error: the next one is no good before everything unflushed was written again. */
   mustPlay = false;
-  /**
-   * A flush has failed, or may have, since that was last told of: what was unflushed then may be dropped, with readers seeing
-   * it still (Linux calls such pages clean), so that no later flush makes it stable.
-   */
-  mayHaveDropped = false;
   readonly #parts: FlushCoordinatorParts;
+  #mayHaveDropped = false;
   #asked = false;
   /** An early flush is due from then on; not before one has shown what it takes. */
   #earlyFromMs = Infinity;
@@ -104,7 +102,26 @@ export class FlushCoordinator {
     told.warn('upstream-sync-failed', { volume, error, unflushedBytes: log.bytes });
     // With nothing to play too: another one that is under way must not be believed.
     this.mustPlay = true;
-    this.mayHaveDropped = true;
+    this.noteMayHaveDropped();
+  }
+
+  /**
+   * A flush has failed, or may have, and what was unflushed then has not been played since: it may be dropped, with readers
+   * seeing it still (Linux calls such pages clean), so that no later flush makes it stable.
+   */
+  get mayHaveDropped(): boolean {
+    return this.#mayHaveDropped;
+  }
+
+  noteMayHaveDropped(): void {
+    this.#mayHaveDropped = true;
+    this.#parts.maybeDropped();
+  }
+
+  /** What may have been dropped is written again, or told to be in doubt. */
+  played(): void {
+    this.mustPlay = false;
+    this.#mayHaveDropped = false;
   }
 
   /** Counts what the operation's flush has covered. */

@@ -47,6 +47,7 @@ function rig(): Rig {
       flushes: {
         failed: () => done.push('sync failed'),
         mayHaveDropped: false,
+        noteMayHaveDropped: () => undefined,
         forgetAsked: () => undefined,
         get blockedCount() {
           return made.blockedCount;

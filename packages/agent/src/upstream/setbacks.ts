@@ -27,7 +27,10 @@ export interface SetbackParts {
   readonly log: Pick<ReplayLog, 'complete' | 'stamp' | 'failed' | 'abandon'>;
   readonly lanes: Pick<LanePool, 'written'>;
   readonly room: Pick<WaitingRoom, 'wait' | 'delay'>;
-  readonly flushes: Pick<FlushCoordinator, 'failed' | 'mayHaveDropped' | 'forgetAsked' | 'blockedCount' | 'unblock'>;
+  readonly flushes: Pick<
+    FlushCoordinator,
+    'failed' | 'mayHaveDropped' | 'noteMayHaveDropped' | 'forgetAsked' | 'blockedCount' | 'unblock'
+  >;
   readonly recovery: Pick<Recovery, 'state' | 'isUp' | 'generation' | 'reopen' | 'noteSettled'>;
   readonly readOnly: Pick<ReadOnlyGuard, 'failed'>;
   /** Upstream can flush. */
@@ -76,7 +79,7 @@ export class Setbacks {
     op.lane = null;
     op.failures++;
     if (isSync(op)) {
-      flushes.mayHaveDropped = true;
+      flushes.noteMayHaveDropped();
       this.noteMayHaveLost();
     }
     if (op.failures > policy.retries) {

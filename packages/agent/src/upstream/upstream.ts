@@ -128,6 +128,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       told: log,
       volume: name,
       wantsFlush: () => parts.hooks.wantsFlush(),
+      maybeDropped: () => parts.hooks.maybeDropped(),
     });
     this.#setbacks = new Setbacks({
       clock,
@@ -155,7 +156,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       },
       ended: (error, isLost) => {
         if (error === 0 && !isLost) return;
-        if (isLost) this.#flushes.mayHaveDropped = true;
+        if (isLost) this.#flushes.noteMayHaveDropped();
         else this.#flushes.failed(error);
         this.#setbacks.noteMayHaveLost();
         this.#recovery.noteSettled();
@@ -186,6 +187,11 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       lanes.length,
       this.#log.bytes,
     );
+  }
+
+  /** A flush has failed, or may have, and what it may have dropped is not played yet. */
+  get mayHaveDropped(): boolean {
+    return this.#flushes.mayHaveDropped;
   }
 
   /** A process before this one may have left writes unflushed; they are not at hand. */
@@ -352,7 +358,6 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
 
   #recovered(replay: Replay): void {
     const { log, name, hooks } = this.#parts;
-    this.#flushes.mustPlay = false;
     this.#reconnects++;
     const again = this.#room.takeWaiting();
     log.info('upstream-back', { volume: name, requests: again.length, played: replay.played });
@@ -360,7 +365,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     if (this.#flushes.mayHaveDropped) {
       for (const { offset, length } of replay.unplayed) hooks.contentDropped(offset, length);
     }
-    this.#flushes.mayHaveDropped = false;
+    this.#flushes.played();
     for (const op of again) this.begin(op);
     if (replay.durableAgainWanted) this.#flushes.ask();
     this.#flushes.unblock();
