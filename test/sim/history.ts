@@ -81,7 +81,7 @@ export class History {
   end(operation: Operation, ok: boolean, nowMs: number): void {
     operation.ended = this.tick();
     operation.endedMs = nowMs;
-    operation.ok = ok;
+    operation.ok = ok && operation.givenUp !== true;
   }
 
   /** A flush that was submitted at that moment has succeeded. */
@@ -148,14 +148,25 @@ export class History {
     }
   }
 
-  /** Acknowledged, never flushed, and given up by the disk: such an operation may be seen, and hides nothing any more. */
+  /**
+   * Acknowledged or about to be, never flushed, and given up by the disk: such an operation may be seen, and hides nothing
+   * any more.
+   */
   giveUp(volume: number, isLost: (operation: Operation) => boolean): void {
     for (const operation of this.operations) {
-      if (operation.volume !== volume || !operation.ok || this.#isStable(volume, operation)) continue;
+      const isOpen = operation.ended === Infinity;
+      if (operation.volume !== volume || !(operation.ok || isOpen) || this.#isStable(volume, operation)) continue;
       if (!isLost(operation)) continue;
       operation.ok = false;
       operation.givenUp = true;
     }
+  }
+
+  /** Something was acknowledged there that no flush has covered. */
+  hasUnflushed(volume: number): boolean {
+    return this.operations.some(
+      (operation) => operation.volume === volume && operation.ok && !this.#isStable(volume, operation),
+    );
   }
 
   /** This content is that of a write which the disk has given up. */

@@ -171,6 +171,18 @@ export const PROFILES = {
     },
     weights: { 'upstream-flush-error': 1, 'upstream-slow': 4, 'kill-agent': 1 },
   },
+  /** Upstream loses power, and the agent goes before it has given it again what that has lost. */
+  'killed-while-away': {
+    upstream: 'nbd',
+    company: {
+      times: 6,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 20, kind: 'power-upstream' },
+        { withinMs: 500, kind: 'kill-agent' },
+      ],
+    },
+  },
   /** The same, and nothing can be played again: all that was not flushed is in doubt. */
   'nothing-kept': { ...FAILING_FLUSHES, replayBytes: 0 },
   'rotting-hub': {

@@ -50,6 +50,8 @@ export class SimDisk implements BlockDevice {
   /** Requests that changed something, completed or not. */
   changes = 0;
   inFlight = 0;
+  /** The last crash came while something was unflushed. */
+  wasUnflushed = false;
   /** Multiplies every delay. */
   slowness = 1;
   /** A flush that failed has given up what it should have stored of this range. */
@@ -163,7 +165,8 @@ export class SimDisk implements BlockDevice {
     this.#life += 1;
     this.inFlight = 0;
     this.#wakeIdle();
-    const lost = fate !== 'keep' && this.#unflushed.length > 0;
+    this.wasUnflushed = this.#unflushed.length > 0;
+    const lost = fate !== 'keep' && this.wasUnflushed;
     for (const change of this.#unflushed) this.#survive(change, fate);
     this.#unflushed = [];
     this.#seen = Buffer.from(this.#stable);

@@ -1,9 +1,8 @@
 /**
- * Tells the next process of flushes that have failed, in notes in the identity file, made at once: whoever plays again what
- * such a flush covered, or tells the guest, may not live to the end of that.
- *  - What it has dropped, and readers see still, may be anything that is marked then: that is written again when it is copied
- *    (doubts.ts).
- *  - Acknowledged writes may be gone: the guest's next flush must fail (promise FLUSH).
+ * Tells the next process what this one knows of upstream and may not live to mend, in notes in the identity file, made at once:
+ *  - What a failed flush has dropped, and readers see still, may be anything that is marked then: that is written again when
+ *    it is copied (doubts.ts).
+ *  - Acknowledged writes are gone, or upstream went and they are not played yet: the guest's next flush must fail (FLUSH).
  *
  * Must not know: flushes, upstream.
  */
@@ -31,6 +30,7 @@ export class DoubtNote {
   readonly #tracker: Tracker;
   readonly #log: Logger;
   readonly #volumes: () => readonly DoubtedVolume[];
+  #isRecalling = false;
 
   constructor(tracker: Tracker, log: Logger, volumes: () => readonly DoubtedVolume[]) {
     this.#tracker = tracker;
@@ -40,18 +40,23 @@ export class DoubtNote {
 
   /** What an earlier process has left: before anything is copied. */
   recall(): void {
+    const { notes } = this.#tracker.identity;
+    // One volume's must not be noted as all that there is, before the next one's is recalled.
+    this.#isRecalling = true;
     for (const volume of this.#volumes()) {
-      const flushErrorOwed = this.#isNoted(OWED, volume);
-      const bytes = this.#isNoted(DROPPED, volume) ? this.#doubtMarked(volume) : 0;
+      const flushErrorOwed = isNoted(notes[OWED], volume);
+      const bytes = isNoted(notes[DROPPED], volume) ? this.#doubtMarked(volume) : 0;
       if (flushErrorOwed) volume.oweFlushError();
       if (bytes > 0 || flushErrorOwed)
         this.#log.warn('doubts-recalled', { volume: volume.name, bytes, flushErrorOwed });
     }
+    this.#isRecalling = false;
     this.look();
   }
 
   /** Notes what is to be known, where that is not noted yet. Never rejects. */
   look(): void {
+    if (this.#isRecalling) return;
     const volumes = this.#volumes();
     const dropped = indexes(volumes.filter((volume) => volume.mayHaveDropped));
     const owed = indexes(volumes.filter((volume) => volume.owesFlushError));
@@ -73,13 +78,13 @@ export class DoubtNote {
     }
     return bytes;
   }
-
-  #isNoted(note: string, { index }: DoubtedVolume): boolean {
-    return (this.#tracker.identity.notes[note] ?? '').split(',').includes(String(index));
-  }
 }
 
 /** As they are noted: the volumes' numbers, which stay theirs. */
 function indexes(volumes: readonly DoubtedVolume[]): string {
   return volumes.map(({ index }) => index).join();
+}
+
+function isNoted(note = '', { index }: DoubtedVolume): boolean {
+  return note.split(',').includes(String(index));
 }

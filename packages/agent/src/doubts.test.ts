@@ -49,11 +49,11 @@ function held({ records }: VolumeKit, offset: number, length: number): Buffer | 
 }
 
 /** The same volume in the next process. */
-function nextVolume(): DoubtedVolume {
+function nextVolume(index = 0, doubted: () => void = () => undefined): DoubtedVolume {
   const doubts = new Doubts();
   let owesFlushError = false;
   return {
-    ...{ index: 0, name: 'disk0', doubts },
+    ...{ index, name: `disk${index}`, doubts },
     get mayHaveDropped() {
       return doubts.bytes > 0;
     },
@@ -62,6 +62,7 @@ function nextVolume(): DoubtedVolume {
     },
     oweFlushError: () => {
       owesFlushError = true;
+      doubted();
     },
   };
 }
@@ -198,6 +199,7 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
       disk,
       policy: { retries: 3, delayMs: 10, exponential: false },
       doubted: () => {
+        if (disk.seen.at(-1) !== Command.Flush) return;
         // What is played again now does not arrive.
         disk.holding = true;
         seen.note?.look();
@@ -223,6 +225,19 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     expect(disk.stable.subarray(0, LENGTH).equals(data(1))).toBe(true);
     seen.note.look();
     expect(recalled().doubts.bytes).toBe(0);
+  });
+
+  it('and is recalled of every volume, though what is recalled of one is noted anew at once', async () => {
+    const { tracker } = await setUp();
+    const seen: { note: DoubtNote | null } = { note: null };
+    const volumes = [0, 1].map((index) => nextVolume(index, () => seen.note?.look()));
+    const note = new DoubtNote(tracker, silentLogger, () => volumes);
+    for (const volume of volumes) volume.oweFlushError();
+    note.look();
+    const next = [0, 1].map((index) => nextVolume(index, () => seen.note?.look()));
+    seen.note = new DoubtNote(tracker, silentLogger, () => next);
+    seen.note.recall();
+    expect(next.map(({ owesFlushError }) => owesFlushError)).toEqual([true, true]);
   });
 
   it('and is more than may be written again: so much of it is, and it says so', () => {

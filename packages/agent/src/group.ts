@@ -202,7 +202,7 @@ export class AgentGroup {
           freeze: this.#freeze,
           acknowledgement: this.#acknowledgement,
           upstreamIsUp: () => upstreams[position]?.status.up ?? false,
-          upstreamMayHaveDropped: () => upstreams[position]?.mayHaveDropped ?? false,
+          upstreamDoubt: upstreams[position] as Upstream,
           doubted: () => this.#doubtNote.look(),
         }),
     );

@@ -54,8 +54,8 @@ export interface GuestVolumeParts {
   readonly mirror: Mirror;
   readonly log: Logger;
   readonly upstreamIsUp: () => boolean;
-  /** A flush has failed, and what it may have dropped is being written again. */
-  readonly upstreamMayHaveDropped: () => boolean;
+  /** What of upstream is not played yet: what a failed flush may have dropped, what it may have lost. */
+  readonly upstreamDoubt: { readonly mayHaveDropped: boolean; readonly mayHaveLost: boolean };
   /** What is in doubt, or owed to the guest, has changed. */
   readonly doubted: () => void;
   /** Makes writes wait for room in the window; null: they never wait (pull-ahead). */
@@ -95,7 +95,7 @@ export class GuestVolume implements BlockDevice, Answerer {
   #inFlight = 0;
   /** False once upstream has refused a fast zeroing of the guest's: the next ones are refused here. */
   #zeroesFast: boolean;
-  readonly #upstreamMayHaveDropped: () => boolean;
+  readonly #upstreamDoubt: GuestVolumeParts['upstreamDoubt'];
   #flushMustFail = false;
   #idle: (() => void) | null = null;
 
@@ -113,7 +113,7 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.#freeze = parts.freeze;
     this.#acknowledgement = parts.acknowledgement;
     this.upstreamIsUp = parts.upstreamIsUp;
-    this.#upstreamMayHaveDropped = parts.upstreamMayHaveDropped;
+    this.#upstreamDoubt = parts.upstreamDoubt;
     this.#doubted = parts.doubted;
     this.#trims = new Trims(parts.upstream, {
       discarded: (operation) => this.#taken(operation, FrameType.Discard, []),
@@ -329,19 +329,19 @@ export class GuestVolume implements BlockDevice, Answerer {
     }
   }
 
-  /** A flush has failed, or may have, and what was unflushed then is not written again yet. */
-  maybeDropped(): void {
+  /** What upstream may have lost has changed. */
+  doubtChanged(): void {
     this.#doubted();
   }
 
   /** Something is in doubt, or will be if this process does not live to write it again. */
   get mayHaveDropped(): boolean {
-    return this.doubts.bytes > 0 || this.#upstreamMayHaveDropped();
+    return this.doubts.bytes > 0 || this.#upstreamDoubt.mayHaveDropped;
   }
 
   /** Acknowledged writes are gone for good, or are as long as this process has not written them again: a flush must say so. */
   get owesFlushError(): boolean {
-    return this.#flushMustFail || this.#upstreamMayHaveDropped();
+    return this.#flushMustFail || this.#upstreamDoubt.mayHaveLost;
   }
 
   /** The guest's next flush fails, or the one under way. */

@@ -336,4 +336,12 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '',
     profile: 'killed-while-playing',
   },
+  {
+    id: 'upstream-away-not-noted',
+    promise: 'FLUSH',
+    file: 'agent/src/upstream/upstream.ts',
+    find: 'this.mayHaveDropped || (!this.#recovery.isUp && !this.#log.isEmpty)',
+    replace: 'this.mayHaveDropped',
+    profile: 'killed-while-away',
+  },
 ];

@@ -116,10 +116,16 @@ export class Flush implements Checker {
     const moment = history.tick();
     for (const [volume, isLost] of lost.entries()) {
       if (!isLost || isPlayedLater) continue;
-      for (const [block, content] of (upstream[volume] ?? []).entries()) {
-        history.found(volume, block, content, moment, world.nowMs);
-      }
+      const disk = world.disks.get(setup.volumes[volume]?.name ?? '');
+      // What the agent was playing again arrives after its end.
+      if (disk === undefined || disk.inFlight === 0) this.#found(volume, upstream[volume], moment);
+      else void disk.whenIdle().then(() => this.#found(volume, upstreamContents(world)[volume], history.tick()));
     }
+  }
+
+  #found(volume: number, contents: Int32Array | undefined, moment: number): void {
+    const { history, nowMs } = this.#world;
+    for (const [block, content] of (contents ?? []).entries()) history.found(volume, block, content, moment, nowMs);
   }
 
   #survived(volume: number, contents: Int32Array | undefined): void {

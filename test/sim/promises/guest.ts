@@ -13,6 +13,8 @@ import { Unplayed } from './unplayed.js';
 
 /** Nothing of ours may hold a request for so long. */
 const LONGEST_MS = 3_000;
+/** Until a process has noted for the next one what it knows of upstream. */
+const NOTED_WITHIN_MS = 50;
 
 export class Guest implements Checker {
   readonly #world: World;
@@ -23,6 +25,10 @@ export class Guest implements Checker {
   readonly #flushed = new Set<number>();
   /** Volumes whose upstream was lost before that: what the process before wrote is not at hand, and one flush must say so (FLUSH). */
   readonly #owed = new Set<number>();
+  /** Volumes whose upstream went away or failed a flush, and when it was given again what it may have lost, if it was. */
+  readonly #unsettled = new Map<number, number>();
+  /** Those of processes before this one. */
+  readonly #inherited = new Set<number>();
 
   constructor(world: World) {
     this.#world = world;
@@ -34,6 +40,10 @@ export class Guest implements Checker {
     const index = this.#world.setup.volumes.findIndex(({ name }) => name === fields['volume']);
     const isLost = event === 'upstream-lost' || event === 'upstream-reopened';
     if (isLost && (!this.#flushed.has(index) || this.#world.setup.replayBytes === 0)) this.#owed.add(index);
+    if (isLost || event === 'upstream-sync-failed') this.#unsettled.set(index, Infinity);
+    if (event === 'upstream-back') this.#unsettled.set(index, this.#world.nowMs);
+    if (event === 'doubts-recalled' && fields['flushErrorOwed'] === true && this.#inherited.has(index))
+      this.#owed.add(index);
     if (event === 'upstream-lost') this.#upstreamLostAt = this.#world.history.tick();
   }
 
@@ -41,6 +51,11 @@ export class Guest implements Checker {
     this.#unplayed.crashed(crash);
     if (crash.who !== 'agent') return;
     this.#flushed.clear();
+    for (const [volume, settledMs] of this.#unsettled) {
+      if (settledMs > this.#world.nowMs - NOTED_WITHIN_MS) this.#inherited.add(volume);
+    }
+    for (const volume of this.#owed) this.#inherited.add(volume);
+    this.#unsettled.clear();
     this.#owed.clear();
   }
 
@@ -54,6 +69,7 @@ export class Guest implements Checker {
     if (answer.error === NbdError.Eshutdown) return;
     const isFlush = answer.command === Command.Flush;
     if (isFlush && answer.error === 0) this.#flushed.add(answer.volume);
+    if (isFlush) this.#inherited.delete(answer.volume);
     if (isFlush && this.#owed.delete(answer.volume) && answer.error !== 0) return;
     if (answer.error !== 0) this.#failed(answer);
     else if (answer.contents !== null) this.#read(answer, answer.contents);

@@ -9,6 +9,7 @@ import { Modes } from './modes.js';
 import { Replica } from './replica.js';
 import { Stream } from './stream.js';
 import { Superset } from './superset.js';
+import { Told } from './told.js';
 
 export { type Checker, type Crash, type Look } from './checker.js';
 
@@ -56,6 +57,8 @@ export function makeCheckers(world: World): readonly Checker[] {
   return [
     new Guest(world),
     new Superset(world),
+    // So does Told come before Flush.
+    new Told(world),
     new Flush(world),
     new Stream(world),
     new Durable(world),

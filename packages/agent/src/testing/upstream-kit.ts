@@ -69,7 +69,7 @@ export async function upstreamKit(
       },
       contentUnknown: (offset, length) => told.unknown.push([offset, length]),
       writeLost: (offset, length) => told.lostWrites.push([offset, length]),
-      maybeDropped: () => undefined,
+      doubtChanged: () => undefined,
       contentDropped: (offset, length) => told.dropped.push([offset, length]),
       unflushedLost: (isDropped) => {
         told.unflushedLost++;

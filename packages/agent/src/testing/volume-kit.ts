@@ -141,7 +141,7 @@ export async function volumeKit(
       wantsFlush: () => volumes[0]?.flushForRoom(),
       contentUnknown: (offset, length) => volumes[0]?.contentUnknown(offset, length),
       writeLost: (offset, length) => volumes[0]?.writeLost(offset, length),
-      maybeDropped: () => volumes[0]?.maybeDropped(),
+      doubtChanged: () => volumes[0]?.doubtChanged(),
       contentDropped: (offset, length) => volumes[0]?.contentDropped(offset, length),
       unflushedLost: (isDropped) => volumes[0]?.unflushedLost(isDropped),
       grown: () => undefined,
@@ -161,7 +161,7 @@ export async function volumeKit(
     freeze: null,
     acknowledgement: null,
     upstreamIsUp: () => true,
-    upstreamMayHaveDropped: () => connected.mayHaveDropped,
+    upstreamDoubt: connected,
     doubted: () => options.doubted?.(),
   });
   volumes.push(volume);

@@ -28,7 +28,7 @@ function setUp(faults: Fault[], retries = 5) {
     hooks: {
       wantsFlush: () => undefined,
       contentUnknown: () => undefined,
-      maybeDropped: () => undefined,
+      doubtChanged: () => undefined,
       contentDropped: () => undefined,
       writeLost: () => undefined,
       unflushedLost: () => undefined,

@@ -9,7 +9,7 @@ import { type UpstreamHooks } from './upstream-parts.js';
 export interface UpstreamListener {
   flushForRoom(): void;
   contentUnknown(offset: number, length: number): void;
-  maybeDropped(): void;
+  doubtChanged(): void;
   contentDropped(offset: number, length: number): void;
   writeLost(offset: number, length: number): void;
   unflushedLost(isDropped: boolean): void;
@@ -69,7 +69,7 @@ function hooksOf(owner: UpstreamOwner, position: number): UpstreamHooks {
     wantsFlush: () => volume()?.flushForRoom(),
     contentUnknown: (offset, length) => volume()?.contentUnknown(offset, length),
     writeLost: (offset, length) => volume()?.writeLost(offset, length),
-    maybeDropped: () => volume()?.maybeDropped(),
+    doubtChanged: () => volume()?.doubtChanged(),
     contentDropped: (offset, length) => volume()?.contentDropped(offset, length),
     unflushedLost: (isDropped) => volume()?.unflushedLost(isDropped),
   };

@@ -24,8 +24,8 @@ export interface UpstreamHooks {
   wantsFlush(): void;
   /** Upstream may hold something else there than before: to be read again. */
   contentUnknown(offset: number, length: number): void;
-  /** A flush has failed, or may have: until it is played, what was unflushed then is in doubt (`Upstream.mayHaveDropped`). */
-  maybeDropped(): void;
+  /** `Upstream.mayHaveDropped` or `Upstream.mayHaveLost` has changed, or may have. */
+  doubtChanged(): void;
   /** A flush that failed may have dropped what readers see there, and nobody has it: to be read, and written again. */
   contentDropped(offset: number, length: number): void;
   /** An acknowledged write is gone for good: read again, and the guest's next flush must fail. */

@@ -128,7 +128,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       told: log,
       volume: name,
       wantsFlush: () => parts.hooks.wantsFlush(),
-      maybeDropped: () => parts.hooks.maybeDropped(),
+      maybeDropped: () => parts.hooks.doubtChanged(),
     });
     this.#setbacks = new Setbacks({
       clock,
@@ -192,6 +192,11 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   /** A flush has failed, or may have, and what it may have dropped is not played yet. */
   get mayHaveDropped(): boolean {
     return this.#flushes.mayHaveDropped;
+  }
+
+  /** Acknowledged writes may be gone, and are not played yet. */
+  get mayHaveLost(): boolean {
+    return this.mayHaveDropped || (!this.#recovery.isUp && !this.#log.isEmpty);
   }
 
   /** A process before this one may have left writes unflushed; they are not at hand. */
@@ -340,6 +345,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     const isQuiet = this.#log.isEmpty && lane.inFlight === 0;
     this.#setbacks.noteMayHaveLost();
     this.#recovery.lost(fault, isQuiet);
+    this.#parts.hooks.doubtChanged();
     // They wait with the others now, and no longer than these.
     this.#flushes.unblock();
     this.#readOnly.lost();
@@ -366,6 +372,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       for (const { offset, length } of replay.unplayed) hooks.contentDropped(offset, length);
     }
     this.#flushes.played();
+    hooks.doubtChanged();
     for (const op of again) this.begin(op);
     if (replay.durableAgainWanted) this.#flushes.ask();
     this.#flushes.unblock();
