@@ -52,7 +52,9 @@ export class Guest implements Checker {
     if (crash.who !== 'agent') return;
     this.#flushed.clear();
     for (const [volume, settledMs] of this.#unsettled) {
-      if (settledMs > this.#world.nowMs - NOTED_WITHIN_MS) this.#inherited.add(volume);
+      // Where nothing can be stored any more, what was noted stays.
+      const isNoted = settledMs > this.#world.nowMs - NOTED_WITHIN_MS || this.#world.excuses.stateDamaged;
+      if (isNoted) this.#inherited.add(volume);
     }
     for (const volume of this.#owed) this.#inherited.add(volume);
     this.#unsettled.clear();
