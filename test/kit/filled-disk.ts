@@ -10,7 +10,7 @@ export async function filledDisk(scope: Scope, sizeBytes: number): Promise<strin
     'if=/dev/urandom',
     `of=${file}`,
     'bs=1M',
-    `count=${sizeBytes >> 20}`,
+    `count=${sizeBytes / 2 ** 20}`,
     'conv=notrunc',
     'status=none',
   ]);
