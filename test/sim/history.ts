@@ -162,10 +162,14 @@ export class History {
     }
   }
 
-  /** Something was acknowledged there that no flush has covered. */
-  hasUnflushed(volume: number): boolean {
+  /** Some such operation was acknowledged and not covered by a flush of the guest's; or, if asked for, is on its way. */
+  hasUnflushed(volume: number, orOpen: boolean, isMeant: (operation: Operation) => boolean = () => true): boolean {
     return this.operations.some(
-      (operation) => operation.volume === volume && operation.ok && !this.#isStable(volume, operation),
+      (operation) =>
+        operation.volume === volume &&
+        (operation.ok || (orOpen && operation.ended === Infinity)) &&
+        !this.#isStable(volume, operation) &&
+        isMeant(operation),
     );
   }
 

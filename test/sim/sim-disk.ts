@@ -50,8 +50,8 @@ export class SimDisk implements BlockDevice {
   /** Requests that changed something, completed or not. */
   changes = 0;
   inFlight = 0;
-  /** The last crash came while something was unflushed. */
-  wasUnflushed = false;
+  /** What was unflushed when the last crash came. */
+  unflushedThen: readonly { readonly offset: number; readonly length: number }[] = [];
   /** Multiplies every delay. */
   slowness = 1;
   /** A flush that failed has given up what it should have stored of this range. */
@@ -165,8 +165,8 @@ export class SimDisk implements BlockDevice {
     this.#life += 1;
     this.inFlight = 0;
     this.#wakeIdle();
-    this.wasUnflushed = this.#unflushed.length > 0;
-    const lost = fate !== 'keep' && this.wasUnflushed;
+    this.unflushedThen = this.#unflushed;
+    const lost = fate !== 'keep' && this.#unflushed.length > 0;
     for (const change of this.#unflushed) this.#survive(change, fate);
     this.#unflushed = [];
     this.#seen = Buffer.from(this.#stable);

@@ -31,6 +31,7 @@ export class DoubtNote {
   readonly #log: Logger;
   readonly #volumes: () => readonly DoubtedVolume[];
   #isRecalling = false;
+  #isSaving = false;
 
   constructor(tracker: Tracker, log: Logger, volumes: () => readonly DoubtedVolume[]) {
     this.#tracker = tracker;
@@ -56,15 +57,27 @@ export class DoubtNote {
 
   /** Notes what is to be known, where that is not noted yet. Never rejects. */
   look(): void {
-    if (this.#isRecalling) return;
+    if (this.#isRecalling || this.#isSaving) return;
     const volumes = this.#volumes();
     const dropped = indexes(volumes.filter((volume) => volume.mayHaveDropped));
     const owed = indexes(volumes.filter((volume) => volume.owesFlushError));
     const { notes } = this.#tracker.identity;
     if (dropped === (notes[DROPPED] ?? '') && owed === (notes[OWED] ?? '')) return;
-    this.#tracker.saveIdentity({ notes: { ...notes, [DROPPED]: dropped, [OWED]: owed } }).catch((fault: unknown) => {
+    void this.#save({ ...notes, [DROPPED]: dropped, [OWED]: owed });
+  }
+
+  /** One at a time, however fast upstream comes and goes; then what is known by then. */
+  async #save(notes: Readonly<Record<string, string>>): Promise<void> {
+    this.#isSaving = true;
+    try {
+      await this.#tracker.saveIdentity({ notes });
+    } catch (fault) {
       this.#log.warn('identity-not-saved', { fault: String(fault) });
-    });
+      return;
+    } finally {
+      this.#isSaving = false;
+    }
+    this.look();
   }
 
   /** Returns how many bytes. */

@@ -240,6 +240,36 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     expect(next.map(({ owesFlushError }) => owesFlushError)).toEqual([true, true]);
   });
 
+  it('and is noted by one save at a time, and by as few as it takes, however often it changes', async () => {
+    const { tracker, run } = await setUp();
+    const saved: string[] = [];
+    const saves: (() => void)[] = [];
+    const slow = {
+      identity: { notes: {} as Record<string, string> },
+      saveIdentity: ({ notes }: { notes: Record<string, string> }) => {
+        slow.identity.notes = notes;
+        saved.push(notes['flush-error-owed'] ?? '');
+        return new Promise<void>((resolve) => saves.push(resolve));
+      },
+      runs: () => tracker.runs(0),
+    };
+    const volumes: DoubtedVolume[] = [];
+    const note = new DoubtNote(slow as unknown as typeof tracker, silentLogger, () => volumes);
+    const flapping = nextVolume();
+    flapping.oweFlushError();
+    for (let turn = 0; turn < 100; turn++) {
+      if (volumes.pop() === undefined) volumes.push(flapping);
+      note.look();
+    }
+    expect(saved).toEqual(['0']);
+    saves.shift()?.();
+    await run(Promise.resolve());
+    expect(saved).toEqual(['0', '']);
+    saves.shift()?.();
+    await run(Promise.resolve());
+    expect(saved).toEqual(['0', '']);
+  });
+
   it('and is more than may be written again: so much of it is, and it says so', () => {
     const doubts = new Doubts();
     const gibibyte = 1024 ** 3;

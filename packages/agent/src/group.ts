@@ -87,6 +87,8 @@ export class AgentGroup {
       });
       const telling = new Set(seen.map(({ volume }) => volume));
       const group = new AgentGroup(platform, config, log, tracker, upstreams, telling);
+      // Before anything can happen to a volume that would be noted in place of it.
+      group.#doubtNote.recall();
       owner.volumes = group.#volumes;
       owner.growth = group.#growth;
       if (tracker.found === 'untrusted') log.warn('marks-not-believed', { reason: tracker.foundReason });
@@ -94,7 +96,6 @@ export class AgentGroup {
       hooks.wantsFlush = () => {
         group.#flusher.want();
       };
-      group.#doubtNote.recall();
       if (tracker.found !== 'clean') group.#proveWhatWasWritten();
       hooks.failed = (fault) => {
         log.error('tracking-failed', { fault: String(fault) });

@@ -341,7 +341,7 @@ export class GuestVolume implements BlockDevice, Answerer {
 
   /** Acknowledged writes are gone for good, or are as long as this process has not written them again: a flush must say so. */
   get owesFlushError(): boolean {
-    return this.#flushMustFail || this.#upstreamDoubt.mayHaveLost;
+    return this.abilities.flush && (this.#flushMustFail || this.#upstreamDoubt.mayHaveLost);
   }
 
   /** The guest's next flush fails, or the one under way. */

@@ -340,7 +340,7 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'upstream-away-not-noted',
     promise: 'FLUSH',
     file: 'agent/src/upstream/upstream.ts',
-    find: 'this.mayHaveDropped || (!this.#recovery.isUp && !this.#log.isEmpty)',
+    find: '(this.mayHaveDropped || !this.#recovery.isUp)',
     replace: 'this.mayHaveDropped',
     profile: 'killed-while-away',
   },

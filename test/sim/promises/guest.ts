@@ -27,6 +27,7 @@ export class Guest implements Checker {
   readonly #owed = new Set<number>();
   /** Volumes whose upstream went away or failed a flush, and when it was given again what it may have lost, if it was. */
   readonly #unsettled = new Map<number, number>();
+  readonly #everUnsettled = new Set<number>();
   /** Those of processes before this one. */
   readonly #inherited = new Set<number>();
 
@@ -40,11 +41,18 @@ export class Guest implements Checker {
     const index = this.#world.setup.volumes.findIndex(({ name }) => name === fields['volume']);
     const isLost = event === 'upstream-lost' || event === 'upstream-reopened';
     if (isLost && (!this.#flushed.has(index) || this.#world.setup.replayBytes === 0)) this.#owed.add(index);
-    if (isLost || event === 'upstream-sync-failed') this.#unsettled.set(index, Infinity);
-    if (event === 'upstream-back') this.#unsettled.set(index, this.#world.nowMs);
-    if (event === 'doubts-recalled' && fields['flushErrorOwed'] === true && this.#inherited.has(index))
-      this.#owed.add(index);
+    if ((isLost || event === 'upstream-sync-failed') && this.#world.history.hasUnflushed(index, true)) {
+      this.#unsettled.set(index, Infinity);
+      this.#everUnsettled.add(index);
+    }
+    if (event === 'upstream-back' && this.#unsettled.has(index)) this.#unsettled.set(index, this.#world.nowMs);
+    if (event === 'doubts-recalled' && fields['flushErrorOwed'] === true && this.#mayOwe(index)) this.#owed.add(index);
     if (event === 'upstream-lost') this.#upstreamLostAt = this.#world.history.tick();
+  }
+
+  /** Where nothing can be stored any more, or an old state came back, what was noted once stays, or comes back. */
+  #mayOwe(volume: number): boolean {
+    return this.#inherited.has(volume) || (this.#world.excuses.stateDamaged && this.#everUnsettled.has(volume));
   }
 
   crashed(crash: Crash): void {
@@ -52,9 +60,7 @@ export class Guest implements Checker {
     if (crash.who !== 'agent') return;
     this.#flushed.clear();
     for (const [volume, settledMs] of this.#unsettled) {
-      // Where nothing can be stored any more, what was noted stays.
-      const isNoted = settledMs > this.#world.nowMs - NOTED_WITHIN_MS || this.#world.excuses.stateDamaged;
-      if (isNoted) this.#inherited.add(volume);
+      if (settledMs > this.#world.nowMs - NOTED_WITHIN_MS) this.#inherited.add(volume);
     }
     for (const volume of this.#owed) this.#inherited.add(volume);
     this.#unsettled.clear();

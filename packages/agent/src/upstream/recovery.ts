@@ -18,6 +18,8 @@ export interface RecoveryParts {
   /** Nothing is in flight on any connection. */
   readonly isSettled: () => boolean;
   readonly makeReplay: (mayTryAgain: boolean) => Replay;
+  /** Nothing passes from now on. */
+  readonly left: () => void;
   /** A connection could not be had: requests that have waited long enough fail. */
   readonly stillAway: () => void;
   /** All is played; requests pass again. */
@@ -50,6 +52,7 @@ export class Recovery {
     if (isQuiet) log.info('upstream-lost', fields);
     else log.warn('upstream-lost', fields);
     this.#step({ kind: 'lost', nowMs: clock.monotonicMs(), reason: fault.message });
+    this.#parts.left();
     this.#start();
   }
 
@@ -59,6 +62,7 @@ export class Recovery {
     this.#parts.log.warn('upstream-reopened', { volume: this.#parts.name, reason });
     this.#reopenAll = true;
     this.#step({ kind: 'reopen', nowMs: this.#parts.clock.monotonicMs(), reason });
+    this.#parts.left();
     this.#start();
   }
 

@@ -22,6 +22,23 @@ async function setUp(
 }
 
 describe('an upstream that loses its cache (promise REPLAY)', () => {
+  it('may have lost what was acknowledged and not flushed as long as it is not played, and else nothing', async () => {
+    const { upstream, disk, outcome, clock } = await setUp();
+    disk.die();
+    expect(upstream.mayHaveLost).toBe(false);
+    await clock.settle();
+    await outcome(writeBytes(upstream, 0, data(1)));
+    expect(upstream.mayHaveLost).toBe(false);
+    disk.die();
+    expect(upstream.mayHaveLost).toBe(true);
+    await clock.settle();
+    await outcome(readBytes(upstream, 0, KIB));
+    expect(upstream.mayHaveLost).toBe(false);
+    await outcome(flushDevice(upstream));
+    disk.die();
+    expect(upstream.mayHaveLost).toBe(false);
+  });
+
   it('gets every acknowledged, unflushed write, zeroing and trim again, in order', async () => {
     const { upstream, disk, outcome, clock, told } = await setUp();
     await outcome(writeBytes(upstream, 0, data(1)));

@@ -115,6 +115,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
           if (error === 0) this.#written(op);
           else this.#setbacks.answered(op, error);
         }),
+      left: () => parts.hooks.doubtChanged(),
       stillAway: () => this.#room.expire(),
       recovered: (replay) => this.#recovered(replay),
     });
@@ -194,9 +195,9 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     return this.#flushes.mayHaveDropped;
   }
 
-  /** Acknowledged writes may be gone, and are not played yet. */
+  /** Acknowledged writes may be gone, and are not played yet. Not so where nothing was unflushed (a keep-alive that failed). */
   get mayHaveLost(): boolean {
-    return this.mayHaveDropped || (!this.#recovery.isUp && !this.#log.isEmpty);
+    return this.#log.hasFlushable && (this.mayHaveDropped || !this.#recovery.isUp);
   }
 
   /** A process before this one may have left writes unflushed; they are not at hand. */
@@ -291,7 +292,10 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   /** An error, or an answer that came while a connection is lost. */
   #answeredSlowly(op: UpstreamOp, error: number): void {
     if (error !== 0) this.#setbacks.answered(op, error);
-    else if (op.isWrite && !op.flushing) this.#written(op);
+    else if (op.isWrite && !op.flushing) {
+      this.#written(op);
+      this.#parts.hooks.doubtChanged();
+    }
     // Read or flushed where acknowledged writes may be missing: done again when they are back.
     else this.#setbacks.wait(op);
   }
@@ -345,7 +349,6 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     const isQuiet = this.#log.isEmpty && lane.inFlight === 0;
     this.#setbacks.noteMayHaveLost();
     this.#recovery.lost(fault, isQuiet);
-    this.#parts.hooks.doubtChanged();
     // They wait with the others now, and no longer than these.
     this.#flushes.unblock();
     this.#readOnly.lost();
