@@ -171,6 +171,20 @@ export const PROFILES = {
     },
     weights: { 'upstream-flush-error': 1, 'upstream-slow': 4, 'kill-agent': 1 },
   },
+  /** A flush fails, nothing can be played again, and the agent is killed before what is in doubt was written again. */
+  'killed-in-doubt': {
+    upstream: 'nbd',
+    replayBytes: 0,
+    company: {
+      times: 6,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 20, kind: 'upstream-flush-error' },
+        { withinMs: 400, kind: 'kill-agent' },
+      ],
+    },
+    weights: { 'cut-link': 1, 'kill-agent': 1 },
+  },
   /** Upstream loses power, and the agent goes before it has given it again what that has lost. */
   'killed-while-away': {
     upstream: 'nbd',

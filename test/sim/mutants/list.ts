@@ -326,7 +326,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'agent/src/doubt-note.ts',
     find: ' ? this.#doubtMarked(volume) : 0;',
     replace: ' ? 1 : 0;',
-    profile: 'nothing-kept',
+    profile: 'killed-in-doubt',
   },
   {
     id: 'owed-error-not-told-by-the-next-process',
