@@ -39,8 +39,7 @@ import { WireRecords } from './wire-records.js';
 import { WireTap } from './wire-tap.js';
 import { listenToWire } from './wire-events.js';
 import { Guests } from './workload.js';
-import { type Checker, type Crash, makeCheckers, type PromiseId } from './promises/index.js';
-import { Unheard } from './promises/unheard.js';
+import { type Checker, type Crash, makeCheckers, type PromiseId, Unheard } from './promises/index.js';
 
 const GROUP = 'vm1';
 

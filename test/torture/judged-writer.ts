@@ -25,6 +25,8 @@ export interface WriterOptions {
   readonly seed: number;
   readonly requestsInFlight: number;
   readonly requestsPerSecond: number;
+  /** How often an agent has found that one before it, and upstream, were lost together: each time a flush must fail (FLUSH). */
+  readonly losses: () => number;
   /** Something that must not happen to a guest. */
   readonly violated: (what: string) => void;
 }
@@ -60,6 +62,7 @@ export class JudgedWriter {
   #client: NbdClient | null = null;
   #connecting: Promise<NbdClient | null> | null = null;
   #stopping = false;
+  #lossesTold = 0;
   readonly #running: Promise<void>;
 
   constructor(options: WriterOptions) {
@@ -160,11 +163,18 @@ export class JudgedWriter {
         return;
       } catch (error) {
         this.figures.failedFlushes += 1;
-        this.#judgeFailure(error);
+        if (!this.#tellsLoss(error)) this.#judgeFailure(error);
         if (!this.#stopping) return;
         await delay(50);
       }
     }
+  }
+
+  #tellsLoss(error: unknown): boolean {
+    const isTold = error instanceof DeviceError && error.nbdError === NbdError.Eio;
+    if (!isTold || this.#lossesTold >= this.#options.losses()) return false;
+    this.#lossesTold += 1;
+    return true;
   }
 
   /** A lost connection is what is being tried; any other error is one that the guest should not see. */

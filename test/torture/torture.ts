@@ -86,6 +86,10 @@ export async function torture(scope: Scope, options: TortureOptions): Promise<Ou
     seed: options.seed + 1,
     requestsInFlight: 8,
     requestsPerSecond: 400,
+    losses: () => {
+      const told = stage.agentActor.events().filter(({ event }) => event === 'doubts-recalled');
+      return told.filter(({ volume, flushErrorOwed }) => volume === JUDGED && flushErrorOwed === true).length;
+    },
     violated,
   });
   const fio = await FioGuest.start(scope, stage, options.seed, violated);

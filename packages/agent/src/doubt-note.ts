@@ -9,6 +9,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import { type Logger } from '@rephub/platform';
 import { type Doubts } from './doubts.js';
+import { type FlushDebt } from './flush-debt.js';
 
 const DROPPED = 'dropped';
 const OWED = 'flush-error-owed';
@@ -21,9 +22,7 @@ export interface DoubtedVolume {
   readonly doubts: Doubts;
   /** Something is in doubt, or will be if this process does not live to write it again. */
   readonly mayHaveDropped: boolean;
-  /** Acknowledged writes are gone, or not written again yet, and no flush has told the guest. */
-  readonly owesFlushError: boolean;
-  oweFlushError(): void;
+  readonly debt: Pick<FlushDebt, 'isOwed' | 'owe'>;
 }
 
 export class DoubtNote {
@@ -47,7 +46,7 @@ export class DoubtNote {
     for (const volume of this.#volumes()) {
       const flushErrorOwed = isNoted(notes[OWED], volume);
       const bytes = isNoted(notes[DROPPED], volume) ? this.#doubtMarked(volume) : 0;
-      if (flushErrorOwed) volume.oweFlushError();
+      if (flushErrorOwed) volume.debt.owe();
       if (bytes > 0 || flushErrorOwed)
         this.#log.warn('doubts-recalled', { volume: volume.name, bytes, flushErrorOwed });
     }
@@ -60,7 +59,7 @@ export class DoubtNote {
     if (this.#isRecalling || this.#isSaving) return;
     const volumes = this.#volumes();
     const dropped = indexes(volumes.filter((volume) => volume.mayHaveDropped));
-    const owed = indexes(volumes.filter((volume) => volume.owesFlushError));
+    const owed = indexes(volumes.filter(({ debt }) => debt.isOwed));
     const { notes } = this.#tracker.identity;
     if (dropped === (notes[DROPPED] ?? '') && owed === (notes[OWED] ?? '')) return;
     void this.#save({ ...notes, [DROPPED]: dropped, [OWED]: owed });

@@ -4,6 +4,7 @@ import { FrameType } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
 import { type DoubtedVolume, DoubtNote } from './doubt-note.js';
 import { Doubts } from './doubts.js';
+import { FlushDebt } from './flush-debt.js';
 import { outcomeOf } from './testing/upstream-kit.js';
 import { PretendingDevice } from './testing/pretending-device.js';
 import { DISK_BYTES, volumeKit, type VolumeKit } from './testing/volume-kit.js';
@@ -51,19 +52,12 @@ function held({ records }: VolumeKit, offset: number, length: number): Buffer | 
 /** The same volume in the next process. */
 function nextVolume(index = 0, doubted: () => void = () => undefined): DoubtedVolume {
   const doubts = new Doubts();
-  let owesFlushError = false;
   return {
     ...{ index, name: `disk${index}`, doubts },
     get mayHaveDropped() {
       return doubts.bytes > 0;
     },
-    get owesFlushError() {
-      return owesFlushError;
-    },
-    oweFlushError: () => {
-      owesFlushError = true;
-      doubted();
-    },
+    debt: new FlushDebt(true, { mayHaveDropped: false, mayHaveLost: false }, doubted),
   };
 }
 
@@ -219,7 +213,7 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     expect(volume.doubts.bytes).toBe(0);
     const next = recalled();
     expect(next.doubts.bytes).toBeGreaterThanOrEqual(LENGTH);
-    expect(next.owesFlushError).toBe(true);
+    expect(next.debt.isOwed).toBe(true);
     disk.letGo();
     expect(await run(flushed)).toBe(0);
     expect(disk.stable.subarray(0, LENGTH).equals(data(1))).toBe(true);
@@ -232,12 +226,12 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     const seen: { note: DoubtNote | null } = { note: null };
     const volumes = [0, 1].map((index) => nextVolume(index, () => seen.note?.look()));
     const note = new DoubtNote(tracker, silentLogger, () => volumes);
-    for (const volume of volumes) volume.oweFlushError();
+    for (const volume of volumes) volume.debt.owe();
     note.look();
     const next = [0, 1].map((index) => nextVolume(index, () => seen.note?.look()));
     seen.note = new DoubtNote(tracker, silentLogger, () => next);
     seen.note.recall();
-    expect(next.map(({ owesFlushError }) => owesFlushError)).toEqual([true, true]);
+    expect(next.map(({ debt }) => debt.isOwed)).toEqual([true, true]);
   });
 
   it('and is noted by one save at a time, and by as few as it takes, however often it changes', async () => {
@@ -256,7 +250,7 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     const volumes: DoubtedVolume[] = [];
     const note = new DoubtNote(slow as unknown as typeof tracker, silentLogger, () => volumes);
     const flapping = nextVolume();
-    flapping.oweFlushError();
+    flapping.debt.owe();
     for (let turn = 0; turn < 100; turn++) {
       if (volumes.pop() === undefined) volumes.push(flapping);
       note.look();

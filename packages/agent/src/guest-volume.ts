@@ -27,6 +27,7 @@ import { type Answerer } from './answer-queue.js';
 import { type CongestionGate } from './congestion-gate.js';
 import { dirtyRuns } from './dirty-runs.js';
 import { Doubts } from './doubts.js';
+import { FlushDebt, type UpstreamDoubt } from './flush-debt.js';
 import { type FlushProof } from './flush-proof.js';
 import { type FreezeGate } from './freeze-gate.js';
 import { type Marks } from './marks.js';
@@ -54,8 +55,7 @@ export interface GuestVolumeParts {
   readonly mirror: Mirror;
   readonly log: Logger;
   readonly upstreamIsUp: () => boolean;
-  /** What of upstream is not played yet: what a failed flush may have dropped, what it may have lost. */
-  readonly upstreamDoubt: { readonly mayHaveDropped: boolean; readonly mayHaveLost: boolean };
+  readonly upstreamDoubt: UpstreamDoubt;
   /** What is in doubt, or owed to the guest, has changed. */
   readonly doubted: () => void;
   /** Makes writes wait for room in the window; null: they never wait (pull-ahead). */
@@ -75,6 +75,7 @@ export class GuestVolume implements BlockDevice, Answerer {
   readonly lock = new RangeLock();
   /** What a failed flush may have dropped: written again when it is copied. */
   readonly doubts = new Doubts();
+  readonly debt: FlushDebt;
   /** False while upstream is away: an error then says nothing about the disk. */
   readonly upstreamIsUp: () => boolean;
   readonly abilities: Abilities;
@@ -95,8 +96,7 @@ export class GuestVolume implements BlockDevice, Answerer {
   #inFlight = 0;
   /** False once upstream has refused a fast zeroing of the guest's: the next ones are refused here. */
   #zeroesFast: boolean;
-  readonly #upstreamDoubt: GuestVolumeParts['upstreamDoubt'];
-  #flushMustFail = false;
+  readonly #upstreamDoubt: UpstreamDoubt;
   #idle: (() => void) | null = null;
 
   constructor(parts: GuestVolumeParts) {
@@ -115,6 +115,7 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.upstreamIsUp = parts.upstreamIsUp;
     this.#upstreamDoubt = parts.upstreamDoubt;
     this.#doubted = parts.doubted;
+    this.debt = new FlushDebt(parts.upstream.abilities.flush, parts.upstreamDoubt, parts.doubted);
     this.#trims = new Trims(parts.upstream, {
       discarded: (operation) => this.#taken(operation, FrameType.Discard, []),
       uncertain: (operation) => this.#uncertain(operation),
@@ -322,7 +323,7 @@ export class GuestVolume implements BlockDevice, Answerer {
    */
   unflushedLost(isDropped: boolean): void {
     if (!this.#proof.hasUnflushed(this.index)) return;
-    this.oweFlushError();
+    this.debt.owe();
     for (const { offset, length } of [...this.#tracker.runs(this.index)]) {
       if (isDropped) this.contentDropped(offset, length);
       else this.contentUnknown(offset, length);
@@ -339,23 +340,6 @@ export class GuestVolume implements BlockDevice, Answerer {
     return this.doubts.bytes > 0 || this.#upstreamDoubt.mayHaveDropped;
   }
 
-  /** Acknowledged writes are gone for good, or are as long as this process has not written them again: a flush must say so. */
-  get owesFlushError(): boolean {
-    return this.abilities.flush && (this.#flushMustFail || this.#upstreamDoubt.mayHaveLost);
-  }
-
-  /** The guest's next flush fails, or the one under way. */
-  oweFlushError(): void {
-    this.#flushMustFail = true;
-    this.#doubted();
-  }
-
-  #errorTold(): void {
-    if (!this.#flushMustFail) return;
-    this.#flushMustFail = false;
-    this.#doubted();
-  }
-
   /** Upstream may hold something else there than before: it is read again. */
   contentUnknown(offset: number, length: number): void {
     this.#mirror.unknown(this.index, offset, length);
@@ -370,7 +354,7 @@ export class GuestVolume implements BlockDevice, Answerer {
 
   /** An acknowledged write is gone for good: no flush can cover it any more. */
   writeLost(offset: number, length: number): void {
-    this.oweFlushError();
+    this.debt.owe();
     this.contentUnknown(offset, length);
   }
 
@@ -395,8 +379,8 @@ export class GuestVolume implements BlockDevice, Answerer {
   }
 
   #submitFlush(request: BlockRequest): void {
-    if (this.#flushMustFail) {
-      this.#errorTold();
+    if (this.debt.isDue) {
+      this.debt.settle();
       request.complete(NbdError.Eio);
       return;
     }
@@ -416,8 +400,8 @@ export class GuestVolume implements BlockDevice, Answerer {
   flushAnswered(operation: FlushOperation): void {
     const outer = operation.outer;
     // A write that this flush was to cover may have been lost while it waited for upstream.
-    const error = operation.tellsLoss && this.#flushMustFail ? NbdError.Eio : operation.inner.error;
-    if (operation.tellsLoss) this.#errorTold();
+    const error = operation.tellsLoss && this.debt.isDue ? NbdError.Eio : operation.inner.error;
+    if (operation.tellsLoss) this.debt.settle();
     if (error === 0) {
       this.#proof.flushed(this.index, operation.covered);
       this.#tracker.upstreamFlushed(this.#proof.proven());

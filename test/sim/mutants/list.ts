@@ -332,7 +332,7 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'owed-error-not-told-by-the-next-process',
     promise: 'FLUSH',
     file: 'agent/src/doubt-note.ts',
-    find: '      if (flushErrorOwed) volume.oweFlushError();\n',
+    find: '      if (flushErrorOwed) volume.debt.owe();\n',
     replace: '',
     profile: 'killed-while-playing',
   },

@@ -12,6 +12,7 @@ import { Superset } from './superset.js';
 import { Told } from './told.js';
 
 export { type Checker, type Crash, type Look } from './checker.js';
+export { Unheard } from './unheard.js';
 
 /** Null: checked in every run. Else why it is not. */
 export const PROMISES = {
