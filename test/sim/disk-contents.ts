@@ -15,9 +15,16 @@ export function upstreamContents(world: World, files: SimFiles = world.agent.fil
   return world.setup.volumes.map(({ name, largestBlocks, upstream }, index) => {
     const disk = world.disks.get(name);
     if (upstream === 'file' || disk === undefined)
-      return identifyAll(world, imageOf(files, name, largestBlocks), index);
+      return identifyAll(world, imageOf(files, `/${name}.raw`, largestBlocks), index);
     return disk.ids(stable, (bytes, at, block) => world.contents.identify(bytes, at, index, block));
   });
+}
+
+/** What the base images hold, each with zeroes beyond its end. */
+export function baseContents(world: World, directory: string): Int32Array[] {
+  return world.setup.volumes.map(({ name, largestBlocks }, index) =>
+    identifyAll(world, imageOf(world.hub.files, `${directory}/${name}.raw`, largestBlocks), index),
+  );
 }
 
 /** The id of one block upstream; null while it cannot be told. */
@@ -102,9 +109,9 @@ async function readRange(
 }
 
 /** Valid until the next look. */
-function imageOf(files: SimFiles, name: string, blocks: number): Buffer {
+function imageOf(files: SimFiles, path: string, blocks: number): Buffer {
   const length = blocks * BLOCK_BYTES;
   if (image.length < length) image = Buffer.alloc(length);
-  image.fill(0, files.look(`/${name}.raw`, image.subarray(0, length), 0), length);
+  image.fill(0, files.look(path, image.subarray(0, length), 0), length);
   return image.subarray(0, length);
 }

@@ -202,6 +202,18 @@ export const PROFILES = {
   'rotting-hub': {
     weights: { 'rot-hub': 8, 'kill-hub': 3, 'power-hub': 3, 'kill-agent': 2, 'cut-link': 4, 'open-test': 3 },
   },
+  /** It is killed at work, and then what it was working on turns out to be damaged. */
+  'rotting-at-work': {
+    company: {
+      times: 10,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 1_200, kind: 'power-hub' },
+        { withinMs: 60, kind: 'rot-hub' },
+      ],
+    },
+    weights: { 'rot-hub': 4, 'kill-hub': 2, 'cut-link': 2, 'open-test': 1 },
+  },
   'silent-hub': { weights: { 'silence-hub': 6, 'half-open': 6, 'pause-hub': 4 } },
 } as const satisfies Record<string, Profile>;
 export type ProfileName = keyof typeof PROFILES;

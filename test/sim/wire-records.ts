@@ -34,6 +34,8 @@ export class WireRecords {
   readonly #records = new Map<number, WireRecord[]>();
   readonly #byChecksum = new Map<number, WireRecord[]>();
   #newest: Fold | null = null;
+  /** What images held that were found with parts of records which are lost; null: it cannot be known. By the checksum of the last record that is not. */
+  readonly #found = new Map<number, { readonly number: number; readonly volumes: Int32Array[] | null }>();
 
   constructor(contents: BlockContents, blocksOf: readonly number[]) {
     this.#contents = contents;
@@ -109,6 +111,46 @@ export class WireRecords {
     return record === null ? null : this.#foldTo(record);
   }
 
+  /**
+   * The records after this one are lost to the hub, but its images may hold parts of them, and what comes next lies over
+   * that: `images` is what they hold, with everything up to record `applied`. Tells a block that no lost record explains.
+   */
+  lostAfter(
+    number: number,
+    checksum: number,
+    applied: number,
+    images: readonly (Int32Array | null)[],
+  ): { readonly volume: number; readonly block: number } | null {
+    const kept = this.foldAt(number, number, checksum);
+    const chain = this.chain(number, checksum);
+    if (kept === null || chain === null) return null;
+    const lost = this.#empty();
+    for (const [later, records] of this.#records) {
+      if (later <= number) continue;
+      for (const { volume, block, blocks } of records) lost[volume]?.fill(1, block, block + blocks);
+    }
+    // What is above them is in the journal.
+    for (const { number: above, volume, block, blocks } of chain) {
+      if (above > applied) lost[volume]?.fill(2, block, block + blocks);
+    }
+    let isKnown = true;
+    for (const [volume, blocks] of kept.entries()) {
+      const image = images[volume] ?? null;
+      if (image === null) continue;
+      for (let block = 0; block < blocks.length; block += 1) {
+        const held = image[block] ?? 0;
+        if (held === blocks[block] || lost[volume]?.[block] === 2) continue;
+        // Which ranges the images lack is in another file.
+        if (blocks[block] === UNREADABLE) isKnown &&= lost[volume]?.[block] !== 1;
+        else if (lost[volume]?.[block] !== 1) return { volume, block };
+        else blocks[block] = held;
+      }
+    }
+    this.#newest = null;
+    this.#found.set(checksum, { number, volumes: isKnown ? kept : null });
+    return null;
+  }
+
   /** Is a span open at that number of the chain? */
   spanOpenAt(number: number, lastNumber: number, lastChecksum: number): boolean {
     for (let record = this.find(lastNumber, lastChecksum); record !== null; record = this.#before(record)) {
@@ -119,14 +161,19 @@ export class WireRecords {
     return true;
   }
 
-  #foldTo(record: WireRecord): Int32Array[] {
+  #foldTo(record: WireRecord): Int32Array[] | null {
     const cached = this.#newest;
     const usable = cached !== null && cached.number <= record.number ? cached : null;
     let chain = this.chain(record.number, record.checksum, usable?.checksum ?? null) ?? [];
     const oldest = chain.at(-1);
     const reaches = usable !== null && (oldest === undefined ? usable.checksum : oldest.previous) === usable.checksum;
     if (!reaches && usable !== null) chain = this.chain(record.number, record.checksum) ?? [];
-    const volumes = reaches ? usable.volumes.map((blocks) => blocks.slice()) : this.#empty();
+    const foundAt = this.#found.size === 0 ? -1 : chain.findIndex((one) => this.#foundAt(one) !== undefined);
+    const found = foundAt < 0 ? undefined : this.#foundAt(chain[foundAt]);
+    if (found?.volumes === null) return null;
+    const below = found?.volumes ?? (reaches ? usable.volumes : null);
+    const volumes = below === null ? this.#empty() : below.map((blocks) => blocks.slice());
+    if (foundAt >= 0) chain = chain.slice(0, foundAt);
     for (let at = chain.length - 1; at >= 0; at -= 1) {
       const next = chain[at];
       if (next !== undefined) apply(volumes, next);
@@ -135,6 +182,11 @@ export class WireRecords {
       this.#newest = { number: record.number, checksum: record.checksum, volumes };
     }
     return volumes;
+  }
+
+  #foundAt(record: WireRecord | undefined): { readonly volumes: Int32Array[] | null } | undefined {
+    const found = record === undefined ? undefined : this.#found.get(record.checksum);
+    return found?.number === record?.number ? found : undefined;
   }
 
   #empty(): Int32Array[] {

@@ -135,6 +135,14 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '    if (this.#pins.size < 0) lowest = 0;\n',
   },
   {
+    id: 'points-below-a-fold-offered',
+    promise: 'PIT',
+    file: 'hub/src/storage/layers/timeline.ts',
+    find: 'consistentNumber < this.#imagesReach ? null',
+    replace: 'consistentNumber < 0 ? null',
+    profile: 'rotting-at-work',
+  },
+  {
     id: 'another-disk-accepted',
     promise: 'SIZE',
     file: 'agent/src/upstream/same-export.ts',
@@ -262,8 +270,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'damage-not-told',
     promise: 'CORRUPT',
     file: 'hub/src/group/group-status.ts',
-    find: "  if (store.corrupted !== null) return { state: 'degraded', reason: `corrupted: ${store.corrupted}` };\n",
-    replace: '',
+    find: '  if (store.corrupted !== null) {\n    const state',
+    replace: '  if (store.corrupted === undefined) {\n    const state',
     profile: 'rotting-hub',
   },
   {

@@ -82,9 +82,11 @@ export class Durable implements Checker {
       return;
     }
     this.#world.coverage.happened('corruption-named');
-    const state = this.#world.group?.status().state ?? 'degraded';
-    this.#world.check('CORRUPT', state === 'degraded', () => {
-      return `the group is called ${state}, and its journal is damaged: ${corrupted}`;
+    const { group, store } = this.#world;
+    const expected = (store?.progress.consistentNumber ?? null) === null ? 'unprotected' : 'degraded';
+    const state = group?.status().state ?? expected;
+    this.#world.check('CORRUPT', state === expected, () => {
+      return `the group is called ${state}, not ${expected}, and its journal is damaged: ${corrupted}`;
     });
   }
 

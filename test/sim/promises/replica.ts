@@ -4,6 +4,7 @@
  * error, never zeroes), RPO (never told better than it is).
  */
 import { UNREADABLE } from '../block-content.js';
+import { baseContents } from '../disk-contents.js';
 import { TEST_OPERATIONS } from '../test-branches.js';
 import { type World } from '../world.js';
 import { type Checker, type Look } from './checker.js';
@@ -27,6 +28,20 @@ export class Replica implements Checker {
 
   verdict(): void {
     this.#world.excuses.exposureUnknown = false;
+    this.#foundBelowFold();
+  }
+
+  /** Damage has left only points below what a fold had begun to put into the images: nobody is shown them, and what comes lies over it. */
+  #foundBelowFold(): void {
+    const { records, store } = this.#world;
+    if (store === null) return;
+    const { consistentNumber, corrupted, spanOpen, lastNumber, lastChecksum, appliedNumber } = store.state;
+    if (consistentNumber !== null || corrupted === null || spanOpen || lastNumber === 0) return;
+    const images = baseContents(this.#world, '/data/groups/vm1/base');
+    const unexplained = records.lostAfter(lastNumber, lastChecksum, appliedNumber, images);
+    this.#world.check('PIT', unexplained === null, () => {
+      return `the image of volume ${unexplained?.volume} holds in block ${unexplained?.block} what neither a record up to ${appliedNumber} nor a lost one has put there`;
+    });
   }
 
   second(): void {

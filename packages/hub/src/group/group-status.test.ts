@@ -152,6 +152,7 @@ describe('the state of a group', () => {
       {},
     ],
     ['damage is degraded', 'degraded', {}, { corrupted: 'segment 3' }, {}],
+    ['damage that left no point', 'unprotected', {}, { corrupted: 'segment 3', consistentNumber: null }, {}],
     [
       'what upstream cannot read is degraded',
       'degraded',

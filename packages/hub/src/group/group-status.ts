@@ -222,7 +222,10 @@ function judge(facts: GroupFacts): Verdict {
   const left = facts.connected || facts.farewell === null ? null : `the agent has left: ${facts.farewell}`;
   if (store === null) return { state: 'degraded', reason: facts.trouble ?? 'storage-closed' };
   if (store.stalled === 'journal-failed') return { state: 'degraded', reason: 'journal-failed' };
-  if (store.corrupted !== null) return { state: 'degraded', reason: `corrupted: ${store.corrupted}` };
+  if (store.corrupted !== null) {
+    const state = store.consistentNumber === null ? 'unprotected' : 'degraded';
+    return { state, reason: `corrupted: ${store.corrupted}` };
+  }
   if (store.lastGoodDropped === true) {
     return { state: 'unprotected', reason: 'the last good point was given up: resync not finished' };
   }

@@ -262,6 +262,96 @@ describe('group store on a disk with faults', () => {
     await expectBase(files, agent, agent.lastNumber, 'healed');
   });
 
+  it('PIT: a point below where a fold was going is not offered after damage, and is again when the stream has passed it', async () => {
+    const store = await started(on, agent, { retentionMs: 0 });
+    await store.drain();
+    const applied = agent.lastNumber;
+    agent.write(0, 40_000, pattern(4000, 2));
+    const good = agent.lastNumber;
+    agent.write(0, 0, pattern(10_000, 3));
+    const going = agent.lastNumber;
+    agent.sendTo(store);
+    await store.settled();
+    // Both writes are one in the image, and its sync fails: it holds what `applied` does not speak of.
+    files.inject({ operation: 'sync', path: 'disk0.raw', fault: 'io-error' });
+    await clock.advance(2000);
+    expect(store.state).toMatchObject({ appliedNumber: applied, applyFailed: expect.any(String) });
+    await store.close({ drain: false });
+    const after = world(files.crash({ seed: 1, fate: 'keep' }), clock);
+    await rot(after.files, going);
+
+    const again = await openStore(after, { retentionMs: 0 });
+    expect(again.state).toMatchObject({ lastNumber: good, consistentNumber: null });
+    expect(again.state.corrupted).toContain(`record ${going}`);
+    await expect(again.openView()).rejects.toMatchObject({ code: 'no-consistent-point' });
+    expect(() => {
+      again.dropLastGood('later');
+    }).toThrow(expect.objectContaining({ code: 'no-consistent-point' }));
+    // What is kept is folded; that the image holds more than that is not forgotten.
+    await clock.advance(2000);
+    expect(again.state.appliedNumber).toBe(good);
+    await again.close({ drain: false });
+
+    const third = await openStore(after, { retentionMs: 0 });
+    expect(third.state).toMatchObject({ lastNumber: good, consistentNumber: null });
+    agent.sendTo(third);
+    await third.settled();
+    expect(third.state).toMatchObject({ corrupted: null, consistentNumber: going });
+    await expectView(await third.openView(), agent, 'sent again');
+    await third.close({ drain: true });
+    await expectBase(after.files, agent, going, 'sent again');
+  });
+
+  it('PIT: nor is it during a resync that damage has made necessary, which needs no room beside it', async () => {
+    const store = await started(on, agent, { retentionMs: 0 });
+    await store.drain();
+    agent.write(0, 0, pattern(10_000, 3));
+    agent.sendTo(store);
+    await store.settled();
+    const lost = agent.lastNumber;
+    files.inject({ operation: 'sync', path: 'disk0.raw', fault: 'io-error' });
+    await clock.advance(2000);
+    await store.close({ drain: false });
+    const after = world(files.crash({ seed: 1, fate: 'keep' }), clock);
+    await rot(after.files, lost);
+
+    const again = await openStore(after, { retentionMs: 0 });
+    agent.spanAfter(lost + 1, agent.records.find(({ number }) => number === lost - 1)!.checksum);
+    agent.forget(lost, lost);
+    agent.write(0, 0, pattern(SIZE / 2, 7));
+    agent.sendTo(again);
+    await again.settled();
+    await clock.advance(2000);
+    expect(again.state).toMatchObject({ spanOpen: true, consistentNumber: null, appliedNumber: agent.lastNumber });
+    await again.close({ drain: false });
+
+    const third = await openStore(after, { retentionMs: 0 });
+    expect(third.state).toMatchObject({ spanOpen: true, consistentNumber: null });
+    agent.spanEnd();
+    agent.sendTo(third);
+    await third.settled();
+    expect(third.state).toMatchObject({ corrupted: null, consistentNumber: agent.lastNumber });
+    await expectView(await third.openView(), agent, 'healed');
+    await third.close({ drain: true });
+    await expectBase(after.files, agent, agent.lastNumber, 'healed');
+  });
+
+  /** Flips a bit in the frame of this record, wherever it lies in the journal. */
+  async function rot(disk: SimFiles, number: number): Promise<void> {
+    const directory = `${DIRECTORY}/lines/${agent.line.id}`;
+    const { frame } = agent.records.find((record) => record.number === number)!;
+    for (const name of await disk.list(directory)) {
+      if (!name.endsWith('.seg')) continue;
+      const bytes = Buffer.alloc(64 * 1024);
+      disk.look(`${directory}/${name}`, bytes, 0);
+      const at = bytes.indexOf(frame);
+      if (at < 0) continue;
+      disk.rot(`${directory}/${name}`, at + (frame.length >> 1), 3);
+      return;
+    }
+    throw new Error(`record ${number} is not in the journal`);
+  }
+
   it('a journal that lost its durable tail says so', async () => {
     const store = await started(on, agent);
     await store.close({ drain: false });

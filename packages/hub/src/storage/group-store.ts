@@ -284,7 +284,7 @@ class OpenGroupStore implements GroupStore {
     const { progress } = this;
     progress.receivedNumber = main.writer.writtenNumber;
     progress.durableNumber = main.timeline.state.number;
-    progress.consistentNumber = main.timeline.state.consistentNumber;
+    progress.consistentNumber = main.timeline.lastGood;
     if (progress.consistentNumber !== null) this.mainLine.forgetSetAside();
   }
 

@@ -18,7 +18,7 @@ import {
   volumeAddedSchema,
 } from '@rephub/protocol';
 import { z } from 'zod';
-import { type Applied, AppliedFile } from './base/applied-file.js';
+import { type Applied, AppliedFile, imagesReach } from './base/applied-file.js';
 import { BaseSet, type UnreadableRanges } from './base/base-set.js';
 import { IndexMemory } from './index/extent-index.js';
 import { PackedRecords } from './journal/packed-records.js';
@@ -58,10 +58,12 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
   const base = new BaseSet(files, options.baseDirectory, isSeeded ? seeds : null);
   let segments: SegmentSet | null = null;
   try {
-    const knownDurable = Math.max(applied.point.number, hinted);
+    const reach = imagesReach(applied);
+    // What a fold began with was durable.
+    const knownDurable = Math.max(reach, hinted);
     const unreadable = await readUnreadable(base);
     const memory = new IndexMemory();
-    const timeline = new Timeline(options.line, applied.point, applied.position, memory, unreadable);
+    const timeline = new Timeline(options.line, applied.point, applied.position, reach, memory, unreadable);
     const packed = new PackedRecords(memory);
     const journal = await readJournal(options, timeline, packed, applied.position, knownDurable);
     ({ segments } = journal);

@@ -182,7 +182,7 @@ export class LineStore {
 
   #admitSpan(header: FrameHeader, raw: readonly Buffer[]): void {
     try {
-      this.spanRoom.admit(expectedBytes(header, raw), this.appended.consistentNumber !== null);
+      this.spanRoom.admit(expectedBytes(header, raw), this.timeline.shown(this.appended.consistentNumber) !== null);
     } catch (error) {
       // History that may go makes room for the next try.
       this.applier.poke();
@@ -212,7 +212,7 @@ export class LineStore {
   }
 
   #dropLastGoodIfDue(): void {
-    if (this.timeline.state.consistentNumber === null) return;
+    if (this.timeline.lastGood === null) return;
     if (!this.spanRoom.mayDrop || !this.#isTight || !this.appended.spanOpen || !this.timeline.state.spanOpen) return;
     this.applier.dropLastGood(() => {
       if (this.appended.spanOpen) this.appended.dropConsistent();

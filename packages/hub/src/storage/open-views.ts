@@ -26,7 +26,7 @@ export class OpenViews {
 
   /** Of the newest consistent point of this line; throws a ConfigFault `no-consistent-point`, `unknown-point`. */
   open(main: LineStore | null, { at }: ViewOptions): PointView {
-    const consistent = main?.timeline.state.consistentNumber ?? null;
+    const consistent = main?.timeline.lastGood ?? null;
     if (main === null || consistent === null) throw this.#noPoint();
     if (at !== undefined && at !== consistent) {
       throw new ConfigFault(

@@ -62,7 +62,10 @@ export interface GroupState {
   readonly receivedNumber: number;
   /** Synced: survives a power cut. */
   readonly durableNumber: number;
-  /** The newest number that can be opened, never above `durableNumber`; null before the first sync has ended. */
+  /**
+   * The newest number that can be opened, never above `durableNumber`; null before the first sync has ended, and while
+   * damage has left only points below what the base images hold.
+   */
   readonly consistentNumber: number | null;
   /** Agent time of the record at `consistentNumber`, microseconds since 1970; 0 when there is none. */
   readonly consistentTimeUs: number;

@@ -3,8 +3,9 @@
  * needs any more.
  *
  * Always holds:
- *  - base images are synced, and what they lack is stored, before `applied` says that they hold a layer; segments go only
- *    below the position that the older slot of `applied` names, so that either slot is good for a restart;
+ *  - `applied` says how far a fold will go before an image changes; base images are synced, and what they lack is stored,
+ *    before it says that they hold a layer; segments go only below the position that its older slot names, so that either
+ *    slot is good for a restart;
  *  - receiving never waits for it; a failed sync of a base image ends it for good, everything stays in the journal;
  *  - nothing above a pin, nothing of an open span is folded, unless the group never had a consistent point.
  * Must not know: sessions.
@@ -147,7 +148,7 @@ export class Applier {
       oldestLayerBytes: layer === undefined ? 0 : layer.endPosition - layer.startPosition,
       indexBytes: timeline.memory.bytes,
       journalBytes: segments.bytes,
-      everConsistent: timeline.state.consistentNumber !== null,
+      hasLastGood: timeline.lastGood !== null,
       diskFull: this.#options.isDiskFull(),
       roomWanted: this.#options.wantsRoom(),
       draining: this.#draining,
@@ -163,7 +164,7 @@ export class Applier {
     const reason = reasonToFold(limits, held);
     if (reason === null) return null;
     // What is not visible yet is not folded, whoever lets go of what.
-    if (oldest.lastNumber > (timeline.state.consistentNumber ?? Infinity)) return null;
+    if (oldest.lastNumber > (timeline.lastGood ?? Infinity)) return null;
     if (oldest.lastNumber > timeline.lowestPin()) {
       const why = reasonToExpire(limits, held);
       if (why === null) return null;
@@ -181,7 +182,7 @@ export class Applier {
     const { limits, timeline } = this.#options;
     const oldest = timeline.layers[0];
     if (oldest === undefined || oldest.lastNumber > timeline.foldLimit()) return false;
-    return limits.retentionMs === 0 || timeline.state.consistentNumber === null;
+    return limits.retentionMs === 0 || timeline.lastGood === null;
   }
 
   #closeTopIfDue(): void {
@@ -223,7 +224,7 @@ export class Applier {
   /** `applied` says so first, in both of its slots: an image that holds a part of a span must never be taken for a point. */
   async #dropLastGood(dropped: () => void): Promise<void> {
     const { appliedFile, log, timeline } = this.#options;
-    const last = timeline.state.consistentNumber;
+    const last = timeline.lastGood;
     if (timeline.state.spanOpen && last !== null) {
       const { point } = this.#applied;
       this.#applied = { ...this.#applied, point: { ...point, consistentNumber: null, consistentTimeUs: 0 } };
@@ -232,7 +233,7 @@ export class Applier {
     }
     this.#dropping = null;
     // The span may have ended meanwhile: then its end is the point, and stays.
-    if (!timeline.state.spanOpen || timeline.state.consistentNumber === null) return;
+    if (!timeline.state.spanOpen || timeline.lastGood === null) return;
     timeline.dropLastGood('the last good point was given up for a resync');
     log.warn('last-good-dropped', { line: timeline.line.id, number: last });
     dropped();
@@ -252,13 +253,21 @@ export class Applier {
   /** False when it was interrupted. */
   async #fold(layer: Layer): Promise<boolean> {
     const { appliedFile, base, journal, segments, timeline } = this.#options;
+    await this.#foldingTo(layer.lastNumber);
     const result = await foldLayer(layer, base, journal, () => this.#stopped);
     if (result === null) return false;
     for (const image of result.touched) await image.sync();
     await this.#storeUnreadable(layer);
     const { end } = layer;
     if (end === null) throw new Error('assertion failed: a folded layer has ended');
-    const applied: Applied = { version: 1, line: timeline.line, position: layer.endPosition, point: end };
+    const isPast = timeline.imagesReach > end.number;
+    const applied: Applied = {
+      version: 1,
+      line: timeline.line,
+      position: layer.endPosition,
+      point: end,
+      ...(isPast ? { foldingTo: timeline.imagesReach } : {}),
+    };
     await appliedFile.write(applied);
     timeline.dropOldest(layer);
     segments.removeBelow(this.#applied.position);
@@ -267,6 +276,17 @@ export class Applier {
     this.#waitingSinceMs = timeline.layers.length === 0 ? null : this.#options.clock.monotonicMs();
     this.#options.freed();
     return true;
+  }
+
+  /** Durable before an image changes: cut short, the fold leaves images that show nothing below where it was going. */
+  async #foldingTo(number: number): Promise<void> {
+    const { appliedFile, timeline } = this.#options;
+    if (number <= timeline.imagesReach) return;
+    const applied = { ...this.#applied, foldingTo: number };
+    await appliedFile.write(applied);
+    this.#applied = applied;
+    this.#olderPosition = applied.position;
+    timeline.foldingTo(number);
   }
 
   /** Where room is wanted, the segments that only the older slot needs go too: the older slot is written anew. */

@@ -9,7 +9,7 @@ const HELD: Holdings = {
   oldestLayerBytes: 1000,
   indexBytes: 1000,
   journalBytes: 1000,
-  everConsistent: true,
+  hasLastGood: true,
   diskFull: false,
   roomWanted: 'nothing',
   draining: false,
@@ -24,8 +24,8 @@ describe('retention', () => {
     ['history goes when the disk is full', { diskFull: true }, 'disk-full'],
     ['history goes when room runs low', { roomWanted: 'history' }, 'room'],
     ['history goes when a resync needs the room', { roomWanted: 'points' }, 'room'],
-    ['a first sync is applied at once', { everConsistent: false }, 'first-sync'],
-    ['a first sync waits for a little company', { everConsistent: false, waitingMs: 10 }, null],
+    ['a first sync is applied at once', { hasLastGood: false }, 'first-sync'],
+    ['a first sync waits for a little company', { hasLastGood: false, waitingMs: 10 }, null],
     ['a drain takes everything', { draining: true }, 'drain'],
   ] as const)('%s', (_what, change, reason) => {
     expect(reasonToFold(LIMITS, { ...HELD, ...change })).toBe(reason);

@@ -17,7 +17,8 @@ export interface Holdings {
   readonly oldestLayerBytes: number;
   readonly indexBytes: number;
   readonly journalBytes: number;
-  readonly everConsistent: boolean;
+  /** There is a point that can be opened. */
+  readonly hasLastGood: boolean;
   readonly diskFull: boolean;
   /** What is to give way so that protection goes on: nothing, history that nobody looks at, or points that are open too. */
   readonly roomWanted: 'nothing' | 'history' | 'points';
@@ -39,7 +40,7 @@ export function reasonToFold(limits: RetentionLimits, held: Holdings): FoldReaso
   if (held.indexBytes > limits.indexBytes) return 'index-memory';
   if (held.journalBytes > limits.journalMaxBytes) return 'journal-size';
   const worthIt = held.oldestLayerBytes >= PACE_BYTES || held.waitingMs >= PACE_MS;
-  if (!held.everConsistent) return worthIt ? 'first-sync' : null;
+  if (!held.hasLastGood) return worthIt ? 'first-sync' : null;
   if (limits.retentionMs === 0) return worthIt ? 'age' : null;
   return held.newestTimeUs - held.oldestLayerTimeUs > limits.retentionMs * 1000 ? 'age' : null;
 }

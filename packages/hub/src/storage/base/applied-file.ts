@@ -18,8 +18,15 @@ export const appliedSchema = z.object({
   /** Journal position of the first record that the base images do not hold for certain. */
   position: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER),
   point: pointSchema,
+  /** A fold was on its way to this number: the images may hold parts of the records up to it, and show nothing below it. */
+  foldingTo: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
 });
 export type Applied = z.infer<typeof appliedSchema>;
+
+/** Up to which number the images may hold parts of records. */
+export function imagesReach({ point, foldingTo }: Applied): number {
+  return Math.max(point.number, foldingTo ?? 0);
+}
 
 export class AppliedFile {
   readonly #slots: SlotFile;

@@ -52,6 +52,7 @@ export class Timeline {
   readonly #volumes = new Map<number, Volume>();
   readonly #pins = new Set<Pin>();
   #position: number;
+  #imagesReach: number;
   #merge: Merge | null = null;
   #droppedLastGood = false;
   /** The volumes at the consistent number, while a span is open. */
@@ -62,6 +63,7 @@ export class Timeline {
     line: Line,
     applied: Point,
     position: number,
+    imagesReach: number,
     memory: IndexMemory,
     unreadable: ReadonlyMap<number, readonly (readonly [number, number])[]>,
   ) {
@@ -69,6 +71,7 @@ export class Timeline {
     this.memory = memory;
     this.state = new LineState(line, applied);
     this.#position = position;
+    this.#imagesReach = imagesReach;
     for (const { index, name, added, sizeBytes } of applied.volumes) {
       const volume = new Volume(index, name, added, sizeBytes, new ExtentIndex(memory));
       this.#volumes.set(index, volume);
@@ -87,6 +90,26 @@ export class Timeline {
 
   get volumes(): Iterable<Volume> {
     return this.#volumes.values();
+  }
+
+  /** The base images may hold parts of the records up to this number. */
+  get imagesReach(): number {
+    return this.#imagesReach;
+  }
+
+  /** The newest point that can be opened; null when there is none. */
+  get lastGood(): number | null {
+    return this.shown(this.state.consistentNumber);
+  }
+
+  /** This consistent number, if the base images hold nothing that came after it; null otherwise. */
+  shown(consistentNumber: number | null): number | null {
+    return consistentNumber === null || consistentNumber < this.#imagesReach ? null : consistentNumber;
+  }
+
+  /** The base images are about to take the records up to this number. */
+  foldingTo(number: number): void {
+    this.#imagesReach = Math.max(this.#imagesReach, number);
   }
 
   get pins(): ReadonlySet<Pin> {
@@ -166,7 +189,7 @@ export class Timeline {
    * is told and let go. The base images must not hold anything of the span yet.
    */
   dropLastGood(why: string): void {
-    const last = this.state.consistentNumber;
+    const last = this.lastGood;
     assert(this.state.spanOpen && last !== null, 'the last good point is given up for an open span');
     for (const pin of [...this.#pins]) {
       if (pin.number > last) continue;
@@ -195,12 +218,13 @@ export class Timeline {
 
   /** Holds the newest consistent point open; null when there is none. */
   pinLatest(expire: (why: string) => void): Pin | null {
-    const { consistentNumber, consistentTimeUs, spanOpen } = this.state;
-    if (consistentNumber === null) return null;
+    const { consistentTimeUs, spanOpen } = this.state;
+    const number = this.lastGood;
+    if (number === null) return null;
     const hidden = spanOpen || this.state.damage !== null;
     if (!hidden) this.closeTop();
     const volumes = hidden ? this.#volumesBeforeSpan : this.#volumesNow();
-    const pin = { number: consistentNumber, timeUs: consistentTimeUs, volumes, expire };
+    const pin = { number, timeUs: consistentTimeUs, volumes, expire };
     this.#pins.add(pin);
     return pin;
   }
@@ -225,7 +249,7 @@ export class Timeline {
 
   /** Numbers above this one may not be folded into the base. */
   foldLimit(): number {
-    return Math.min(this.lowestPin(), this.state.consistentNumber ?? Infinity);
+    return Math.min(this.lowestPin(), this.lastGood ?? Infinity);
   }
 
   /** The oldest layer when it may be folded; the open one is closed for it if `closing`. */
@@ -339,7 +363,7 @@ export class Timeline {
   #nextMerge(): Merge | null {
     const pinned = new Set<number>();
     for (const pin of this.#pins) pinned.add(pin.number);
-    const visible = this.state.consistentNumber ?? Infinity;
+    const visible = this.lastGood ?? Infinity;
     let best: Merge | null = null;
     let cost = Infinity;
     for (let at = 0; at + 1 < this.layers.length; at += 1) {
