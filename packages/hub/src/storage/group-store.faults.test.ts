@@ -275,7 +275,7 @@ describe('group store on a disk with faults', () => {
     // Both writes are one in the image, and its sync fails: it holds what `applied` does not speak of.
     files.inject({ operation: 'sync', path: 'disk0.raw', fault: 'io-error' });
     await clock.advance(2000);
-    expect(store.state).toMatchObject({ appliedNumber: applied, applyFailed: expect.any(String) });
+    expect(store.state).toMatchObject({ appliedNumber: applied, applyFailed: expect.any(String) as unknown });
     await store.close({ drain: false });
     const after = world(files.crash({ seed: 1, fate: 'keep' }), clock);
     await rot(after.files, going);
