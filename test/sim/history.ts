@@ -115,10 +115,10 @@ export class History {
   }
 
   /**
-   * After a crash the disk was found to hold this: whatever was open has ended. Only where there was any doubt. `moment` is
-   * that of the crash, the same for all that it has changed: none of it came before the other.
+   * After a crash the disk was found to hold this, `isStable` or as readers see it: whatever was open has ended. Only where
+   * there was any doubt. `moment` is that of the crash, the same for all that it has changed: none of it came before the other.
    */
-  found(volume: number, block: number, content: number, moment: number, nowMs: number): void {
+  found(volume: number, block: number, content: number, isStable: boolean, moment: number, nowMs: number): void {
     const entries = this.#blocks[volume]?.[block];
     if (entries === undefined) return;
     const hidden = this.#stableFrom(volume, entries);
@@ -131,7 +131,7 @@ export class History {
       volume,
       block,
       blocks: 1,
-      fua: true,
+      fua: isStable,
       submitted: moment,
       submittedMs: nowMs,
       ended: moment,

@@ -150,6 +150,12 @@ export class SimDisk implements BlockDevice {
     return this.#lost.keys();
   }
 
+  /** A power cut now may leave something else there than what readers see. */
+  isUnflushed(block: number): boolean {
+    const [from, to] = [block * BLOCK_BYTES, (block + 1) * BLOCK_BYTES];
+    return this.#unflushed.some(({ offset, length }) => offset < to && from < offset + length);
+  }
+
   /** Some request may fail yet. */
   get isFaulty(): boolean {
     return this.#faults.some(({ times }) => times > 0);

@@ -124,8 +124,12 @@ export class Flush implements Checker {
   }
 
   #found(volume: number, contents: Int32Array | undefined, moment: number): void {
-    const { history, nowMs } = this.#world;
-    for (const [block, content] of (contents ?? []).entries()) history.found(volume, block, content, moment, nowMs);
+    const { disks, history, nowMs, setup } = this.#world;
+    const disk = disks.get(setup.volumes[volume]?.name ?? '');
+    for (const [block, content] of (contents ?? []).entries()) {
+      // What the agent played again before its end may be lost once more.
+      history.found(volume, block, content, disk?.isUnflushed(block) !== true, moment, nowMs);
+    }
   }
 
   #survived(volume: number, contents: Int32Array | undefined): void {

@@ -27,6 +27,8 @@ export class Replica implements Checker {
   }
 
   verdict(): void {
+    // What a hub has said that is gone meanwhile tells nothing of what the next one holds.
+    if (this.#world.hub.up === null) return;
     this.#world.excuses.exposureUnknown = false;
     this.#foundBelowFold();
   }
