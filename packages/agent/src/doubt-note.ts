@@ -4,6 +4,7 @@
  *    it is copied (doubts.ts).
  *  - Acknowledged writes are gone, or upstream went and they are not played yet: the guest's next flush must fail (FLUSH).
  *
+ * Always holds: what is noted of a volume that is away stays until it is back.
  * Must not know: flushes, upstream.
  */
 import { type Tracker } from '@rephub/bitmap';
@@ -58,9 +59,9 @@ export class DoubtNote {
   look(): void {
     if (this.#isRecalling || this.#isSaving) return;
     const volumes = this.#volumes();
-    const dropped = indexes(volumes.filter((volume) => volume.mayHaveDropped));
-    const owed = indexes(volumes.filter(({ debt }) => debt.isOwed));
     const { notes } = this.#tracker.identity;
+    const dropped = noteOf(volumes, (volume) => volume.mayHaveDropped, notes[DROPPED]);
+    const owed = noteOf(volumes, ({ debt }) => debt.isOwed, notes[OWED]);
     if (dropped === (notes[DROPPED] ?? '') && owed === (notes[OWED] ?? '')) return;
     void this.#save({ ...notes, [DROPPED]: dropped, [OWED]: owed });
   }
@@ -92,9 +93,13 @@ export class DoubtNote {
   }
 }
 
-/** As they are noted: the volumes' numbers, which stay theirs. */
-function indexes(volumes: readonly DoubtedVolume[]): string {
-  return volumes.map(({ index }) => index).join();
+/** The numbers of the volumes that are meant, which stay theirs, and of those that were and are away. */
+function noteOf(volumes: readonly DoubtedVolume[], isMeant: (volume: DoubtedVolume) => boolean, before = ''): string {
+  const away = before
+    .split(',')
+    .filter((noted) => noted !== '' && !volumes.some(({ index }) => String(index) === noted));
+  const meant = volumes.filter(isMeant).map(({ index }) => String(index));
+  return [...away, ...meant].join();
 }
 
 function isNoted(note = '', { index }: DoubtedVolume): boolean {

@@ -50,7 +50,7 @@ function held({ records }: VolumeKit, offset: number, length: number): Buffer | 
 }
 
 /** The same volume in the next process. */
-function nextVolume(index = 0, doubted: () => void = () => undefined): DoubtedVolume {
+function nextVolume(index = 0, doubted: () => void = () => undefined): DoubtedVolume & { readonly debt: FlushDebt } {
   const doubts = new Doubts();
   return {
     ...{ index, name: `disk${index}`, doubts },
@@ -234,6 +234,29 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     expect(next.map(({ debt }) => debt.isOwed)).toEqual([true, true]);
   });
 
+  it('and stays noted of a volume that is away until it is back, and has been told', async () => {
+    const { tracker, run } = await setUp();
+    const withBoth = [0, 1].map((index) => nextVolume(index));
+    for (const { debt } of withBoth) debt.owe();
+    new DoubtNote(tracker, silentLogger, () => withBoth).look();
+    await run(Promise.resolve());
+    const alone = nextVolume(0);
+    const without = new DoubtNote(tracker, silentLogger, () => [alone]);
+    without.recall();
+    alone.debt.settle();
+    without.look();
+    await run(Promise.resolve());
+    expect(tracker.identity.notes['flush-error-owed']).toBe('1');
+    const back = [0, 1].map((index) => nextVolume(index));
+    const withBothAgain = new DoubtNote(tracker, silentLogger, () => back);
+    withBothAgain.recall();
+    expect(back.map(({ debt }) => debt.isOwed)).toEqual([false, true]);
+    back[1]?.debt.settle();
+    withBothAgain.look();
+    await run(Promise.resolve());
+    expect(tracker.identity.notes['flush-error-owed']).toBe('');
+  });
+
   it('and is noted by one save at a time, and by as few as it takes, however often it changes', async () => {
     const { tracker, run } = await setUp();
     const saved: string[] = [];
@@ -247,12 +270,11 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
       },
       runs: () => tracker.runs(0),
     };
-    const volumes: DoubtedVolume[] = [];
-    const note = new DoubtNote(slow as unknown as typeof tracker, silentLogger, () => volumes);
-    const flapping = nextVolume();
-    flapping.debt.owe();
+    const { debt, ...flapping } = nextVolume();
+    const note = new DoubtNote(slow as unknown as typeof tracker, silentLogger, () => [{ ...flapping, debt }]);
     for (let turn = 0; turn < 100; turn++) {
-      if (volumes.pop() === undefined) volumes.push(flapping);
+      if (debt.isOwed) debt.settle();
+      else debt.owe();
       note.look();
     }
     expect(saved).toEqual(['0']);
