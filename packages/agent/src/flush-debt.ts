@@ -37,7 +37,7 @@ export class FlushDebt {
     this.#changed();
   }
 
-  /** The guest has been told. */
+  /** The guest has been told: a client that is there was answered. */
   settle(): void {
     if (!this.#isDue) return;
     this.#isDue = false;

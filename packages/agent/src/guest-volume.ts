@@ -401,7 +401,7 @@ export class GuestVolume implements BlockDevice, Answerer {
     const outer = operation.outer;
     // A write that this flush was to cover may have been lost while it waited for upstream.
     const error = operation.tellsLoss && this.debt.isDue ? NbdError.Eio : operation.inner.error;
-    if (operation.tellsLoss) this.debt.settle();
+    if (operation.tellsLoss && outer?.owner.isGone !== true) this.debt.settle();
     if (error === 0) {
       this.#proof.flushed(this.index, operation.covered);
       this.#tracker.upstreamFlushed(this.#proof.proven());

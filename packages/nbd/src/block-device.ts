@@ -73,6 +73,8 @@ export interface StatusExtents {
 }
 
 export interface Completion {
+  /** Nobody hears any more how a request went. */
+  readonly isGone?: boolean;
   completed(request: BlockRequest): void;
 }
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { NbdError } from '../block-device.js';
+import { type BlockRequest, NbdError } from '../block-device.js';
 import { ManualClock, settle } from '../testing/manual-clock.js';
 import { memoryNetwork } from '../testing/memory-network.js';
 import { option, RawPeer, request, u32, u64, wideRequest } from '../testing/raw-peer.js';
@@ -143,6 +143,20 @@ describe('transmission', () => {
     const second = answer.subarray(56);
     expect([second.readUInt16BE(6), second.readUInt32BE(32)]).toEqual([0x8001, NbdError.Eio]);
     expect(faults.map(({ code }) => code)).toEqual(['internal']);
+  });
+
+  it('a device can see that nobody hears its answer any more', async () => {
+    const { peer, directory } = await transmit('simple');
+    const pending: BlockRequest[] = [];
+    directory.device.submit = (one) => void pending.push(one);
+    peer.send(request(3, 1, 0, 0));
+    await settle();
+    const before = pending.map(({ owner }) => owner.isGone);
+    peer.connection.destroy();
+    await settle();
+    expect([before, pending.map(({ owner }) => owner.isGone)]).toEqual([[false], [true]]);
+    for (const one of pending) one.complete(0);
+    await settle();
   });
 
   it("a device's ENOTSUP reaches a client only as the answer to a fast zeroing", async () => {

@@ -98,6 +98,10 @@ export class Transmission implements Receiver, RequestSink, Completion {
     this.#writer = new ReplyWriter(connection, negotiated.framing, device.sizeBytes, minimumBytes);
   }
 
+  get isGone(): boolean {
+    return this.#state === 'finished';
+  }
+
   /** Reads no more; `finished` follows when what is in flight is answered. */
   finish(): void {
     if (this.#state !== 'open') return;
