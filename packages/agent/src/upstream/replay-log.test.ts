@@ -1,4 +1,4 @@
-import { Command } from '@rephub/nbd';
+import { Command, CommandFlag } from '@rephub/nbd';
 import { describe, expect, it } from 'vitest';
 import { EntryState, ReplayLog } from './replay-log.js';
 
@@ -45,6 +45,27 @@ describe('the replay log', () => {
     write(8192);
     log.flushed(stamp, nextEntry);
     expect(kept()).toEqual([4096]);
+  });
+
+  it('knows whether anything acknowledged may be lost: not what was written with FUA, or has failed', () => {
+    const { log, write } = setUp();
+    const fua = log.add(Command.Write, CommandFlag.Fua, 0, 4096, [Buffer.alloc(4096)]);
+    log.acknowledged(fua);
+    expect([log.hasFlushable, log.hasUnstable]).toEqual([true, false]);
+    const [kept, open, failed, refused] = [write(4096), write(8192), write(12_288), write(16_384)];
+    expect(log.hasUnstable).toBe(false);
+    log.failed(failed);
+    expect(log.hasUnstable).toBe(false);
+    for (const entry of [kept, refused]) log.acknowledged(entry);
+    expect(log.hasUnstable).toBe(true);
+    log.giveUp(refused);
+    log.failed(kept);
+    expect(log.hasUnstable).toBe(true);
+    log.flushed(log.stamp, log.nextEntry);
+    expect(log.hasUnstable).toBe(false);
+    log.acknowledged(open);
+    log.abandon();
+    expect(log.hasUnstable).toBe(false);
   });
 
   it('keeps a scar where a write failed, without its payload', () => {

@@ -9,7 +9,7 @@
  *
  * Must not know: connections, time.
  */
-import { Command } from '@rephub/nbd';
+import { Command, CommandFlag } from '@rephub/nbd';
 
 /** Received memory is used again once its request is completed, unless it is held. */
 export interface PayloadMemory {
@@ -54,6 +54,8 @@ export class ReplayLog {
   #bytes = 0;
   /** Entries that a flush may drop. */
   #flushable = 0;
+  /** Those of them that were acknowledged without FUA. */
+  #unstable = 0;
   /** What was acknowledged up to this stamp may not be here. */
   #holesThrough = 0;
   #flushedStamp = 0;
@@ -76,6 +78,11 @@ export class ReplayLog {
   /** A flush submitted now would make room. */
   get hasFlushable(): boolean {
     return this.#flushable > 0;
+  }
+
+  /** Something acknowledged is not stable yet: neither flushed nor written with FUA. */
+  get hasUnstable(): boolean {
+    return this.#unstable > 0;
   }
 
   get isEmpty(): boolean {
@@ -130,6 +137,7 @@ export class ReplayLog {
     if (this.#states[at] !== EntryState.Open) return;
     this.#states[at] = EntryState.Kept;
     this.#flushable++;
+    if (this.#isUnstable(at)) this.#unstable++;
     this.#stamps[at] = this.#stamp;
     const data = this.#data[at] ?? NO_DATA;
     if (data.length > 0) this.#memory.hold(data);
@@ -148,6 +156,7 @@ export class ReplayLog {
     if (this.#states[at] === EntryState.Gone || this.#states[at] === EntryState.Scar) return;
     this.#letGoPayload(at);
     if (this.#states[at] === EntryState.Open) this.#flushable++;
+    if (this.#isUnstable(at)) this.#unstable--;
     this.#states[at] = EntryState.Scar;
     this.#stamps[at] = this.#stamp;
   }
@@ -213,6 +222,12 @@ export class ReplayLog {
 
   // Inside --------------------------------------------------------------------------------------
 
+  #isUnstable(at: number): boolean {
+    const state = this.#states[at];
+    const isAcknowledged = state === EntryState.Kept || state === EntryState.Refused;
+    return isAcknowledged && ((this.#flags[at] ?? 0) & CommandFlag.Fua) === 0;
+  }
+
   #cost(at: number): number {
     return ENTRY_BYTES + (this.#commands[at] === Command.Write ? (this.#lengths[at] ?? 0) : 0);
   }
@@ -236,6 +251,7 @@ export class ReplayLog {
     if (this.#states[at] === EntryState.Kept && data.length > 0) this.#memory.release(data);
     this.#data[at] = NO_DATA;
     if (this.#states[at] !== EntryState.Open) this.#flushable--;
+    if (this.#isUnstable(at)) this.#unstable--;
     this.#states[at] = EntryState.Gone;
     while (this.#first < this.#next && this.#states[this.#first & this.#mask] === EntryState.Gone) this.#first++;
   }

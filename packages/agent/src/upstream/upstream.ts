@@ -197,7 +197,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
 
   /** Acknowledged writes may be gone, and are not played yet. Not so where nothing was unflushed (a keep-alive that failed). */
   get mayHaveLost(): boolean {
-    return this.#log.hasFlushable && (this.mayHaveDropped || !this.#recovery.isUp);
+    return this.#log.hasUnstable && (this.mayHaveDropped || !this.#recovery.isUp);
   }
 
   /** A process before this one may have left writes unflushed; they are not at hand. */
