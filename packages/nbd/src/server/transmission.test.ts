@@ -145,14 +145,18 @@ describe('transmission', () => {
     expect(faults.map(({ code }) => code)).toEqual(['internal']);
   });
 
-  it('a device can see that nobody hears its answer any more', async () => {
+  it.each([
+    ['is lost', (peer: RawPeer) => peer.connection.destroy()],
+    ['has ended its side, as a killed one does', (peer: RawPeer) => peer.connection.end()],
+    ['has said goodbye', (peer: RawPeer) => peer.send(request(2, 9, 0, 0))],
+  ])('a device can see that nobody hears its answer any more: the client %s', async (_what, leave) => {
     const { peer, directory } = await transmit('simple');
     const pending: BlockRequest[] = [];
     directory.device.submit = (one) => void pending.push(one);
     peer.send(request(3, 1, 0, 0));
     await settle();
     const before = pending.map(({ owner }) => owner.isGone);
-    peer.connection.destroy();
+    leave(peer);
     await settle();
     expect([before, pending.map(({ owner }) => owner.isGone)]).toEqual([[false], [true]]);
     for (const one of pending) one.complete(0);

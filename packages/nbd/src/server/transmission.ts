@@ -68,6 +68,8 @@ export class Transmission implements Receiver, RequestSink, Completion {
   #reading = false;
   #state: 'open' | 'finishing' | 'finished' = 'open';
   #closed = false;
+  /** The client sends nothing more: most are dead then. */
+  #clientEnded = false;
   #goneTold = false;
 
   /** Counts what it has under way into `load` too. */
@@ -99,7 +101,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
   }
 
   get isGone(): boolean {
-    return this.#state === 'finished';
+    return this.#state === 'finished' || this.#clientEnded;
   }
 
   /** Reads no more; `finished` follows when what is in flight is answered. */
@@ -130,6 +132,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
   }
 
   ended(): void {
+    this.#clientEnded = true;
     if (this.#state !== 'open') return;
     // Requests held back have been sent whole; they are still answered.
     if (this.#holding) {
@@ -189,6 +192,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
       this.bytesInFlight += payloadOf(request);
       this.#submit(request);
     } else if (reader.type === COMMAND_DISCONNECT) {
+      this.#clientEnded = true;
       this.finish();
       return false;
     } else {
