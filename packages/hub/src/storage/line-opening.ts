@@ -68,6 +68,8 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
     const journal = await readJournal(options, timeline, packed, applied.position, knownDurable);
     ({ segments } = journal);
     await openImages(base, applied, timeline);
+    // What they hold of lost records stays, and is compared with: then it must be there after a power cut, too.
+    if (reach > timeline.state.number) await base.sync();
     return { appliedFile, applied, hint, base, timeline, packed, journal };
   } catch (error) {
     await segments?.close();

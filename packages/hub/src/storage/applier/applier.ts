@@ -253,7 +253,7 @@ export class Applier {
   /** False when it was interrupted. */
   async #fold(layer: Layer): Promise<boolean> {
     const { appliedFile, base, journal, segments, timeline } = this.#options;
-    await this.#foldingTo(layer.lastNumber);
+    await this.#foldingTo(timeline.reachOf(layer));
     const result = await foldLayer(layer, base, journal, () => this.#stopped);
     if (result === null) return false;
     for (const image of result.touched) await image.sync();
@@ -283,6 +283,8 @@ export class Applier {
     const { appliedFile, timeline } = this.#options;
     if (number <= timeline.imagesReach) return;
     const applied = { ...this.#applied, foldingTo: number };
+    // In both slots: one may rot.
+    await appliedFile.write(applied);
     await appliedFile.write(applied);
     this.#applied = applied;
     this.#olderPosition = applied.position;

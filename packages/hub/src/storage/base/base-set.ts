@@ -3,7 +3,7 @@
  * could not read).
  *
  * Always holds: an image is made when the record that adds its volume is folded; until then the volume has none and
- * everything below its layers is a hole. A removed volume's image is kept under another name (NODISCARD).
+ * everything below its layers is a hole, whatever a fold that was cut short has left under its name. A removed volume's image is kept under another name (NODISCARD).
  * Must not know: layers, journals.
  */
 import { type FileSystem, parentOf, readSmallFile, replaceSmallFile } from '@rephub/platform';
@@ -76,7 +76,7 @@ export class BaseSet {
       await this.#files.syncDirectory(this.directory);
       await this.#files.syncDirectory(parentOf(seed));
     }
-    const image = await FileBaseImage.make(this.#files, path, sizeBytes);
+    const image = await FileBaseImage.make(this.#files, path, sizeBytes, this.#seeds !== null);
     this.#images.set(added, image);
     return image;
   }
@@ -96,6 +96,11 @@ export class BaseSet {
     if ((await this.#files.status(path)) === null) return;
     await this.#files.rename(path, `${path}.removed-${removed}`);
     await this.#files.syncDirectory(this.directory);
+  }
+
+  /** What is in the open images is on stable storage when this resolves. */
+  async sync(): Promise<void> {
+    for (const image of this.#images.values()) await image.sync();
   }
 
   async readUnreadable(): Promise<UnreadableRanges> {

@@ -15,7 +15,7 @@ describe('a base image that grows', () => {
       const files = new SimFiles({ clock, seed });
       await files.makeDirectory('/base');
       await files.syncDirectory('/');
-      const image = await FileBaseImage.make(files, PATH, OLD);
+      const image = await FileBaseImage.make(files, PATH, OLD, false);
       await image.resize(NEW);
       for (const at of [60, 68, 100, 132]) await image.write([Buffer.alloc(8 * KIB, seed)], at * KIB);
       const after = files.imagineCrash({ seed, fate: 'mixed' });

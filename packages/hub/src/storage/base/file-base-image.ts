@@ -14,15 +14,17 @@ export class FileBaseImage implements BaseImage {
     this.#dataEnd = dataEnd;
   }
 
-  /** Makes the file, or takes it as an earlier try has left it. Name and size are durable when this resolves. */
-  static async make(files: FileSystem, path: string, sizeBytes: number): Promise<FileBaseImage> {
+  /** Makes the file; one that is there keeps its content if it `isSeed`. Name and size are durable when this resolves. */
+  static async make(files: FileSystem, path: string, sizeBytes: number, isSeed: boolean): Promise<FileBaseImage> {
     const file = await files.open(path, 'create');
     try {
-      const status = await file.status();
-      if (status.sizeBytes !== sizeBytes) await file.truncate(sizeBytes);
+      const found = await file.status();
+      // A fold that was cut short has left it, with records that may be lost since.
+      if (!isSeed && found.sizeBytes > 0) await file.truncate(0);
+      if (!isSeed || found.sizeBytes !== sizeBytes) await file.truncate(sizeBytes);
       await file.sync();
       await files.syncDirectory(parentOf(path));
-      return new FileBaseImage(file, sizeBytes, status.sizeBytes);
+      return new FileBaseImage(file, sizeBytes, isSeed ? found.sizeBytes : 0);
     } catch (error) {
       await file.close();
       throw error;

@@ -107,7 +107,12 @@ export class Timeline {
     return consistentNumber === null || consistentNumber < this.#imagesReach ? null : consistentNumber;
   }
 
-  /** The base images are about to take the records up to this number. */
+  /** How far the base images reach once this, the oldest, layer is folded: a merge may have moved a part of the next one down. */
+  reachOf(layer: Layer): number {
+    return this.#merge?.older === layer ? this.#merge.newer.lastNumber : layer.lastNumber;
+  }
+
+  /** The base images are about to take records up to this number. */
   foldingTo(number: number): void {
     this.#imagesReach = Math.max(this.#imagesReach, number);
   }
