@@ -93,7 +93,6 @@ abstract class SupervisedProcess<T> {
         this.around.tell(`${this.#name} cannot start: ${asError(thrown).message}`);
       }
       process.kill();
-      if (this.#life === life) this.files = this.files.crash({ seed, fate: 'keep' });
       await sleep(clock, RETRY_MS);
     }
   }
@@ -110,7 +109,9 @@ abstract class SupervisedProcess<T> {
     this.up = null;
     this.#process?.kill();
     this.#process = null;
-    this.files = this.files.crash({ seed: this.around.seed + this.#life * 31, fate });
+    // Killed alone, it leaves what it wrote in its host's cache, as little stable as it was; what a failed sync has lost leaves it.
+    if (fate === 'keep') this.files.evict();
+    else this.files = this.files.crash({ seed: this.around.seed + this.#life * 31, fate });
     this.around.tell(`${this.#name} is killed, fate ${fate}`);
   }
 

@@ -208,11 +208,22 @@ export const PROFILES = {
       times: 10,
       steps: [
         { withinMs: 0, kind: 'burst' },
-        { withinMs: 1_200, kind: 'power-hub' },
+        { withinMs: 1_200, kind: 'kill-hub' },
         { withinMs: 60, kind: 'rot-hub' },
       ],
     },
     weights: { 'rot-hub': 4, 'kill-hub': 2, 'cut-link': 2, 'open-test': 1 },
+  },
+  /** It is killed at work again and again: the next one finds in its cache what is not stable yet. */
+  'killed-hub': {
+    company: {
+      times: 8,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 200, kind: 'kill-hub' },
+      ],
+    },
+    weights: { 'kill-hub': 2, 'power-agent': 1 },
   },
   'silent-hub': { weights: { 'silence-hub': 6, 'half-open': 6, 'pause-hub': 4 } },
 } as const satisfies Record<string, Profile>;

@@ -83,6 +83,8 @@ export async function openState(
     throw new StorageFault('state-in-use', said, { retryable: true });
   }
   try {
+    // Names that a killed process has changed are what follows relies on.
+    if (checked.durability === 'host') await files.syncDirectory(place.directory);
     return { lock, ...(await new Opening(platform, place, checked).open()) };
   } catch (thrown) {
     await lock.release();

@@ -260,6 +260,14 @@ export const MUTANTS: readonly Mutant[] = [
     replace: '',
   },
   {
+    id: 'found-records-not-made-stable',
+    promise: 'DURABLE',
+    file: 'hub/src/storage/journal/journal-recovery.ts',
+    find: '      await file.sync();\n      if (verdict',
+    replace: '      if (verdict',
+    profile: 'killed-hub',
+  },
+  {
     id: 'torn-payload-believed',
     promise: 'TORN',
     file: 'protocol/src/frame-reader.ts',

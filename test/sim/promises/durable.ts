@@ -3,7 +3,7 @@
  * never served. CORRUPT: damage at the hub is named while it lasts. FULL: a full disk stops acknowledgements, says why, and serves on. NODISCARD: a line that ended is kept.
  */
 import { viewContents } from '../disk-contents.js';
-import { type Ack } from '@rephub/protocol';
+import { type Ack, type Hello, type Verdict, type Welcome } from '@rephub/protocol';
 import { asError } from '@rephub/platform';
 import { type CrashFate, type SimFiles } from '@rephub/platform/sim';
 import { findStore } from '../imagined.js';
@@ -39,19 +39,35 @@ export class Durable implements Checker {
     }
     // Sent to a process that is gone, maybe to make way for another line: nobody has heard it, and counts on it.
     if (this.#world.agent.up === null) return;
+    if (!this.#isNew(durable)) return;
+    this.#acks += 1;
+    if (this.#acks % EVERY === 0) this.#imagine(`right after the acknowledgement of ${durable}`);
+  }
+
+  /** What a hub tells that it holds it need not acknowledge any more. */
+  verdict(_verdict: Verdict, _hello: Hello, { group }: Welcome): void {
+    this.#forgetOld();
+    if (group === null || this.#world.hub.up === null || group.line.id !== this.#world.store?.state.line?.id) return;
+    if (this.#isNew(group.lastNumber)) this.#imagine(`right after the handshake at ${group.lastNumber}`);
+  }
+
+  /** More than was known to be durable; now it is. */
+  #isNew(durable: number): boolean {
     const line = this.#world.store?.state.line?.id ?? '';
     // Another line has numbers of its own.
     if (line !== this.#line) this.#durable = 0;
     this.#line = line;
-    if (durable <= this.#durable) return;
+    if (durable <= this.#durable) return false;
     this.#durable = durable;
-    this.#acks += 1;
-    if (this.#acks % EVERY !== 0) return;
+    return true;
+  }
+
+  #imagine(when: string): void {
     this.#tries += 1;
     const fate = FATES[this.#tries % FATES.length] ?? 'mixed';
     const seed = this.#world.setup.seed * 100 + this.#tries;
     const files = this.#world.hub.files.imagineCrash({ seed, fate });
-    void this.#judge(files, fate, `an imagined power cut right after the acknowledgement of ${durable}, fate ${fate}`);
+    void this.#judge(files, fate, `an imagined power cut ${when}, fate ${fate}`);
   }
 
   crashed({ who, fate }: Crash): void {

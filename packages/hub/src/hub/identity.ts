@@ -41,7 +41,10 @@ export async function openIdentity(files: FileSystem, randomness: Randomness, di
   const path = `${directory}/hub.json`;
   const bytes = await readSmallFile(files, path);
   if (bytes === null) return await makeIdentity(files, randomness, directory, path);
-  return parseIdentity(bytes, path);
+  const identity = parseIdentity(bytes, path);
+  // Agents are told it: a killed process may have left its name in the cache alone.
+  await files.syncDirectory(directory);
+  return identity;
 }
 
 async function makeIdentity(

@@ -75,13 +75,9 @@ export class DecisionLog {
     path: string,
     group: string,
   ): Promise<{ log: DecisionLog; decisions: StoredDecision[] }> {
-    const existed = (await files.status(path)) !== null;
     const file = await files.open(path, 'create');
     try {
-      if (!existed) {
-        await file.sync();
-        await files.syncDirectory(parentOf(path));
-      }
+      await files.syncDirectory(parentOf(path));
       const bodies: { readonly body: Buffer; readonly unixMs: number }[] = [];
       let number = 0;
       let checksum = crc32(Buffer.from(group, 'utf8'));
@@ -103,8 +99,9 @@ export class DecisionLog {
           throw new CorruptionFault('decisions-damaged', `${path} is damaged at byte ${position}: ${why}`);
         }
         await file.truncate(position);
-        await file.sync();
       }
+      // What a killed process has left in the cache counts from now on.
+      await file.sync();
       // Whole but not understood is not torn: another version wrote it.
       const decisions = bodies.map(({ body, unixMs }) => ({
         decision: decodeBody(decisionSchema, body, path),

@@ -91,6 +91,14 @@ export function readDecisions(decisions: readonly StoredDecision[]): Decided {
   return { owner, line, lineBegunUnixMs, setAside, setAsideCount, openBranches, seeds };
 }
 
+/** Directories and files that a killed process has moved are where they are found, also after a power cut. */
+export async function syncNames(files: FileSystem, { group, lines, base }: GroupPaths): Promise<void> {
+  await files.syncDirectory(group);
+  for (const directory of [lines, base]) {
+    if ((await files.status(directory)) !== null) await files.syncDirectory(directory);
+  }
+}
+
 /** After `line-begun`: the base images of the line before, if any, are moved to it. */
 export async function keepOldBaseAside(files: FileSystem, paths: GroupPaths, line: Line): Promise<void> {
   const opened = await AppliedFile.open(files, paths.base);

@@ -5,13 +5,21 @@
 import { writeBytes } from '@rephub/nbd';
 import type { BlockCodec } from '@rephub/platform';
 import { nodeCodecs } from '@rephub/platform/node';
-import { type CrashFate, SeededRandomness, SimClock, SimFiles, type SimOperation } from '@rephub/platform/sim';
+import {
+  type CrashFate,
+  SeededRandomness,
+  SimClock,
+  SimFiles,
+  type SimOperation,
+  simPlatform,
+  SimProcess,
+} from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { ScriptedAgent } from './testing/scripted-agent.js';
 import { expectBase, expectView, openStore, OWNER, pattern } from './testing/store-kit.js';
-import type { GroupStore } from './store-types.js';
+import type { GroupStore, StorePlatform } from './store-types.js';
 
-interface World {
+interface World extends StorePlatform {
   readonly clock: SimClock;
   readonly files: SimFiles;
   readonly randomness: SeededRandomness;
@@ -66,7 +74,13 @@ interface Outcome {
   begun: boolean;
 }
 
-async function run(on: World, agent: ScriptedAgent, steps: readonly number[], outcome: Outcome): Promise<void> {
+async function run(
+  on: StorePlatform,
+  agent: ScriptedAgent,
+  steps: readonly number[],
+  outcome: Outcome,
+  closes = true,
+): Promise<void> {
   let store: GroupStore | null = null;
   const opened = await openStore(on, { segmentBytes: 8192 });
   store = opened;
@@ -93,11 +107,11 @@ async function run(on: World, agent: ScriptedAgent, steps: readonly number[], ou
     }
     await pause(on);
   }
-  await store.close({ drain: true });
+  if (closes) await store.close({ drain: true });
 }
 
 /** Long enough for the applier to go to work, which paces itself. */
-async function pause(on: World): Promise<void> {
+async function pause(on: StorePlatform): Promise<void> {
   await new Promise<void>((resolve) => {
     on.clock.after(1100, resolve);
   });
@@ -176,6 +190,33 @@ async function crashEverywhere(
   }
 }
 
+/** Killed at a step; the next process finds what is in the cache, and at once or later the power goes: how often. */
+async function killEverywhere(fate: CrashFate, goesOn: boolean): Promise<number> {
+  const { agent, steps } = makeAgent([]);
+  for (let at = 1; ; at += 1) {
+    const clock = new SimClock();
+    const files = new SimFiles({ clock, delayMs: uneven(at) });
+    const process = new SimProcess(simPlatform(7, { clock, files }));
+    const over = { killed: false, done: false };
+    process.killAtStep(at, () => (over.killed = true));
+    const outcome: Outcome = { durable: 0, begun: false };
+    void run(process.platform, agent, steps, outcome).then(() => (over.done = true));
+    await clock.runUntil(() => over.killed || over.done);
+    if (over.done) return at - 1;
+    const note = `killed at step ${at}, then power is lost, fate ${fate}`;
+    const on = world(files, clock);
+    const store = await drive(on, judge(on, agent, outcome, note));
+    const found: Outcome = { durable: store.state.lastNumber, begun: store.state.line !== null };
+    if (goesOn) {
+      await drive(on, store.close({ drain: false }));
+      await drive(on, run(on, agent, steps, found, false));
+    }
+    const after = world(files.crash({ seed: at, fate }), clock);
+    const again = await drive(after, judge(after, agent, found, note));
+    await drive(after, again.close({ drain: false }));
+  }
+}
+
 describe('group store, crashed at every change of the disk', () => {
   // `mixed` draws a fate for each change; the pure ones find what a mixture hides, on a part of the points each.
   it.each([
@@ -196,6 +237,19 @@ describe('group store, crashed at every change of the disk', () => {
   it('DURABLE, TORN, LASTGOOD: with a disk that writes on while it syncs', async () => {
     expect(await crashEverywhere('mixed', 1, uneven)).toBeGreaterThan(100);
   }, 60_000);
+
+  it.each([
+    ['lose', false],
+    ['mixed', false],
+    ['garble', false],
+    ['lose', true],
+  ] as const)(
+    'DURABLE: what a process finds that follows a killed one is stable, whatever that left in the cache: fate %s, it goes on: %s',
+    async (fate, goesOn) => {
+      expect(await killEverywhere(fate, goesOn)).toBeGreaterThan(500);
+    },
+    60_000,
+  );
 
   it('DURABLE, TORN, LASTGOOD: with records that are compressed', async () => {
     expect(await crashEverywhere('mixed', 2, () => () => 0, nodeCodecs())).toBeGreaterThan(100);

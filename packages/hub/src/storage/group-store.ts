@@ -7,7 +7,7 @@
 import { ConfigFault, type Fault, ProtocolFault, StorageFault } from '@rephub/platform';
 import { type FrameHeader, type HashRegion, type HubGroup, type Line, type RegionHashes } from '@rephub/protocol';
 import { DecisionLog } from './decisions.js';
-import { type Decided, groupPaths, type GroupPaths, readDecisions, removeBranches } from './group-lines.js';
+import { type Decided, groupPaths, type GroupPaths, readDecisions, removeBranches, syncNames } from './group-lines.js';
 import { groupStateOf, type Progress } from './group-state.js';
 import { type LineStore } from './line-store.js';
 import { MainLine, SEGMENT_BYTES } from './main-line.js';
@@ -38,6 +38,7 @@ export async function openGroupStore(platform: StorePlatform, options: GroupStor
   const { log: decisions, decisions: stored } = await DecisionLog.open(files, paths.decisions, options.group);
   try {
     const decided = readDecisions(stored);
+    await syncNames(files, paths);
     await removeBranches(files, paths);
     for (const name of decided.openBranches) {
       options.log.info('branch-removed', { group: options.group, branch: name, why: 'the hub was started again' });

@@ -45,7 +45,10 @@ export class SlotFile {
     return new SlotFile(await files.open(path, 'write'), path, slotBytes, 1);
   }
 
-  /** Opens the file; null when there is none. `body` is the newest valid one, null when no slot is valid. */
+  /**
+   * Opens the file; null when there is none. `body` is the newest valid one, null when no slot is valid; it is on stable
+   * storage, whatever a killed process has left unsynced.
+   */
   static async open(
     files: FileSystem,
     path: string,
@@ -54,6 +57,7 @@ export class SlotFile {
     if ((await files.status(path)) === null) return null;
     const file = await files.open(path, 'write');
     try {
+      await file.sync();
       let sequence = 0;
       let body: Buffer | null = null;
       for (const slot of [0, 1]) {

@@ -69,10 +69,15 @@ export interface RecoveredJournal {
   readonly cutBytes: number;
 }
 
-/** Reads, judges and mends the journal in `directory`. Throws StorageFaults of the disk; corruption is a result, not a throw. */
+/**
+ * Reads, judges and mends the journal in `directory`. What it finds counts as durable from now on, so it is made so: a killed
+ * process may have left it in the cache alone. Throws StorageFaults of the disk; corruption is a result, not
+ * a throw.
+ */
 export async function recoverJournal(options: RecoveryOptions): Promise<RecoveredJournal> {
   const { files, directory, from, sink } = options;
   const segments = new SegmentSet(files, directory, options.recycles);
+  await files.syncDirectory(directory);
   const names = await files.list(directory);
   await segments.adoptSpares(names);
   const found = await findSegments(options, names);
@@ -111,15 +116,15 @@ export async function recoverJournal(options: RecoveryOptions): Promise<Recovere
         knownDurable: options.knownDurable,
       });
       segment.end = position;
-      if (verdict === 'corruption') {
-        damage = `record ${sink.number() + 1} at position ${position} (${segment.path}) is damaged: ${result.why ?? 'a later segment is'}`;
-        break;
-      }
       if (verdict === 'torn') {
         cutBytes = segment.base + segment.sizeBytes - position;
         await file.truncate(position - segment.base);
-        await file.sync();
         segments.grown(segment, position - segment.base);
+      }
+      await file.sync();
+      if (verdict === 'corruption') {
+        damage = `record ${sink.number() + 1} at position ${position} (${segment.path}) is damaged: ${result.why ?? 'a later segment is'}`;
+        break;
       }
     } finally {
       segments.release(segment);
