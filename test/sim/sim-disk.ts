@@ -166,13 +166,15 @@ export class SimDisk implements BlockDevice {
     return this.#faults.some((fault) => fault.kind === 'read-error' && fault.from < to && from < fault.to);
   }
 
-  /** The server's process and cache are gone; returns true when anything unflushed may have been lost. */
+  /** Power is gone, or with `keep` the server's process alone; returns true when anything unflushed may have been lost. */
   crash(fate: CrashFate): boolean {
     this.#life += 1;
     this.inFlight = 0;
     this.#wakeIdle();
     this.unflushedThen = this.#unflushed;
-    const lost = fate !== 'keep' && this.#unflushed.length > 0;
+    // The cache of a server that was killed alone outlives it.
+    if (fate === 'keep') return false;
+    const lost = this.#unflushed.length > 0;
     for (const change of this.#unflushed) this.#survive(change, fate);
     this.#unflushed = [];
     this.#seen = Buffer.from(this.#stable);

@@ -43,7 +43,7 @@ export function groupStateOf(parts: StoreParts): GroupState {
     receivedNumber: progress.receivedNumber,
     durableNumber: progress.durableNumber,
     consistentNumber: progress.consistentNumber,
-    consistentTimeUs: main?.timeline.state.consistentTimeUs ?? 0,
+    consistentTimeUs: progress.consistentNumber === null ? 0 : (main?.timeline.state.consistentTimeUs ?? 0),
     spanOpen: main?.appended.spanOpen ?? false,
     appliedNumber: main?.applier.appliedNumber ?? 0,
     journalBytes: main?.segments.bytes ?? 0,
