@@ -278,8 +278,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'damage-not-told',
     promise: 'CORRUPT',
     file: 'hub/src/group/group-status.ts',
-    find: '  if (store.corrupted !== null) {\n    const state',
-    replace: '  if (store.corrupted === undefined) {\n    const state',
+    find: '  if (store.corrupted !== null) return { state: broken',
+    replace: '  if (store.corrupted === undefined) return { state: broken',
     profile: 'rotting-hub',
   },
   {

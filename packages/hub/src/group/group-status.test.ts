@@ -152,6 +152,13 @@ describe('the state of a group', () => {
       {},
     ],
     ['damage is degraded', 'degraded', {}, { corrupted: 'segment 3' }, {}],
+    [
+      'a journal that failed before there was a point',
+      'unprotected',
+      {},
+      { stalled: 'journal-failed', consistentNumber: null },
+      {},
+    ],
     ['damage that left no point', 'unprotected', {}, { corrupted: 'segment 3', consistentNumber: null }, {}],
     [
       'what upstream cannot read is degraded',

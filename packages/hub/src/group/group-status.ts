@@ -221,11 +221,9 @@ function judge(facts: GroupFacts): Verdict {
   const { store, report } = facts;
   const left = facts.connected || facts.farewell === null ? null : `the agent has left: ${facts.farewell}`;
   if (store === null) return { state: 'degraded', reason: facts.trouble ?? 'storage-closed' };
-  if (store.stalled === 'journal-failed') return { state: 'degraded', reason: 'journal-failed' };
-  if (store.corrupted !== null) {
-    const state = store.consistentNumber === null ? 'unprotected' : 'degraded';
-    return { state, reason: `corrupted: ${store.corrupted}` };
-  }
+  const broken = store.consistentNumber === null ? 'unprotected' : 'degraded';
+  if (store.stalled === 'journal-failed') return { state: broken, reason: 'journal-failed' };
+  if (store.corrupted !== null) return { state: broken, reason: `corrupted: ${store.corrupted}` };
   if (store.lastGoodDropped === true) {
     return { state: 'unprotected', reason: 'the last good point was given up: resync not finished' };
   }
