@@ -280,7 +280,7 @@ export class Copier {
     const taken = tracker.take(volume.index, offset, length);
     // What was read may still lie in upstream's cache, from before this process even: a flush after this proves it.
     const ticket = tracker.takeTicket();
-    this.#parts.proof.written(volume.index, ticket);
+    this.#parts.proof.copied(volume.index, ticket);
     // What is the same rests on all that was numbered so far: the hub has it, or the window will bring it.
     let number = mirror.lastNumber;
     for (const piece of pieces) {

@@ -1,12 +1,22 @@
-import { type BlockDevice, Command, flushDevice, NbdError, readBytes, trimRange, writeBytes } from '@rephub/nbd';
+import {
+  type BlockDevice,
+  type BlockRequest,
+  Command,
+  flushDevice,
+  NbdError,
+  readBytes,
+  trimRange,
+  writeBytes,
+} from '@rephub/nbd';
 import { silentLogger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { type DoubtedVolume, DoubtNote } from './doubt-note.js';
 import { Doubts } from './doubts.js';
 import { FlushDebt } from './flush-debt.js';
 import { outcomeOf } from './testing/upstream-kit.js';
 import { PretendingDevice } from './testing/pretending-device.js';
+import { ScriptedDevice } from './testing/scripted-device.js';
 import { DISK_BYTES, volumeKit, type VolumeKit } from './testing/volume-kit.js';
 import { type UpstreamOptions } from './upstream/upstream-parts.js';
 
@@ -60,6 +70,43 @@ function nextVolume(index = 0, doubted: () => void = () => undefined): DoubtedVo
     debt: new FlushDebt(true, { mayHaveDropped: false, mayHaveLost: false }, doubted),
   };
 }
+
+/** A disk whose cache goes with a flush that fails: readers see what was there before. */
+class DroppingDevice extends ScriptedDevice {
+  flushErrors = 0;
+  #content = Buffer.alloc(DISK_BYTES);
+  #stable = Buffer.alloc(DISK_BYTES);
+
+  override submit(request: BlockRequest): void {
+    const { command, offset, length } = request;
+    const fails = command === Command.Flush && this.flushErrors-- > 0;
+    if (fails) this.#content = Buffer.from(this.#stable);
+    else if (command === Command.Flush) this.#stable = Buffer.from(this.#content);
+    else if (command === Command.Write) Buffer.concat(request.data).copy(this.#content, offset);
+    else if (command === Command.Read) request.data.push(Buffer.from(this.#content.subarray(offset, offset + length)));
+    else {
+      super.submit(request);
+      return;
+    }
+    request.complete(fails ? NbdError.Enospc : NbdError.Ok);
+  }
+}
+
+test('what was copied while a failed flush had dropped it is copied again when it has been played (promise CLEAR)', async () => {
+  const disk = new DroppingDevice(DISK_BYTES, { contexts: [] });
+  const kit = await volumeKit({ disk });
+  const { volume, tracker, platform, run } = kit;
+  expect(await run(outcomeOf(writeBytes(volume, 0, data(1))))).toBe(0);
+  disk.flushErrors = 1;
+  expect(await run(outcomeOf(flushDevice(volume)))).toBe(NbdError.Enospc);
+  volume.contentUnknown(0, LENGTH);
+  await platform.clock.advance(100);
+  expect(held(kit, 0, LENGTH)).toEqual(Buffer.alloc(LENGTH));
+  await settle(kit);
+  expect(tracker.hasMarks()).toBe(false);
+  expect((await readBytes(volume, 0, LENGTH)).equals(data(1))).toBe(true);
+  expect(held(kit, 0, LENGTH)).toEqual(data(1));
+});
 
 describe('what a failed flush has dropped, and readers see still (promise CLEAR)', () => {
   it('of a write that had failed: is stable before its mark is cleared', async () => {

@@ -11,6 +11,7 @@ export class FlushProof {
   /** By the volumes' numbers, which need not be without gaps. */
   readonly #lastTicket = new Float64Array(MOST_VOLUMES);
   readonly #flushedTicket = new Float64Array(MOST_VOLUMES);
+  readonly #copiedTicket = new Float64Array(MOST_VOLUMES);
   /** One above the highest number seen. */
   #end = 0;
   #newest = 0;
@@ -20,6 +21,17 @@ export class FlushProof {
     this.#lastTicket[volume] = ticket;
     if (volume >= this.#end) this.#end = volume + 1;
     this.#newest = ticket;
+  }
+
+  /** Something of this volume was read to be copied: it counts as written, for what was read may not be flushed yet. */
+  copied(volume: number, ticket: number): void {
+    this.#copiedTicket[volume] = ticket;
+    this.written(volume, ticket);
+  }
+
+  /** No flush has covered the newest copy: what it read may have been gone, or not yet there again. */
+  hasUnflushedCopy(volume: number): boolean {
+    return (this.#copiedTicket[volume] ?? 0) > (this.#flushedTicket[volume] ?? 0);
   }
 
   /** What a flush submitted now will cover of this volume. */

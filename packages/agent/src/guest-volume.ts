@@ -345,6 +345,11 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.#mirror.unknown(this.index, offset, length);
   }
 
+  /** What was copied since the last flush may be what upstream showed before it was written again. */
+  playedAgain(offset: number, length: number): void {
+    if (this.#proof.hasUnflushedCopy(this.index)) this.contentUnknown(offset, length);
+  }
+
   /** A failed flush may have dropped what upstream shows there: it is read and written again. */
   contentDropped(offset: number, length: number): void {
     if (!this.doubts.add(offset, length)) this.#log.warn('doubt-too-large', { volume: this.name, offset, length });

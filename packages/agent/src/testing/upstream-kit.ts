@@ -21,6 +21,7 @@ export const OPTIONS: UpstreamOptions = {
 export interface Told {
   flushesWanted: number;
   readonly unknown: [number, number][];
+  readonly playedAgain: [number, number][];
   readonly dropped: [number, number][];
   readonly lostWrites: [number, number][];
   unflushedLost: number;
@@ -47,7 +48,7 @@ export async function upstreamKit(
   askSize: (() => Promise<number>) | null = null,
 ): Promise<UpstreamKit> {
   const told: Told = {
-    ...{ flushesWanted: 0, unknown: [], dropped: [], lostWrites: [] },
+    ...{ flushesWanted: 0, unknown: [], playedAgain: [], dropped: [], lostWrites: [] },
     ...{ unflushedLost: 0, unflushedDropped: 0, grown: [], heldSlices: 0 },
   };
   const upstream = await Upstream.open({
@@ -68,6 +69,7 @@ export async function upstreamKit(
         wantsFlush();
       },
       contentUnknown: (offset, length) => told.unknown.push([offset, length]),
+      playedAgain: (offset, length) => told.playedAgain.push([offset, length]),
       writeLost: (offset, length) => told.lostWrites.push([offset, length]),
       doubtChanged: () => undefined,
       contentDropped: (offset, length) => told.dropped.push([offset, length]),

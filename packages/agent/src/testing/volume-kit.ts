@@ -140,6 +140,7 @@ export async function volumeKit(
     hooks: {
       wantsFlush: () => volumes[0]?.flushForRoom(),
       contentUnknown: (offset, length) => volumes[0]?.contentUnknown(offset, length),
+      playedAgain: (offset, length) => volumes[0]?.playedAgain(offset, length),
       writeLost: (offset, length) => volumes[0]?.writeLost(offset, length),
       doubtChanged: () => volumes[0]?.doubtChanged(),
       contentDropped: (offset, length) => volumes[0]?.contentDropped(offset, length),

@@ -28,6 +28,7 @@ function setUp(faults: Fault[], retries = 5) {
     hooks: {
       wantsFlush: () => undefined,
       contentUnknown: () => undefined,
+      playedAgain: () => undefined,
       doubtChanged: () => undefined,
       contentDropped: () => undefined,
       writeLost: () => undefined,

@@ -9,6 +9,7 @@ import { type UpstreamHooks } from './upstream-parts.js';
 export interface UpstreamListener {
   flushForRoom(): void;
   contentUnknown(offset: number, length: number): void;
+  playedAgain(offset: number, length: number): void;
   doubtChanged(): void;
   contentDropped(offset: number, length: number): void;
   writeLost(offset: number, length: number): void;
@@ -68,6 +69,7 @@ function hooksOf(owner: UpstreamOwner, position: number): UpstreamHooks {
     grown: (sizeBytes) => owner.growth?.offered(position, sizeBytes),
     wantsFlush: () => volume()?.flushForRoom(),
     contentUnknown: (offset, length) => volume()?.contentUnknown(offset, length),
+    playedAgain: (offset, length) => volume()?.playedAgain(offset, length),
     writeLost: (offset, length) => volume()?.writeLost(offset, length),
     doubtChanged: () => volume()?.doubtChanged(),
     contentDropped: (offset, length) => volume()?.contentDropped(offset, length),

@@ -10,6 +10,7 @@
  * Must not know: connections, time.
  */
 import { Command, CommandFlag } from '@rephub/nbd';
+import { type Piece } from '../ranges.js';
 
 /** Received memory is used again once its request is completed, unless it is held. */
 export interface PayloadMemory {
@@ -178,6 +179,13 @@ export class ReplayLog {
     if (this.#states[at] !== EntryState.Kept) return;
     this.#letGoPayload(at);
     this.#states[at] = EntryState.Refused;
+  }
+
+  /** What was acknowledged and not flushed, in the order of submission. */
+  *acknowledgedRanges(): Iterable<Piece> {
+    for (let entry = this.#first; entry < this.#next; entry++) {
+      if (this.stateOf(entry) === EntryState.Kept) yield { offset: this.offsetOf(entry), length: this.lengthOf(entry) };
+    }
   }
 
   /** Something was written that is not here: complete again when a flush has covered it. */

@@ -24,6 +24,8 @@ export interface UpstreamHooks {
   wantsFlush(): void;
   /** Upstream may hold something else there than before: to be read again. */
   contentUnknown(offset: number, length: number): void;
+  /** Upstream may have shown something older there, and shows now what was acknowledged. */
+  playedAgain(offset: number, length: number): void;
   /** `Upstream.mayHaveDropped` or `Upstream.mayHaveLost` has changed, or may have. */
   doubtChanged(): void;
   /** A flush that failed may have dropped what readers see there, and nobody has it: to be read, and written again. */

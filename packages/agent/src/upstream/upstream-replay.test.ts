@@ -39,6 +39,18 @@ describe('an upstream that loses its cache (promise REPLAY)', () => {
     expect(upstream.mayHaveLost).toBe(false);
   });
 
+  it('is not believed of a write with FUA once a flush has failed: all is played and flushed before the answer', async () => {
+    const { upstream, disk, outcome } = await setUp();
+    await outcome(writeBytes(upstream, 0, data(1)));
+    let failures = 1;
+    disk.verdict = ({ command }) => (command === Command.Flush && failures-- > 0 ? NbdError.Enospc : 0);
+    expect(await outcome(flushDevice(upstream))).toBe(NbdError.Enospc);
+    expect(await outcome(writeBytes(upstream, 4 * KIB, data(2), true))).toBe(0);
+    expect(disk.done.at(-1)?.command).toBe(Command.Flush);
+    expect(disk.stable.subarray(0, 8 * KIB).equals(Buffer.concat([data(1), data(2)]))).toBe(true);
+    expect(upstream.mayHaveDropped).toBe(false);
+  });
+
   it('gets every acknowledged, unflushed write, zeroing and trim again, in order', async () => {
     const { upstream, disk, outcome, clock, told } = await setUp();
     await outcome(writeBytes(upstream, 0, data(1)));

@@ -284,8 +284,9 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     log.acknowledged(op.entry);
     op.lane?.written(log.stamp);
     this.#flushes.noteWritten();
-    op.flushing = op.fuaByFlush;
-    if (op.fuaByFlush) this.begin(op);
+    // After a flush that failed an answer alone does not prove that it is stable: that flush may have taken its error away.
+    op.flushing = op.fuaByFlush || (op.wantsFua && this.#flushes.mustPlay);
+    if (op.flushing) this.begin(op);
     else this.#finish(op, NbdError.Ok);
   }
 
@@ -374,6 +375,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     if (this.#flushes.mayHaveDropped) {
       for (const { offset, length } of replay.unplayed) hooks.contentDropped(offset, length);
     }
+    for (const { offset, length } of this.#log.acknowledgedRanges()) hooks.playedAgain(offset, length);
     this.#flushes.played();
     hooks.doubtChanged();
     for (const op of again) this.begin(op);
