@@ -83,8 +83,6 @@ export async function openState(
     throw new StorageFault('state-in-use', said, { retryable: true });
   }
   try {
-    // Names that a killed process has changed are what follows relies on.
-    if (checked.durability === 'host') await files.syncDirectory(place.directory);
     return { lock, ...(await new Opening(platform, place, checked).open()) };
   } catch (thrown) {
     await lock.release();
@@ -131,6 +129,11 @@ class Opening {
     if (stage === 'making' && trusted) return await this.#startAnew(read, 'new', 'no state was there');
     const reason = this.#faults[0]?.message ?? read.identity.reason;
     return await this.#startAnew(read, 'untrusted', reason);
+  }
+
+  /** Files that a killed process has made or renamed are where they are found, also after a power cut. */
+  async #syncNames(): Promise<void> {
+    if (this.#syncs) await this.#files.syncDirectory(this.#place.directory);
   }
 
   #path(name: string): string {
@@ -261,6 +264,7 @@ class Opening {
     marks.setNumbers(Math.max(marks.durableNumber, restsOn), Math.max(marks.lastNumber, restsOn));
     const strangers = restoreTable(marks, ring.table);
 
+    await this.#syncNames();
     await this.#numbering?.store();
     const identity = await this.#openIdentity(read);
     // What has gone is not known from here on: a crash before its map has gone too must not let it be taken for whole.
@@ -319,6 +323,7 @@ class Opening {
   async #startAnew(read: ReadIdentity, found: 'new' | 'untrusted', reason: string): Promise<Omit<OpenedState, 'lock'>> {
     const { identity: old } = read;
     await this.#refuseWrongSizes(old);
+    await this.#syncNames();
     await this.#numbering?.store();
     const identity = await this.#openIdentity(read);
     await identity.save({
