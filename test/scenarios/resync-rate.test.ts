@@ -47,7 +47,7 @@ test('a resync goes on at the rate of the hour', async () => {
   const slowly = copiedBytes(cluster);
   expect(slowly).toBeGreaterThan(8 * MIB);
   expect(slowly).toBeLessThan(16 * MIB);
-  await cluster.clock.advance(4_000);
+  await cluster.clock.advance(3_000);
   expect(status(cluster)).toMatchObject({ maxBytesPerSecond: 4 * MIB, state: 'catching-up' });
   const before = cluster.clock.monotonicMs();
   const left = 23 * MIB - copiedBytes(cluster);

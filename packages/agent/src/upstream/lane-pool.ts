@@ -26,6 +26,8 @@ export interface LanePoolParts {
   /** Throws the Fault of a connection that is not to be used. */
   readonly check: (connection: BlockDevice) => void;
   readonly lost: (lane: Lane, fault: Fault) => void;
+  /** Resolves when a lane has answered something that was asked after this call, or is known to be lost. Never rejects. */
+  readonly answers: () => Promise<void>;
 }
 
 export class LanePool {
@@ -114,6 +116,16 @@ export class LanePool {
 
   /** Opens a lane for the first place that lacks one. Throws the Fault of why there is none. */
   async openNext(timeoutMs: number): Promise<void> {
+    const opened = await this.#open(timeoutMs);
+    if (this.#closed) {
+      await opened.connection.close();
+      return;
+    }
+    this.#growConnectMs = timeoutMs;
+    this.#add(opened);
+  }
+
+  async #open(timeoutMs: number): Promise<WatchedConnection> {
     const opened = await openWatched(this.#parts.open, timeoutMs);
     try {
       this.#parts.check(opened.connection);
@@ -121,12 +133,19 @@ export class LanePool {
       await opened.connection.close();
       throw fault;
     }
-    if (this.#closed) {
-      await opened.connection.close();
-      return;
-    }
-    this.#growConnectMs = timeoutMs;
-    this.#add(opened);
+    return opened;
+  }
+
+  /**
+   * One more beside those that are there. Nothing goes to it before one of those has answered since it was opened: silent
+   * ones may belong to a server that is gone, and the new one's disk may lack what that had not flushed (REPLAY).
+   */
+  async #openBeside(timeoutMs: number): Promise<void> {
+    const [older] = this.lanes;
+    const opened = await this.#open(timeoutMs);
+    await this.#parts.answers();
+    if (!this.#closed && older !== undefined && this.lanes.includes(older)) this.#add(opened);
+    else await opened.connection.close();
   }
 
   #add(opened: WatchedConnection): Lane {
@@ -155,7 +174,7 @@ export class LanePool {
   #grow(): void {
     if (this.#growing || this.#closed || this.#growFailures >= GROW_ATTEMPTS) return;
     this.#growing = true;
-    this.openNext(Math.max(1_000, this.#growConnectMs)).then(
+    this.#openBeside(Math.max(1_000, this.#growConnectMs)).then(
       () => {
         this.#growing = false;
       },

@@ -15,6 +15,7 @@ import { ScriptedDevice } from '../testing/scripted-device.js';
 import { outcomeOf, upstreamKit } from '../testing/upstream-kit.js';
 import { lanesToFlush, type MultiConnMode, planPool, type TrackDirty } from './multi-conn.js';
 import { PLACE_BYTES } from './placement.js';
+import { type OpenUpstream } from './lane.js';
 import { type UpstreamOptions } from './upstream-parts.js';
 
 const ABILITIES: Abilities = { ...ALL_ABILITIES, contexts: [] };
@@ -57,6 +58,62 @@ describe('track-dirty: the connections that a flush goes to', () => {
   ])('%s, written to %j: emulate %j, otherwise %j', (track, dirty, emulated, otherwise) => {
     expect(lanesToFlush(lanes(...dirty), true, track).map(({ place }) => place)).toEqual(emulated);
     expect(lanesToFlush(lanes(...dirty), false, track).map(({ place }) => place)).toEqual(otherwise);
+  });
+});
+
+describe('a connection that is added under load', () => {
+  /** The first connections are of one server, those after `failOver` of another one with the older content. */
+  async function setUp() {
+    const clock = new SimClock();
+    const servers = [1, 2].map(
+      () => new ForgetfulDisk(clock, { sizeBytes: 64 * 1024, abilities: { multiConn: true } }),
+    );
+    const state = { failedOver: false, silent: false };
+    const [first, second] = servers;
+    if (first === undefined || second === undefined) throw new Error('there are two');
+    const open: OpenUpstream = async (lost, timeoutMs) => {
+      if (state.failedOver) return await second.open(lost, timeoutMs);
+      const connection = await first.open(lost, timeoutMs);
+      const submit = connection.submit.bind(connection);
+      connection.submit = (request) => {
+        if (!state.silent) clock.after(1, () => submit(request));
+      };
+      return connection;
+    };
+    const kit = await upstreamKit(clock, open, { connections: 4 });
+    return { ...kit, second, state };
+  }
+
+  it('is used once an older one has answered since', async () => {
+    const { upstream, outcome } = await setUp();
+    const reads = Array.from({ length: 200 }, (_, at) => readBytes(upstream, (at % 16) * 4096, 4096));
+    expect(upstream.status.connections).toBe(1);
+    await outcome(Promise.all(reads));
+    const more = Array.from({ length: 200 }, (_, at) => readBytes(upstream, (at % 16) * 4096, 4096));
+    await outcome(Promise.all(more));
+    expect(upstream.status.connections).toBeGreaterThan(1);
+  });
+
+  it('is not used while the older ones are silent: they may be of a server that is gone with what was not flushed', async () => {
+    const { upstream, outcome, clock, second, state } = await setUp();
+    expect(await outcome(writeBytes(upstream, 0, data(2)))).toBe(0);
+    state.silent = true;
+    state.failedOver = true;
+    const read: Buffer[] = [];
+    for (let at = 0; at < 40; at++)
+      void readBytes(upstream, 0, 4096).then(
+        (bytes) => read.push(bytes),
+        () => undefined,
+      );
+    await clock.advance(2000);
+    for (let at = 0; at < 40; at++)
+      void readBytes(upstream, 0, 4096).then(
+        (bytes) => read.push(bytes),
+        () => undefined,
+      );
+    await clock.advance(2000);
+    expect(second.opened).toBe(1);
+    expect([read.length, second.done.length]).toEqual([0, 0]);
   });
 });
 

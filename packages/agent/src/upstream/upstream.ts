@@ -18,8 +18,9 @@ import {
   CommandFlag,
   type Limits,
   NbdError,
+  readSlices,
 } from '@rephub/nbd';
-import { type Fault } from '@rephub/platform';
+import { type Fault, releaseBytes } from '@rephub/platform';
 import { FlushCoordinator, type FlushSteps } from './flush-coordinator.js';
 import { KeepAlive } from './keep-alive.js';
 import { type Lane } from './lane.js';
@@ -39,6 +40,7 @@ import { type UpstreamParts } from './upstream-parts.js';
 import { describeUpstream, type UpstreamStatus } from './upstream-status.js';
 import { WaitingRoom } from './waiting-room.js';
 
+const SECTOR_BYTES = 512;
 /** Operations kept for another use, at most. */
 const POOL_LIMIT = 512;
 
@@ -95,6 +97,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       name,
       check: (returned) => this.#checkReturned(returned),
       lost: (lane, fault) => this.#lost(lane, fault),
+      answers: () => this.#answers(),
     });
     this.#room = new WaitingRoom({
       clock,
@@ -359,6 +362,12 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
 
   opTaken(op: UpstreamOp): void {
     this.#setbacks.taken(op);
+  }
+
+  async #answers(): Promise<void> {
+    // An error is an answer too.
+    const read = readSlices(this.once, 0, Math.max(SECTOR_BYTES, this.limits.minimumBytes));
+    await read.then(releaseBytes, () => undefined);
   }
 
   #checkReturned(returned: BlockDevice): void {
