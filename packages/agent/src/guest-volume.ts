@@ -12,7 +12,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import {
   type BlockDevice,
-  BlockRequest,
+  type BlockRequest,
   type Abilities,
   blockStatus,
   Command,
@@ -30,10 +30,11 @@ import { Doubts } from './doubts.js';
 import { FlushDebt, type UpstreamDoubt } from './flush-debt.js';
 import { type FlushProof } from './flush-proof.js';
 import { type FreezeGate } from './freeze-gate.js';
+import { GuestFlushes } from './guest-flushes.js';
 import { type Marks } from './marks.js';
 import { type Mirror } from './mirror.js';
 import { RangeLock } from './range-lock.js';
-import { FlushOperation, WriteOperation } from './operations.js';
+import { WriteOperation } from './operations.js';
 import { Trims } from './trims.js';
 
 /** The metadata context that tells what a resync would send. */
@@ -91,8 +92,8 @@ export class GuestVolume implements BlockDevice, Answerer {
   readonly #freeze: FreezeGate | null;
   readonly #acknowledgement: Acknowledgement | null;
   readonly #trims: Trims;
+  readonly #flushes: GuestFlushes;
   readonly #writePool: WriteOperation[] = [];
-  readonly #flushPool: FlushOperation[] = [];
   #inFlight = 0;
   /** False once upstream has refused a fast zeroing of the guest's: the next ones are refused here. */
   #zeroesFast: boolean;
@@ -116,6 +117,15 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.#upstreamDoubt = parts.upstreamDoubt;
     this.#doubted = parts.doubted;
     this.debt = new FlushDebt(parts.upstream.abilities.flush, parts.upstreamDoubt, parts.doubted);
+    this.#flushes = new GuestFlushes({
+      ...parts,
+      debt: this.debt,
+      answerer: this,
+      began: () => this.#inFlight++,
+      ended: () => {
+        this.#ended();
+      },
+    });
     this.#trims = new Trims(parts.upstream, {
       discarded: (operation) => this.#taken(operation, FrameType.Discard, []),
       uncertain: (operation) => this.#uncertain(operation),
@@ -146,13 +156,13 @@ export class GuestVolume implements BlockDevice, Answerer {
       case Command.Cache:
         this.guestRequests++;
         if ((request.flags & CommandFlag.Fua) === 0) this.upstream.submit(request);
-        else this.#readFlushed(request);
+        else this.#flushes.beforeRead(request);
         return;
       case Command.BlockStatus:
         this.#submitStatus(request);
         return;
       case Command.Flush:
-        this.#submitFlush(request);
+        this.#flushes.submit(request);
         return;
       case Command.WriteZeroes:
         // Nothing is touched: what upstream has refused once need not become dirty again and again.
@@ -314,7 +324,7 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.#done(operation, NbdError.Ok, 0);
   }
 
-  // Flush (promise FLUSH) --------------------------------------------------------------------------
+  // What upstream may have lost (promises FLUSH, REPLAY, CLEAR) --------------------------------------
 
   /**
    * Writes that were acknowledged and not flushed may be gone upstream, and are not at hand to be written again. What
@@ -365,61 +375,7 @@ export class GuestVolume implements BlockDevice, Answerer {
 
   /** A flush that nobody asked for but upstream's side, where what was written since the last one is kept. */
   flushForRoom(): void {
-    if (this.abilities.flush) this.#sendFlush(null, false);
-  }
-
-  /** FUA on a read is PREFLUSH: what was written before lands first. What was lost the next flush is to tell, not a read. */
-  #readFlushed(request: BlockRequest): void {
-    const flush = new BlockRequest({
-      completed: ({ error }) => {
-        if (error !== 0) request.complete(error);
-        else {
-          request.flags &= ~CommandFlag.Fua;
-          this.upstream.submit(request);
-        }
-      },
-    });
-    flush.command = Command.Flush;
-    this.#sendFlush(flush, false);
-  }
-
-  #submitFlush(request: BlockRequest): void {
-    if (this.debt.isDue) {
-      this.debt.settle();
-      request.complete(NbdError.Eio);
-      return;
-    }
-    this.#sendFlush(request, true);
-  }
-
-  #sendFlush(request: BlockRequest | null, tellsLoss: boolean): void {
-    this.#inFlight++;
-    const operation = this.#flushPool.pop() ?? new FlushOperation(this);
-    operation.outer = request;
-    operation.tellsLoss = tellsLoss;
-    operation.covered = this.#proof.coveredBy(this.index);
-    operation.inner.command = Command.Flush;
-    this.upstream.submit(operation.inner);
-  }
-
-  flushAnswered(operation: FlushOperation): void {
-    const outer = operation.outer;
-    // A write that this flush was to cover may have been lost while it waited for upstream.
-    const error = operation.tellsLoss && this.debt.isDue ? NbdError.Eio : operation.inner.error;
-    if (operation.tellsLoss && outer?.owner.isGone !== true) this.debt.settle();
-    if (error === 0) {
-      this.#proof.flushed(this.index, operation.covered);
-      this.#tracker.upstreamFlushed(this.#proof.proven());
-      if (outer !== null) this.#mirror.flushMarker();
-    }
-    operation.recycle();
-    if (this.#flushPool.length < POOL_LIMIT) this.#flushPool.push(operation);
-    if (outer === null) {
-      this.#ended();
-      return;
-    }
-    if (error === 0 && this.#acknowledgement?.holdFlush(outer, this) === true) return;
-    this.answer(outer, error);
+    if (this.abilities.flush) this.#flushes.send(null);
   }
 
   // Block status ---------------------------------------------------------------------------------
