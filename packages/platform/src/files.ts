@@ -42,8 +42,11 @@ export interface FileStatus {
 
 /** A file that is open. Calls may overlap in time; overlapping ranges in flight are the caller's affair. */
 export interface OpenFile {
-  /** Reads up to `buffer.length` bytes at `position`; resolves to how many there were (short only at the end). */
-  read(buffer: Uint8Array, position: number): Promise<number>;
+  /**
+   * Reads up to `buffer.length` bytes at `position`; resolves to how many there were (short only at the end). `once`: nobody
+   * will ask for these bytes again soon, so a large read may go past the page cache. Only a wish.
+   */
+  read(buffer: Uint8Array, position: number, once?: boolean): Promise<number>;
   /** Writes all of `chunks`, one after the other, from `position` on. Throws having written any part. */
   write(chunks: readonly Uint8Array[], position: number): Promise<void>;
   /** Content and size are on stable storage when this resolves (fdatasync). */

@@ -1,22 +1,16 @@
 /**
- * Memory whose address is a multiple of BLOCK_BYTES, as writes past the page cache need it: a few buffers
- * for the whole process, lent and given back.
+ * Memory whose address is a multiple of BLOCK_BYTES, as reads and writes past the page cache need it: a few buffers for
+ * the whole process, lent and given back.
  *
- * Always holds: at most MOST_BUFFERS are made; who asks when all are lent waits for its turn.
+ * Always holds: a pool makes no more buffers than it may; who asks when all are lent waits for his turn.
  */
 import { createRequire } from 'node:module';
 import type * as Koffi from 'koffi';
 
-/** Positions, lengths and addresses of such writes are multiples of this. */
+/** Positions, lengths and addresses past the page cache are multiples of this. */
 export const BLOCK_BYTES = 4096;
-/** Of one buffer: what is best written at once, and room for a rest that is not worth a write of its own. */
-export const ALIGNED_BYTES = 1024 * 1024 + 64 * 1024;
-const MOST_BUFFERS = 4;
 
 let allocate: ((bytes: number) => Buffer) | null | undefined;
-let made = 0;
-const free: Buffer[] = [];
-const waiting: ((buffer: Buffer) => void)[] = [];
 
 /** False where such memory cannot be had: then everything goes through the page cache. */
 export function hasAlignedMemory(): boolean {
@@ -24,23 +18,37 @@ export function hasAlignedMemory(): boolean {
   return allocate !== null;
 }
 
-/** Lends a buffer of ALIGNED_BYTES; `giveBack` must follow. */
-export function borrowAligned(): Promise<Buffer> {
-  const buffer = free.pop() ?? make();
-  if (buffer !== null) return Promise.resolve(buffer);
-  return new Promise((resolve) => waiting.push(resolve));
-}
+export class AlignedPool {
+  readonly #bytes: number;
+  readonly #most: number;
+  #made = 0;
+  readonly #free: Buffer[] = [];
+  readonly #waiting: ((buffer: Buffer) => void)[] = [];
 
-export function giveBackAligned(buffer: Buffer): void {
-  const next = waiting.shift();
-  if (next === undefined) free.push(buffer);
-  else next(buffer);
-}
+  /** Of buffers of `bytes`, at most so many. */
+  constructor(bytes: number, most: number) {
+    this.#bytes = bytes;
+    this.#most = most;
+  }
 
-function make(): Buffer | null {
-  if (made === MOST_BUFFERS || allocate === null || allocate === undefined) return null;
-  made += 1;
-  return allocate(ALIGNED_BYTES);
+  /** Lends a buffer; `giveBack` must follow. Only where there `hasAlignedMemory`. */
+  borrow(): Promise<Buffer> {
+    const buffer = this.#free.pop() ?? this.#make();
+    if (buffer !== null) return Promise.resolve(buffer);
+    return new Promise((resolve) => this.#waiting.push(resolve));
+  }
+
+  giveBack(buffer: Buffer): void {
+    const next = this.#waiting.shift();
+    if (next === undefined) this.#free.push(buffer);
+    else next(buffer);
+  }
+
+  #make(): Buffer | null {
+    if (this.#made === this.#most || allocate === null || allocate === undefined) return null;
+    this.#made += 1;
+    return allocate(this.#bytes);
+  }
 }
 
 function allocator(): ((bytes: number) => Buffer) | null {

@@ -11,6 +11,7 @@
 import { close, type BigIntStats, fdatasync, fstat, ftruncate, readFileSync, read, write, writev } from 'node:fs';
 import { StorageFault } from '../errors.js';
 import type { FileStatus, OpenFile } from '../files.js';
+import { DirectReads } from './direct-reads.js';
 import { errnoName, storageFault } from './file-faults.js';
 import {
   FALLOC_KEEP_SIZE,
@@ -24,6 +25,8 @@ import {
 /** What is written or read at once where a range is zeroed or filled by hand. */
 const ZEROES_BYTES = 256 * 1024;
 const ZEROES = Buffer.alloc(ZEROES_BYTES);
+/** Less than this is read through the page cache, however often. */
+const WORTH_BYTES = 32 * 1024;
 /** The kernel takes no more pieces in one call. */
 const MOST_PIECES = 1024;
 
@@ -31,6 +34,7 @@ export class NodeOpenFile implements OpenFile {
   readonly #fd: number;
   readonly #path: string;
   readonly #calls: SystemCalls | null;
+  #direct: DirectReads | null = null;
   #syncFailure: StorageFault | null = null;
   #underWay = 0;
   #closing: Promise<void> | null = null;
@@ -47,8 +51,15 @@ export class NodeOpenFile implements OpenFile {
     return this.#syncFailure;
   }
 
-  read(buffer: Uint8Array, position: number): Promise<number> {
-    return this.#run('read', () => this.#readAll(buffer, position));
+  read(buffer: Uint8Array, position: number, once = false): Promise<number> {
+    if (!once || buffer.length < WORTH_BYTES || this.#calls === null) {
+      return this.#run('read', () => this.#readAll(buffer, position));
+    }
+    this.#direct ??= new DirectReads(this.#fd);
+    const direct = this.#direct;
+    return this.#run('read', async () => {
+      return (await direct.read(buffer, position)) ?? (await this.#readAll(buffer, position));
+    });
   }
 
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
@@ -146,6 +157,7 @@ export class NodeOpenFile implements OpenFile {
         this.#idle = resolve;
       });
     }
+    await this.#direct?.close();
     await new Promise<void>((resolve, reject) => {
       close(this.#fd, (error) => {
         // A file system may report a late write error here; the descriptor is gone either way.

@@ -1,6 +1,5 @@
 import fc from 'fast-check';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { nodeFiles } from './files.js';
@@ -8,7 +7,7 @@ import { PastCacheFile } from './past-cache-file.js';
 
 let directory = '';
 beforeAll(async () => {
-  directory = await mkdtemp(join(tmpdir(), 'past-cache-'));
+  directory = await mkdtemp('/var/tmp/past-cache-');
 });
 afterAll(async () => {
   await rm(directory, { recursive: true });

@@ -10,12 +10,15 @@ import { close, write } from 'node:fs';
 import { CorruptionFault } from '../errors.js';
 import type { FileStatus, OpenFile } from '../files.js';
 import { InTurn } from '../in-turn.js';
-import { ALIGNED_BYTES, BLOCK_BYTES, borrowAligned, giveBackAligned } from './aligned-memory.js';
+import { AlignedPool, BLOCK_BYTES } from './aligned-memory.js';
 import { errnoName, storageFault } from './file-faults.js';
 import type { NodeOpenFile } from './open-file.js';
 
 /** Written at once, while more than a buffer's worth is left. */
 const PIECE_BYTES = 1024 * 1024;
+/** Of one staging buffer: what is best written at once, and room for a rest that is not worth a write of its own. */
+const STAGED_BYTES = PIECE_BYTES + 64 * 1024;
+const STAGING = new AlignedPool(STAGED_BYTES, 4);
 
 export class PastCacheFile implements OpenFile {
   readonly #file: NodeOpenFile;
@@ -33,8 +36,8 @@ export class PastCacheFile implements OpenFile {
     this.#path = path;
   }
 
-  read(buffer: Uint8Array, position: number): Promise<number> {
-    return this.#file.read(buffer, position);
+  read(buffer: Uint8Array, position: number, once?: boolean): Promise<number> {
+    return this.#file.read(buffer, position, once);
   }
 
   write(chunks: readonly Uint8Array[], position: number): Promise<void> {
@@ -80,14 +83,14 @@ export class PastCacheFile implements OpenFile {
   async #write(chunks: readonly Uint8Array[], position: number): Promise<void> {
     const failed = this.#file.syncFailure;
     if (failed !== null) throw failed;
-    const staging = await borrowAligned();
+    const staging = await STAGING.borrow();
     try {
       await this.#writeStaged(chunks, position, staging);
     } catch (error) {
       this.#lastBlockAt = -1;
       throw error instanceof CorruptionFault ? error : storageFault('write', this.#path, error);
     } finally {
-      giveBackAligned(staging);
+      STAGING.giveBack(staging);
     }
   }
 
@@ -97,7 +100,7 @@ export class PastCacheFile implements OpenFile {
     if (filled > 0) await this.#headOf(blockAt, filled, staging);
     let left = 0;
     for (const chunk of chunks) left += chunk.length;
-    let full = filled + left <= ALIGNED_BYTES ? ALIGNED_BYTES : PIECE_BYTES;
+    let full = filled + left <= STAGED_BYTES ? STAGED_BYTES : PIECE_BYTES;
     for (const chunk of chunks) {
       let from = 0;
       while (from < chunk.length) {
@@ -110,7 +113,7 @@ export class PastCacheFile implements OpenFile {
         await this.#writeBlocks(staging, full, blockAt);
         blockAt += full;
         filled = 0;
-        if (left <= ALIGNED_BYTES) full = ALIGNED_BYTES;
+        if (left <= STAGED_BYTES) full = STAGED_BYTES;
       }
     }
     if (filled === 0) {

@@ -173,7 +173,7 @@ async function readPieces(pieces: readonly Piece[], journal: JournalReader, aren
     const fits = used + length <= arena.length;
     const buffer = fits ? arena.subarray(used, used + length) : Buffer.allocUnsafe(length);
     if (fits) used += length;
-    await journal.read(buffer, stretch.from);
+    await journal.read(buffer, stretch.from, true);
     for (const piece of stretch.pieces) {
       const at = piece.position - stretch.from;
       piece.data = buffer.subarray(at, at + piece.length);

@@ -6,8 +6,8 @@
  */
 export interface BaseImage {
   readonly sizeBytes: number;
-  /** Fills the whole buffer. */
-  read(buffer: Uint8Array, offset: number): Promise<void>;
+  /** Fills the whole buffer. `once`: nobody will ask for these bytes again soon, so they need not be kept. */
+  read(buffer: Uint8Array, offset: number, once?: boolean): Promise<void>;
   write(chunks: readonly Uint8Array[], offset: number): Promise<void>;
   /** The range reads as zeroes and, where that can be had, takes no space. */
   zero(offset: number, lengthBytes: number): Promise<void>;

@@ -48,8 +48,8 @@ export class FileBaseImage implements BaseImage {
     return this.#sizeBytes;
   }
 
-  async read(buffer: Uint8Array, offset: number): Promise<void> {
-    const read = await this.#file.read(buffer, offset);
+  async read(buffer: Uint8Array, offset: number, once = false): Promise<void> {
+    const read = await this.#file.read(buffer, offset, once);
     if (read < buffer.length) buffer.fill(0, read);
   }
 

@@ -119,7 +119,7 @@ export class RegionHasher {
         if (place >= 0) {
           for (let begin = from; begin < to;) {
             const bytes = reading.memory.next(to - begin);
-            const read = journal.read(bytes, place + begin - from);
+            const read = journal.read(bytes, place + begin - from, true);
             // Waited for later, or not at all: then a failure is nobody's.
             read.catch(() => undefined);
             reading.reads.push(read);
@@ -218,7 +218,7 @@ export class RegionHasher {
         const part = window.next(end - at);
         slices.push(part);
         if (piece.kind === 'zero' || image === null) part.fill(0);
-        else reads.push(image.read(part, at));
+        else reads.push(image.read(part, at, true));
         at += part.length;
       }
     }

@@ -25,13 +25,13 @@ export class JournalReader {
 
   /**
    * Fills `buffer` from `place` on; the range lies in one segment, or in one compressed record. Throws `journal-missing`,
-   * `journal-short` or `journal-packed`, or a StorageFault.
+   * `journal-short` or `journal-packed`, or a StorageFault. `once`: see OpenFile.read.
    */
-  read(buffer: Uint8Array, place: number): Promise<void> {
+  read(buffer: Uint8Array, place: number, once = false): Promise<void> {
     if (place >= PACKED_FROM) return this.#readPacked(buffer, place);
     const segment = this.#segments.find(place);
     if (segment === null) return Promise.reject(missing(place));
-    return this.#read(segment, buffer, place);
+    return this.#read(segment, buffer, place, once);
   }
 
   /** Bytes from `place` to the end of its segment's frames, or of its compressed record. */
@@ -44,11 +44,11 @@ export class JournalReader {
     return segment === null ? 0 : segment.end - place;
   }
 
-  async #read(segment: Segment, buffer: Uint8Array, position: number): Promise<void> {
+  async #read(segment: Segment, buffer: Uint8Array, position: number, once: boolean): Promise<void> {
     const opened = this.#segments.acquire(segment);
     try {
       const file = await opened;
-      const read = await file.read(buffer, position - segment.base);
+      const read = await file.read(buffer, position - segment.base, once);
       if (read !== buffer.length) {
         throw new CorruptionFault('journal-short', `${segment.path} ends ${buffer.length - read} bytes early`);
       }
@@ -67,7 +67,7 @@ export class JournalReader {
     const held = this.#segments.acquire(segment);
     held.catch(() => undefined);
     try {
-      const read = (frame: Buffer): Promise<void> => this.#read(segment, frame, position);
+      const read = (frame: Buffer): Promise<void> => this.#read(segment, frame, position, false);
       await this.#unpacked.copy(position, frameBytes, rawBytes, read, buffer, place - from);
     } finally {
       this.#segments.release(segment);

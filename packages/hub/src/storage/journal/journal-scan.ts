@@ -39,7 +39,7 @@ export async function scanFrames(
   while (at < end) {
     const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, end - at));
     try {
-      const read = await file.read(chunk, at - base);
+      const read = await file.read(chunk, at - base, true);
       reader.push(chunk.subarray(0, read));
       at += read;
       if (read < chunk.length) break;

@@ -19,7 +19,7 @@ export async function copyImage(files: FileSystem, from: string, to: string, sto
           for (let at = run.position; at < end; at += CHUNK_BYTES) {
             if (stopped()) return false;
             const chunk = buffer.subarray(0, Math.min(CHUNK_BYTES, end - at));
-            const read = await source.read(chunk, at);
+            const read = await source.read(chunk, at, true);
             if (read < chunk.length) chunk.fill(0, read);
             if (!allZero([chunk])) await target.write([chunk], at);
           }
