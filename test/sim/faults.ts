@@ -52,6 +52,14 @@ function hubDies(world: World, how: CrashFate, random: SeededRandomness): void {
   later(world, downMs(random), () => world.hub.start());
 }
 
+/** What rots may be the only copy of what was acknowledged: it is named, and had from the agent again. */
+function hubRots({ excuses }: World): void {
+  excuses.hubRotted = true;
+  excuses.hubRots += 1;
+  excuses.exposureUnknown = true;
+  excuses.dataForgotten += 1;
+}
+
 function upstreamDies(world: World, how: CrashFate, random: SeededRandomness): void {
   if (world.disks.size === 0) return;
   world.coverage.crashes += 1;
@@ -307,6 +315,32 @@ const ACTS: Record<StepKind, Act> = {
       if (world.store?.progress.stalled === 'journal-failed') hubDies(world, 'keep', random);
     });
   },
+  'hub-reads-fail': (world, random) => {
+    hubDies(world, 'keep', random);
+    // What the disk does not give then is named as what has rotted is, and nothing of it is cut.
+    hubRots(world);
+    const path = /\.seg$|\/applied$|\/durable$|\/decisions\.log$/;
+    const failing = {
+      operation: 'read',
+      path,
+      fault: 'io-error',
+      skip: random.below(8),
+      times: 1 + random.below(2),
+    } as const;
+    const fault = world.inject('hub', failing);
+    const lookAgain = (): void => {
+      later(world, 100, () => {
+        if (world.hub.up === null) {
+          lookAgain();
+          return;
+        }
+        fault.remove();
+        // An operator sees that it stays closed.
+        if ((world.group?.trouble ?? null) !== null) later(world, downMs(random), () => hubDies(world, 'keep', random));
+      });
+    };
+    lookAgain();
+  },
   'agent-sync-fails': (world, random) => {
     world.excuses.stateDamaged = true;
     world.inject('agent', { operation: 'sync', path: /^\/state\//, fault: 'io-error', skip: random.below(8) });
@@ -338,11 +372,7 @@ const ACTS: Record<StepKind, Act> = {
   },
   'rot-hub': (world, random) => {
     hubDies(world, 'keep', random);
-    // What rots may be the only copy of what was acknowledged: it is named, and had from the agent again.
-    world.excuses.hubRotted = true;
-    world.excuses.hubRots += 1;
-    world.excuses.exposureUnknown = true;
-    world.excuses.dataForgotten += 1;
+    hubRots(world);
     const { files } = world.hub;
     const paths = files.pathsBelow('/data').filter((path) => /\.seg$|\/applied$|\/durable$/.test(path));
     const path = paths[random.below(Math.max(1, paths.length))];

@@ -152,6 +152,7 @@ export const PROFILES = {
   },
   'lost-agent': { weights: { 'lose-agent': 4, 'power-hub': 1, 'cut-link': 2 } },
   'full-hub': { weights: { 'hub-disk-full': 10, 'kill-agent': 1, 'cut-link': 1 } },
+  'unread-hub': { weights: { 'hub-reads-fail': 6, 'kill-agent': 1, 'power-hub': 1 } },
   growing: { weights: { 'grow-upstream': 6, 'upstream-other-size': 3, 'kill-agent': 1 } },
   'damaged-link': { weights: { 'spoil-frame': 10, 'cut-link': 1 } },
   /** What a failed flush has dropped, and readers see still, until upstream loses power. */

@@ -32,6 +32,7 @@ export const STEP_KINDS = [
   'grow-upstream',
   'hub-disk-full',
   'hub-sync-fails',
+  'hub-reads-fail',
   'agent-sync-fails',
   'agent-write-fails',
   'rot-state',

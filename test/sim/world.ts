@@ -21,6 +21,7 @@ import {
 import { type GroupStore } from './hub-types.js';
 import { BLOCK_BYTES, BlockContents } from './block-content.js';
 import { Coverage } from './coverage.js';
+import { noExcuses } from './excuses.js';
 import { History, type Operation } from './history.js';
 import {
   AgentProcess,
@@ -54,30 +55,6 @@ export class Violation extends Error {
   }
 }
 
-/** What was done to the world that makes some expectations moot, until the reason is over. */
-export interface Excuses {
-  /** An operator, or a disaster, has begun the group anew at the hub: what was there before is not expected. */
-  groupBegunAnew: number;
-  /** The group's data at the hub was forgotten, lost, or replaced by a backup, lines put aside too. */
-  dataForgotten: number;
-  /** The hub came back older than it was: what it had called durable is not expected. */
-  hubCameBackOlder: number;
-  /** What the hub has stored has gone bad: what it had called durable may be damaged. */
-  hubRots: number;
-  /** It names the damage until that is mended. */
-  hubRotted: boolean;
-  /** The agent's files were damaged or failed: all may have to be compared. */
-  stateDamaged: boolean;
-  /** The guest may see errors: its disk fails, or has changed. */
-  guestErrors: boolean;
-  /** The hub has lost what the agent believes it has, until they have spoken. */
-  exposureUnknown: boolean;
-  /** Upstream, or the agent, is away or stopped: requests wait. */
-  requestsWait: boolean;
-  /** Some range was unreadable. */
-  unreadable: boolean;
-}
-
 export class World {
   readonly setup: Setup;
   readonly clock = new SimClock();
@@ -95,18 +72,7 @@ export class World {
   readonly tap: WireTap;
   readonly checkers: readonly Checker[];
   readonly unheard: Unheard;
-  readonly excuses: Excuses = {
-    groupBegunAnew: 0,
-    dataForgotten: 0,
-    hubCameBackOlder: 0,
-    hubRots: 0,
-    hubRotted: false,
-    stateDamaged: false,
-    guestErrors: false,
-    exposureUnknown: false,
-    requestsWait: false,
-    unreadable: false,
-  };
+  readonly excuses = noExcuses();
   violation: Violation | null = null;
   /** The simulator itself has failed. */
   error: Error | null = null;
@@ -251,8 +217,10 @@ export class World {
   }
 
   /** Makes operations of that host's disk fail, until all is healed. */
-  inject(host: 'agent' | 'hub', rule: FaultRule): void {
-    this.#injected.push(this[host].files.inject(rule));
+  inject(host: 'agent' | 'hub', rule: FaultRule): InjectedFault {
+    const injected = this[host].files.inject(rule);
+    this.#injected.push(injected);
+    return injected;
   }
 
   /** No operation fails any more. */

@@ -167,7 +167,7 @@ export class AgentSeat implements SessionGroup {
       const store = this.#parts.store();
       const trouble = this.#parts.trouble();
       if (isClosing()) return refusal(new LinkFault('hub-stopping', 'the hub stops'), 1000);
-      if (trouble !== null) return refusal(new StorageFault('group-failed', trouble), 60_000);
+      if (trouble !== null) return refusal(new StorageFault('group-failed', trouble), 10_000);
       const admission = admit(hello, newerOwner(store?.state.owner ?? null, this.#candidate), this.#enrolment);
       if (admission.kind === 'refuse') {
         return refusal(new ProtocolFault(admission.code, admission.message), admission.retryAfterMs);

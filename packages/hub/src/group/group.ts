@@ -19,6 +19,7 @@ import { openGroupExport } from './group-exports.js';
 import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
 import { readVolumeRegion, type RegionOrder } from './region-order.js';
+import { Reopening } from './reopening.js';
 import { Seeding } from './seeding.js';
 import { SharedViews } from './shared-views.js';
 import type { GroupSurroundings } from './surroundings.js';
@@ -37,6 +38,7 @@ export class Group {
   #trouble: string | null = null;
   #closing = false;
   readonly #seeding = new Seeding();
+  readonly #reopening: Reopening;
   readonly #inTurn = new InTurn();
 
   constructor(name: string, directory: string, around: GroupSurroundings, tell: Tell) {
@@ -44,6 +46,7 @@ export class Group {
     this.#directory = directory;
     this.#around = around;
     this.#tell = tell;
+    this.#reopening = new Reopening(around.platform.clock);
     this.agent = new AgentSeat({
       name,
       directory,
@@ -74,6 +77,7 @@ export class Group {
     try {
       const store = await this.#openStore();
       await this.agent.recover();
+      this.#trouble = null;
       const { lastNumber, durableNumber, consistentNumber, corrupted } = store.state;
       this.#tell(corrupted === null ? 'info' : 'error', 'group-recovered', corrupted ?? `group ${this.name} is open`, {
         seq: lastNumber,
@@ -81,10 +85,30 @@ export class Group {
         consistentSeq: consistentNumber,
       });
     } catch (thrown) {
-      const error = asError(thrown);
-      this.#trouble = `${thrown instanceof Fault ? thrown.code : 'internal-error'}: ${error.message}`;
-      this.#tell('error', 'group-failed', `group ${this.name} cannot be opened: ${error.message}`);
+      const store = this.#store;
+      this.#store = null;
+      await store?.close({ drain: false }).catch(() => undefined);
+      this.#notOpened(thrown);
     }
+  }
+
+  #notOpened(thrown: unknown): void {
+    const error = asError(thrown);
+    const before = this.#trouble;
+    this.#trouble = `${thrown instanceof Fault ? thrown.code : 'internal-error'}: ${error.message}`;
+    const againMs = this.#closing ? null : this.#reopening.failed(thrown, () => void this.#tryAgain());
+    if (this.#trouble === before) return;
+    const then =
+      againMs === null ? 'a restart of the hub is needed once that is mended' : 'it is tried again by itself';
+    this.#tell('error', 'group-failed', `group ${this.name} cannot be opened: ${error.message}; ${then}`);
+  }
+
+  async #tryAgain(): Promise<void> {
+    await this.#inTurn.run(async () => {
+      if (this.#closing) return;
+      await this.recover();
+      this.noteSoon();
+    });
   }
 
   /** Nothing is known of it but its name: an agent has asked, and has not begun. */
@@ -183,7 +207,7 @@ export class Group {
       serially: (work) => this.#inTurn.run(work),
       hasSession: () => this.agent.session !== null || this.#closing,
       announced: () => this.agent.announced,
-      store: async () => this.#store ?? (await this.#openStore()),
+      store: async () => (this.#trouble === null ? (this.#store ?? (await this.#openStore())) : this.#openedStore()),
     });
   }
 
@@ -222,6 +246,7 @@ export class Group {
 
   endSession(reason: string): void {
     this.#closing = true;
+    this.#reopening.cancel();
     this.agent.session?.end(reason);
     this.#store?.stopSeeding();
   }

@@ -69,7 +69,7 @@ export class DecisionLog {
     this.#checksum = checksum;
   }
 
-  /** Opens and checks the log, makes it when missing. Throws `decisions-damaged`. */
+  /** Opens and checks the log, makes it when missing. Throws `decisions-damaged`, and what the disk says. */
   static async open(
     files: FileSystem,
     path: string,
@@ -82,7 +82,7 @@ export class DecisionLog {
       let number = 0;
       let checksum = crc32(Buffer.from(group, 'utf8'));
       const { sizeBytes } = await file.status();
-      const { position, why } = await scanFrames(file, 0, 0, sizeBytes, (header, raw) => {
+      const { position, why, unread } = await scanFrames(file, 0, 0, sizeBytes, (header, raw) => {
         if (
           header.type !== FrameType.Decision ||
           header.number !== number + 1 ||
@@ -94,6 +94,7 @@ export class DecisionLog {
         number = header.number;
         checksum = header.headerChecksum;
       });
+      if (unread !== null) throw unread;
       if (why !== null) {
         if (await hasFrameAfter(file, position, sizeBytes)) {
           throw new CorruptionFault('decisions-damaged', `${path} is damaged at byte ${position}: ${why}`);
@@ -156,6 +157,7 @@ async function hasFrameAfter(file: OpenFile, position: number, sizeBytes: number
     const end = position + read;
     const from = position + at;
     const after = await scanFrames(file, 0, from, end, () => undefined);
+    if (after.unread !== null) throw after.unread;
     if (after.position > from) return true;
   }
   return false;

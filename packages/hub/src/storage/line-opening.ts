@@ -22,7 +22,7 @@ import { type Applied, AppliedFile, imagesReach } from './base/applied-file.js';
 import { BaseSet, type UnreadableRanges } from './base/base-set.js';
 import { IndexMemory } from './index/extent-index.js';
 import { PackedRecords } from './journal/packed-records.js';
-import { recoverJournal, type RecoveredJournal } from './journal/journal-recovery.js';
+import { recoverJournal, type RecoveredJournal, type RecoveryOptions } from './journal/journal-recovery.js';
 import { segmentBase, type SegmentSet } from './journal/segments.js';
 import { PendingRecord } from './layers/pending-records.js';
 import { Timeline } from './layers/timeline.js';
@@ -51,8 +51,8 @@ export interface LineFiles {
 export async function openLineFiles(options: LineStoreOptions): Promise<LineFiles> {
   const { files } = options.platform;
   await files.makeDirectory(options.directory);
-  const { file: appliedFile, applied } = await openApplied(options);
-  const { file: hint, number: hinted } = await openHint(options);
+  const { file: appliedFile, applied, unread } = await openApplied(options);
+  const { file: hint, number: hinted, isUnread } = await openHint(options);
   const seeds = `${options.directory}/seeds`;
   const isSeeded = (await files.status(seeds)) !== null;
   const base = new BaseSet(files, options.baseDirectory, isSeeded ? seeds : null);
@@ -65,8 +65,13 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
     const memory = new IndexMemory();
     const timeline = new Timeline(options.line, applied.point, applied.position, reach, memory, unreadable);
     const packed = new PackedRecords(memory);
-    const journal = await readJournal(options, timeline, packed, applied.position, knownDurable);
+    const journal = await readJournal(options, timeline, packed, applied.position, {
+      knownDurable,
+      isDurableUnread: isUnread,
+    });
     ({ segments } = journal);
+    // What is missing may be what the newer `applied` speaks of: no reason to begin anew.
+    if (journal.damage !== null && unread !== null) throw unread;
     await openImages(base, applied, timeline);
     // What they hold of lost records stays, and is compared with: then it must be there after a power cut, too.
     if (reach > timeline.state.number) await base.sync();
@@ -108,7 +113,9 @@ function hintedNumber(body: Buffer | null, line: Line): number {
 }
 
 /** A new line gets its `applied`; an old one whose `applied` is gone is not to be believed. */
-async function openApplied(options: LineStoreOptions): Promise<{ file: AppliedFile; applied: Applied }> {
+async function openApplied(
+  options: LineStoreOptions,
+): Promise<{ file: AppliedFile; applied: Applied; unread: StorageFault | null }> {
   const { baseDirectory, directory, line } = options;
   const { files } = options.platform;
   await files.makeDirectory(baseDirectory);
@@ -123,10 +130,10 @@ async function openApplied(options: LineStoreOptions): Promise<{ file: AppliedFi
       );
     }
     const applied: Applied = { version: 1, line, position: 0, point: lineStart(line) };
-    return { file: await AppliedFile.make(files, baseDirectory, applied), applied };
+    return { file: await AppliedFile.make(files, baseDirectory, applied), applied, unread: null };
   }
   const { file, applied } = opened;
-  if (applied.line.id === line.id) return { file, applied };
+  if (applied.line.id === line.id) return opened;
   await file.close();
   throw new CorruptionFault(
     'applied-foreign',
@@ -134,13 +141,15 @@ async function openApplied(options: LineStoreOptions): Promise<{ file: AppliedFi
   );
 }
 
-async function openHint(options: LineStoreOptions): Promise<{ file: SlotFile; number: number }> {
+async function openHint(options: LineStoreOptions): Promise<{ file: SlotFile; number: number; isUnread: boolean }> {
   const { directory, line, platform } = options;
   const path = `${directory}/durable`;
   const found = await SlotFile.open(platform.files, path, HINT_SLOT_BYTES);
-  if (found !== null) return { file: found.file, number: hintedNumber(found.body, line) };
+  if (found !== null) {
+    return { file: found.file, number: hintedNumber(found.body, line), isUnread: found.unread !== null };
+  }
   const body = encodeBody({ version: 1, line: line.id, number: 0 });
-  return { file: await SlotFile.make(platform.files, path, HINT_SLOT_BYTES, body), number: 0 };
+  return { file: await SlotFile.make(platform.files, path, HINT_SLOT_BYTES, body), number: 0, isUnread: false };
 }
 
 async function readUnreadable(base: BaseSet): Promise<UnreadableRanges> {
@@ -157,7 +166,7 @@ async function readJournal(
   timeline: Timeline,
   packed: PackedRecords,
   from: number,
-  knownDurable: number,
+  durable: Pick<RecoveryOptions, 'knownDurable' | 'isDurableUnread'>,
 ): Promise<RecoveredJournal> {
   const { line, group, directory, log } = options;
   const record = new PendingRecord();
@@ -168,7 +177,7 @@ async function readJournal(
     group,
     line,
     from,
-    knownDurable,
+    ...durable,
     recycles: options.limits.journalMaxBytes >= RECYCLE_FROM_SEGMENTS * options.segmentBytes,
     sink: {
       frame(header, raw, position) {

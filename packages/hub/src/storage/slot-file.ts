@@ -47,24 +47,27 @@ export class SlotFile {
 
   /**
    * Opens the file; null when there is none. `body` is the newest valid one, null when no slot is valid; it is on stable
-   * storage, whatever a killed process has left unsynced.
+   * storage, whatever a killed process has left unsynced. `unread`: the disk did not give one of the slots, which may be
+   * the newest: the other one is good for what may be older than it is, should it be whole.
    */
   static async open(
     files: FileSystem,
     path: string,
     slotBytes: number,
-  ): Promise<{ readonly file: SlotFile; readonly body: Buffer | null } | null> {
+  ): Promise<{ readonly file: SlotFile; readonly body: Buffer | null; readonly unread: StorageFault | null } | null> {
     if ((await files.status(path)) === null) return null;
     const file = await files.open(path, 'write');
     try {
       await file.sync();
       let sequence = 0;
       let body: Buffer | null = null;
+      let unread: StorageFault | null = null;
       for (const slot of [0, 1]) {
         const found = await readSlot(file, slot * slotBytes, slotBytes);
-        if (found !== null && found.sequence > sequence) ({ sequence, body } = found);
+        if (found instanceof StorageFault) unread = found;
+        else if (found !== null && found.sequence > sequence) ({ sequence, body } = found);
       }
-      return { file: new SlotFile(file, path, slotBytes, sequence), body };
+      return { file: new SlotFile(file, path, slotBytes, sequence), body, unread };
     } catch (error) {
       await file.close();
       throw error;
@@ -116,15 +119,14 @@ async function readSlot(
   file: OpenFile,
   position: number,
   slotBytes: number,
-): Promise<{ sequence: number; body: Buffer } | null> {
+): Promise<{ sequence: number; body: Buffer } | StorageFault | null> {
   const slot = Buffer.alloc(slotBytes);
   let read: number;
   try {
     read = await file.read(slot, position);
   } catch (error) {
     if (!(error instanceof StorageFault)) throw error;
-    // A slot that cannot be read is a slot that is not there; the other one may be.
-    return null;
+    return error;
   }
   if (read < HEAD_BYTES || !slot.subarray(0, 8).equals(MAGIC) || slot.readUInt32LE(8) !== VERSION) return null;
   const bodyBytes = slot.readUInt32LE(12);

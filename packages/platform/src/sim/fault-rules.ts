@@ -27,6 +27,7 @@ export type SimFault =
   | 'io-error'
   | 'read-only'
   | 'no-permission'
+  | 'too-many-files'
   /** Only reads: half of the bytes come. */
   | 'short-read'
   /** Only reads: one bit of what comes is wrong. */

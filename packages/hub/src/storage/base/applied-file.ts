@@ -2,7 +2,7 @@
  * base/applied: up to which record the base images hold everything, and what a restart must know to read on from there.
  * Owns the file and its body. A slot's body is msgpack.
  */
-import { CorruptionFault, type FileSystem } from '@rephub/platform';
+import { CorruptionFault, type FileSystem, type StorageFault } from '@rephub/platform';
 import { decodeBody, encodeBody, lineSchema } from '@rephub/protocol';
 import { z } from 'zod';
 import { pointSchema } from '../point.js';
@@ -40,16 +40,24 @@ export class AppliedFile {
     return new AppliedFile(await SlotFile.make(files, `${directory}/${NAME}`, SLOT_BYTES, encodeBody(applied)));
   }
 
-  /** Null when there is no such file; throws `applied-damaged` when it cannot be read or understood. */
-  static async open(files: FileSystem, directory: string): Promise<{ file: AppliedFile; applied: Applied } | null> {
+  /**
+   * Null when there is no such file; throws `applied-damaged` when it cannot be understood, and what the disk says when that
+   * is why. `unread`: it may have been written once more, which the disk did not give.
+   */
+  static async open(
+    files: FileSystem,
+    directory: string,
+  ): Promise<{ file: AppliedFile; applied: Applied; unread: StorageFault | null } | null> {
     const found = await SlotFile.open(files, `${directory}/${NAME}`, SLOT_BYTES);
     if (found === null) return null;
+    const { unread } = found;
     try {
+      if (found.body === null && unread !== null) throw unread;
       if (found.body === null) throw new CorruptionFault('applied-damaged', `no slot of ${directory}/${NAME} is whole`);
-      return { file: new AppliedFile(found.file), applied: decodeBody(appliedSchema, found.body, NAME) };
+      return { file: new AppliedFile(found.file), applied: decodeBody(appliedSchema, found.body, NAME), unread };
     } catch (error) {
       await found.file.close();
-      if (error instanceof CorruptionFault) throw error;
+      if (error instanceof CorruptionFault || error === unread) throw error;
       throw new CorruptionFault('applied-damaged', `${directory}/${NAME} cannot be understood`, { cause: error });
     }
   }

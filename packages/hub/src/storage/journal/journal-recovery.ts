@@ -8,7 +8,8 @@
  *   | J1  | P is where the chain of segments says that frames end  | nothing is wrong, go on there |
  *   | J2  | a next segment exists: it proves the one before whole  | corruption |
  *   | J3  | n is at or below the last number known to be durable   | corruption |
- *   | J4  | otherwise                                              | torn tail: cut at P |
+ *   | J4  | the disk does not give what is there, or what is known durable | corruption |
+ *   | J5  | otherwise                                              | torn tail: cut at P |
  *
  * Corruption is never cut: the damaged segment and those after it stay; a new segment, at a position above them all, will
  * name P as the end of what it follows.
@@ -16,6 +17,7 @@
 import type { FileSystem, Logger } from '@rephub/platform';
 import { asError, CorruptionFault, Fault, readExactly } from '@rephub/platform';
 import type { FrameHeader } from '@rephub/protocol';
+import { mayPass } from '../passing-faults.js';
 import type { Line } from '../point.js';
 import { scanFrames } from './journal-scan.js';
 import { decodeSegmentHeader, segmentHeaderBytes, type SegmentInfo } from './segment-header.js';
@@ -29,10 +31,12 @@ export function judgeEnd(facts: {
   readonly nextSegmentExists: boolean;
   readonly expectedNumber: number;
   readonly knownDurable: number;
+  readonly isUnread: boolean;
 }): TailVerdict {
   if (facts.endsWhereItShould) return 'go-on';
   if (facts.nextSegmentExists) return 'corruption';
   if (facts.expectedNumber <= facts.knownDurable) return 'corruption';
+  if (facts.isUnread) return 'corruption';
   return 'torn';
 }
 
@@ -54,6 +58,8 @@ export interface RecoveryOptions {
   /** Where to begin: everything before is in the base images. */
   readonly from: number;
   readonly knownDurable: number;
+  /** It may be more: the disk did not give all that says so. */
+  readonly isDurableUnread: boolean;
   readonly recycles: boolean;
   readonly sink: RecoverySink;
 }
@@ -114,6 +120,7 @@ export async function recoverJournal(options: RecoveryOptions): Promise<Recovere
         nextSegmentExists: next !== undefined || orphans,
         expectedNumber: sink.number() + 1,
         knownDurable: options.knownDurable,
+        isUnread: result.unread !== null || options.isDurableUnread,
       });
       segment.end = position;
       if (verdict === 'torn') {
@@ -173,7 +180,7 @@ async function findSegments(options: RecoveryOptions, names: readonly string[]):
       }
       good.push(new Segment(path, info, headerBytes, status?.sizeBytes ?? 0));
     } catch (error) {
-      if (!(error instanceof Fault)) throw error;
+      if (!(error instanceof Fault) || mayPass(error)) throw error;
       log.error('segment-damaged', { path, message: asError(error).message });
       bad.push(base);
     }

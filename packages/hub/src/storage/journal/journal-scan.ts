@@ -2,7 +2,7 @@
  * Reads a stretch of one segment frame by frame, checking each, until it ends, or until a frame is bad.
  * Must not know: what a bad frame means here; that is judged in recovery.
  */
-import { asError, Fault, type OpenFile } from '@rephub/platform';
+import { Fault, type OpenFile, StorageFault } from '@rephub/platform';
 import { frameBytes, type FrameHeader, FrameReader } from '@rephub/protocol';
 
 const CHUNK_BYTES = 1024 * 1024;
@@ -15,6 +15,8 @@ export interface ScanResult {
   readonly position: number;
   /** Why it ended before `end`; null when the frames end exactly there. */
   readonly why: string | null;
+  /** The disk did not give what is there: that says nothing of the frames. Then this is why. */
+  readonly unread: StorageFault | null;
 }
 
 /**
@@ -44,11 +46,10 @@ export async function scanFrames(
       at += read;
       if (read < chunk.length) break;
     } catch (error) {
-      // The disk says no, or the bytes do: either way nothing more is known from here on.
       if (!(error instanceof Fault)) throw error;
-      return { position, why: asError(error).message };
+      return { position, why: error.message, unread: error instanceof StorageFault ? error : null };
     }
   }
-  if (reader.atBoundary && (at >= end || end === Infinity)) return { position, why: null };
-  return { position, why: reader.atBoundary ? 'the file ends early' : 'the last frame is cut short' };
+  if (reader.atBoundary && (at >= end || end === Infinity)) return { position, why: null, unread: null };
+  return { position, why: reader.atBoundary ? 'the file ends early' : 'the last frame is cut short', unread: null };
 }
