@@ -378,12 +378,25 @@ export class World {
     for (const [index, { name }] of this.#volumes.entries()) {
       const missing = this.guests[index]?.missing(upstream[index] ?? emptyPages(0), false) ?? null;
       if (missing !== null) throw new Error(`GUEST: ${missing} of ${name} is not what the guest wrote`);
-      const replica = await this.run(readReplica(this, name));
+      const replica = await this.#replica(name);
       const found = firstDifference(upstream[index] ?? emptyPages(0), replica);
       if (found !== null) throw new Error(`the replica of ${name} differs from upstream after all is healed: ${found}`);
     }
     if ((this.agent?.status().dirtyBytes ?? 0) > 0) throw new Error('protected, and blocks are dirty');
     this.#hadConsistent = true;
+  }
+
+  /** Asked again of the next hub when this one goes meanwhile: the crash may come as late as that. */
+  async #replica(name: string): Promise<Pages> {
+    for (;;) {
+      await this.hubIsUp();
+      const { hub } = this;
+      try {
+        return await this.run(readReplica(this, name));
+      } catch (fault) {
+        if (this.hub === hub) throw fault;
+      }
+    }
   }
 
   /** This world's disks as the beginning of others; agent and hub are stopped. */

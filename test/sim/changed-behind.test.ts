@@ -25,6 +25,18 @@ async function changeDisk(cluster: Cluster): Promise<void> {
   await cluster.run(change());
 }
 
+async function copyDisk(cluster: Cluster): Promise<void> {
+  const { files } = cluster.agentHost;
+  const copy = async (): Promise<void> => {
+    const file = await files.open('/copy.raw', 'create-new');
+    await file.write([await cluster.upstream('disk0')], 0);
+    await file.sync();
+    await file.close();
+    await files.syncDirectory('/');
+  };
+  await cluster.run(copy());
+}
+
 async function expectHealed(cluster: Cluster): Promise<void> {
   await cluster.waitProtected();
   expect(cluster.agent?.status().tracking.found).toBe('untrusted');
@@ -62,5 +74,47 @@ describe('a disk changed while no agent was between', () => {
     await cluster.startAgent();
     expect(cluster.agent?.status().tracking.found).toBe('marked');
     expect(cluster.agent?.status().dirtyBytes).toBeLessThanOrEqual(8 * MIB);
+  });
+
+  it('is compared in full after an orderly stop that left marks, however soon it was changed', async () => {
+    const cluster = await protectedCluster();
+    await cluster.stopHub(false);
+    await cluster.work(20, 4 * MIB);
+    expect(await cluster.stopAgent()).toBe(true);
+    await cluster.clock.advance(2_000);
+    await changeDisk(cluster);
+    await cluster.startHub();
+    await cluster.startAgent();
+    await expectHealed(cluster);
+  });
+
+  it.each(['stopped', 'killed'] as const)(
+    'is compared in full when an older copy has taken its place while the agent was %s',
+    async (how) => {
+      const cluster = await protectedCluster();
+      await copyDisk(cluster);
+      await cluster.clock.advance(60_000);
+      await cluster.work(100);
+      await cluster.stopHub(false);
+      await cluster.work(20, 4 * MIB);
+      if (how === 'stopped') await cluster.stopAgent();
+      else cluster.killAgent('keep');
+      await cluster.clock.advance(300_000);
+      await cluster.run(cluster.agentHost.files.rename('/copy.raw', '/disk0.raw'));
+      await cluster.startHub();
+      await cluster.startAgent();
+      await expectHealed(cluster);
+    },
+  );
+
+  it('is not suspected after an orderly stop that left marks', async () => {
+    const cluster = await protectedCluster();
+    await cluster.stopHub(false);
+    await cluster.work(20, 4 * MIB);
+    await cluster.stopAgent();
+    await cluster.clock.advance(300_000);
+    await cluster.startHub();
+    await cluster.startAgent();
+    expect(cluster.agent?.status().tracking.found).toBe('marked');
   });
 });

@@ -71,7 +71,7 @@ export class AgentGroup {
         hotExtents: config.hotExtents,
         durability: config.durability,
         mayShrink: config.allowShrink,
-        doubt: (notes, clean) => doubtOf(seen, notes, clean, config.volumes),
+        doubt: (notes) => doubtOf(seen, notes, config.volumes),
         volumes: config.volumes.map(({ name }, position) => ({
           name,
           sizeBytes: upstreams[position]?.sizeBytes ?? 0,

@@ -10,62 +10,82 @@ const file = (changes: Partial<SeenFile> = {}): SeenFile => ({
   ...changes,
 });
 
-/** With the volumes `disk0`, `disk1` and `data` in the list, as far as nothing else is said. */
-const doubt = (
-  seen: readonly SeenFile[],
-  notes: Readonly<Record<string, string>>,
-  clean: boolean,
-  listed: readonly string[] = ['disk0', 'disk1', 'data'],
-): string | null =>
-  doubtOf(
-    seen,
-    notes,
-    clean,
-    listed.map((name) => ({ name })),
-  );
+const LISTED = ['disk0', 'disk1', 'data'].map((name) => ({ name }));
+const named = (seen: readonly SeenFile[]): { name: string }[] => seen.map(({ volume }) => ({ name: volume }));
+const stopped = (seen: readonly SeenFile[], volumes = named(seen)) => ({ 'files-stopped': noteOf(seen, volumes) });
+const killed = (seen: readonly SeenFile[], aliveMs: number) => ({
+  'files-open': noteOf(seen, named(seen)),
+  alive: String(aliveMs),
+});
 
 describe('a disk that was changed while no agent was between (promise SUPERSET)', () => {
   it('after a crash: a change later than the last sign of life and what it may be late by', () => {
     const notes = { alive: String(NOON) };
-    expect(doubt([file({ changedUnixMs: NOON + 39_000 })], notes, false)).toBeNull();
-    expect(doubt([file({ changedUnixMs: NOON - 3_600_000 })], notes, false)).toBeNull();
-    const reason = doubt([file({ changedUnixMs: NOON + 41_000 }), file({ volume: 'data' })], notes, false);
+    expect(doubtOf([file({ changedUnixMs: NOON + 39_000 })], notes, LISTED)).toBeNull();
+    const reason = doubtOf([file({ changedUnixMs: NOON + 41_000 }), file({ volume: 'data' })], notes, LISTED);
     expect(reason).toContain('disk0 /vm/disk0.raw');
     expect(reason).not.toContain('data');
   });
 
+  it('after a crash: another file, or one older than it was at the last sign of life', () => {
+    const notes = killed([file()], NOON + 5_000);
+    for (const same of [{}, { changedUnixMs: NOON + 20_000 }, { changedUnixMs: NOON - 119_000 }]) {
+      expect(doubtOf([file(same)], notes, LISTED)).toBeNull();
+    }
+    for (const other of [{ inode: '78' }, { changedUnixMs: NOON - 121_000 }]) {
+      expect(doubtOf([file(other)], notes, LISTED)).toContain('another, or older');
+    }
+    expect(doubtOf([], notes, LISTED)).not.toBeNull();
+  });
+
+  it('after a crash: a clock that was set back makes no file older than it was', () => {
+    const backMs = NOON - 3_600_000;
+    const notes = { 'files-open': noteOf([file()], named([file()]), backMs), alive: String(backMs) };
+    expect(doubtOf([file({ changedUnixMs: backMs + 1_000 })], notes, LISTED)).toBeNull();
+  });
+
   it('says nothing where nothing was noted', () => {
-    expect(doubt([file()], {}, false)).toBeNull();
-    expect(doubt([file()], {}, true)).toBeNull();
+    expect(doubtOf([file()], {}, LISTED)).toBeNull();
   });
 
   it('after an orderly stop: anything that is not as it was noted', () => {
-    const notes = { 'files-stopped': noteOf([file()]) };
-    expect(doubt([file()], notes, true)).toBeNull();
-    for (const other of [{ inode: '78' }, { changedUnixMs: NOON - 1 }, { volume: 'disk1' }]) {
-      expect(doubt([file(other)], notes, true)).toContain('since the agent stopped');
+    const notes = stopped([file()]);
+    expect(doubtOf([file()], notes, LISTED)).toBeNull();
+    for (const other of [{ inode: '78' }, { changedUnixMs: NOON - 1 }, { changedUnixMs: NOON + 1 }]) {
+      expect(doubtOf([file(other)], notes, LISTED)).toContain('since the agent stopped');
     }
-    expect(doubt([], notes, true)).not.toBeNull();
+    expect(doubtOf([], notes, LISTED)).not.toBeNull();
   });
 
-  it('after an orderly stop: a volume that is added is no doubt, and any number of them fits into a note', () => {
+  it('after an orderly stop: a volume that is added is no doubt; one that has become a file, or is none any more, is', () => {
     const added = file({ volume: 'disk1', inode: '78' });
-    expect(doubt([file(), added], { 'files-stopped': noteOf([file()]) }, true)).toBeNull();
+    expect(doubtOf([file(), added], stopped([file()]), LISTED)).toBeNull();
+    const both = named([file(), added]);
+    expect(doubtOf([file()], stopped([file()], both), both)).toBeNull();
+    expect(doubtOf([file(), added], stopped([file()], both), both)).not.toBeNull();
+    expect(doubtOf([file()], stopped([file(), added]), both)).not.toBeNull();
+  });
+
+  it('any number of volumes fits into a note, and a change of each is noticed', () => {
     const many = Array.from({ length: 250 }, (_, index) => file({ volume: `volume-${index}` }));
-    const note = noteOf(many);
-    expect(note.length).toBeLessThan(1024);
-    const names = many.map(({ volume }) => volume);
-    expect(doubt(many, { 'files-stopped': note }, true, names)).toBeNull();
-    expect(
-      doubt([file({ volume: 'volume-0', changedUnixMs: 1 }), ...many.slice(1)], { 'files-stopped': note }, true, names),
-    ).not.toBeNull();
+    const notes = stopped(many);
+    expect(notes['files-stopped'].length).toBeLessThan(1450);
+    expect(doubtOf(many, notes, named(many))).toBeNull();
+    const open = killed(many, NOON);
+    expect(doubtOf(many, open, named(many))).toBeNull();
+    for (const [index, one] of many.entries()) {
+      const replaced = many.with(index, { ...one, inode: '78' });
+      expect(doubtOf(replaced, notes, named(many))).not.toBeNull();
+      expect(doubtOf(replaced, open, named(many))).not.toBeNull();
+      expect(doubtOf(many.with(index, { ...one, changedUnixMs: NOON + 1 }), notes, named(many))).not.toBeNull();
+    }
   });
 
   it('after an orderly stop: a volume that is taken out of the list is no doubt; one that tells no longer is', () => {
     const data = file({ volume: 'data', inode: '78' });
-    const notes = { 'files-stopped': noteOf([file(), data]) };
-    expect(doubt([file()], notes, true, ['disk0'])).toBeNull();
-    expect(doubt([file()], notes, true, ['disk0', 'data'])).not.toBeNull();
-    expect(doubt([file({ inode: '79' })], notes, true, ['disk0'])).not.toBeNull();
+    const notes = stopped([file(), data]);
+    expect(doubtOf([file()], notes, [{ name: 'disk0' }])).toBeNull();
+    expect(doubtOf([file()], notes, [{ name: 'disk0' }, { name: 'data' }])).not.toBeNull();
+    expect(doubtOf([file({ inode: '79' })], notes, [{ name: 'disk0' }])).not.toBeNull();
   });
 });

@@ -2,10 +2,11 @@
  * Was a disk changed while no agent was between (a VM booted without it, a snapshot reverted)? Marks know nothing
  * of that. For `file:` upstreams the file itself tells: which file it is, and when it was changed last (docs/design.md).
  *
- *  - After an orderly stop that must be exactly what was noted then.
- *  - After a crash the last change must not be later than the last sign of life of the agent that was there,
- *    which is noted every ALIVE_MS while the guest is busy.
+ *  - After an orderly stop, with marks left or without, both must be exactly what was noted then.
+ *  - After a crash it must be the file that the agent had, changed no earlier than when that was last noted, and no later
+ *    than the last sign of life, which is noted every ALIVE_MS while the guest is busy.
  *
+ * Always holds: what an orderly stop has noted is gone before the next agent's guest can write.
  * Must not know: what is done about it.
  */
 import { type Tracker } from '@rephub/bitmap';
@@ -23,16 +24,23 @@ export interface SeenFile {
 }
 
 type Notes = Readonly<Record<string, string>>;
+type Listed = readonly Pick<VolumeConfig, 'name'>[];
 
+/** How the files were left; there is no such note while an agent runs. */
 const STOPPED_NOTE = 'files-stopped';
+/** How they were when there last was a sign of life. */
+const OPEN_NOTE = 'files-open';
 const ALIVE_NOTE = 'alive';
 const NAME_DIGITS = 6;
-/** 15 bytes each; all notes together have 2 KiB. */
-const MOST_NOTED = 64;
+const IDENTITY_DIGITS = 8;
+/** 23 bytes each at most; all notes together have 2 KiB. What is more is noted as one. */
+const MOST_NOTED = 60;
 const TICK_MS = 1_000;
 const ALIVE_MS = 10_000;
 /** For a sign of life that was late, and a file system whose clock ticks coarsely. */
 const SLACK_MS = 30_000;
+/** A power cut takes the last change times with it, and a clock may be set a little. */
+const BACK_MS = 120_000;
 /** The wall clock has jumped when it gained or lost this much on the monotonic one. */
 const JUMP_MS = 2_000;
 
@@ -52,24 +60,19 @@ export async function lookAtFiles(files: FileSystem, volumes: readonly VolumeCon
 }
 
 /** Why marks cannot be believed: what was changed without them; null when nothing speaks against them. */
-export function doubtOf(
-  seen: readonly SeenFile[],
-  notes: Notes,
-  clean: boolean,
-  volumes: readonly Pick<VolumeConfig, 'name'>[],
-): string | null {
-  if (clean) {
-    const note = notes[STOPPED_NOTE];
-    if (note === undefined) return null;
-    const found = new Map(seen.map((file) => [nameOf(file), digestOf(file)]));
-    const listed = new Set(volumes.map(({ name }) => nameOf({ volume: name })));
-    // A volume that was not noted is new, and one that is not listed was taken away: neither has marks to be doubted.
-    const holds = (entry: string): boolean => {
-      const name = entry.slice(0, NAME_DIGITS);
-      return !listed.has(name) || found.get(name) === entry.slice(NAME_DIGITS);
-    };
-    if (note.split(' ').every(holds)) return null;
+export function doubtOf(seen: readonly SeenFile[], notes: Notes, volumes: Listed): string | null {
+  const stopped = notes[STOPPED_NOTE];
+  if (stopped !== undefined) {
+    const isLeft = (found: Entry, noted: Entry): boolean =>
+      found.identity === noted.identity && found.changedUnixMs === noted.changedUnixMs;
+    if (holds(stopped, seen, volumes, isLeft)) return null;
     return `an upstream was changed, or is another, since the agent stopped: ${describe(seen)}`;
+  }
+  const open = notes[OPEN_NOTE];
+  const isSame = (found: Entry, noted: Entry): boolean =>
+    found.identity === noted.identity && found.changedUnixMs >= noted.changedUnixMs - BACK_MS;
+  if (open !== undefined && !holds(open, seen, volumes, isSame)) {
+    return `an upstream is another, or older, than the one that the agent had: ${describe(seen)}`;
   }
   const alive = Number(notes[ALIVE_NOTE] ?? Number.NaN);
   const late = seen.filter(({ changedUnixMs }) => changedUnixMs > alive + ALIVE_MS + SLACK_MS);
@@ -77,20 +80,77 @@ export function doubtOf(
   return `an upstream was changed after the last sign of life of the agent at ${new Date(alive).toISOString()}: ${describe(late)}`;
 }
 
-/** What is noted of the files, each by itself, so that one may be added; of more than fit into a note, the first. */
-export function noteOf(seen: readonly SeenFile[]): string {
-  return seen
-    .slice(0, MOST_NOTED)
-    .map((file) => nameOf(file) + digestOf(file))
+/** What is noted of one volume. */
+interface Entry {
+  readonly name: string;
+  readonly identity: string;
+  readonly changedUnixMs: number;
+}
+
+/** Stands for the volumes that there is no room for. */
+const OTHERS = 'others';
+
+/** What is noted of the volumes' files, each by itself, so that one may be added. Times are no later than `atMost`. */
+export function noteOf(seen: readonly SeenFile[], volumes: Listed, atMost = Infinity): string {
+  const entries = entriesOf(seen, volumes);
+  const [own, rest] = [entries.slice(0, MOST_NOTED), entries.slice(MOST_NOTED)];
+  const noted = rest.length === 0 ? own : [...own, othersOf(rest)];
+  return noted
+    .map(({ name, identity, changedUnixMs }) => name + identity + Math.min(changedUnixMs, atMost).toString(36))
     .join(' ');
 }
 
-function nameOf({ volume }: Pick<SeenFile, 'volume'>): string {
-  return createHash('sha256').update(volume).digest('hex').slice(0, NAME_DIGITS);
+/** Is every volume that was noted, and is listed still, as it was? */
+function holds(
+  note: string,
+  seen: readonly SeenFile[],
+  volumes: Listed,
+  isSo: (found: Entry, noted: Entry) => boolean,
+): boolean {
+  const entries = entriesOf(seen, volumes);
+  const noted = note.split(' ').map(entryOf);
+  const names = new Set(noted.map(({ name }) => name));
+  const found = new Map(entries.map((entry) => [entry.name, entry]));
+  if (names.has(OTHERS)) found.set(OTHERS, othersOf(entries.filter(({ name }) => !names.has(name))));
+  // A volume that was not noted is new, and one that is not listed was taken away: neither has marks to be doubted.
+  return noted.every((before) => {
+    const now = found.get(before.name);
+    return now === undefined || isSo(now, before);
+  });
 }
 
-function digestOf({ volume, inode, changedUnixMs }: SeenFile): string {
-  return createHash('sha256').update(`${volume} ${inode} ${changedUnixMs}`).digest('hex').slice(0, 8);
+/** Of every volume, in an order of their own: one that is no file is noted as that. */
+function entriesOf(seen: readonly SeenFile[], volumes: Listed): Entry[] {
+  const files = new Map(seen.map((file) => [file.volume, file]));
+  return volumes
+    .map(({ name }) => {
+      const file = files.get(name);
+      return {
+        name: digest(name, NAME_DIGITS),
+        identity: digest(file === undefined ? `${name} is no file` : `${name} ${file.inode}`, IDENTITY_DIGITS),
+        changedUnixMs: file?.changedUnixMs ?? 0,
+      };
+    })
+    .sort((one, other) => (one.name < other.name ? -1 : 1));
+}
+
+/** Which they are, and the last change of any. */
+function othersOf(entries: readonly Entry[]): Entry {
+  const all = entries.map(({ name, identity }) => name + identity).join(' ');
+  const changedUnixMs = Math.max(0, ...entries.map((entry) => entry.changedUnixMs));
+  return { name: OTHERS, identity: digest(all, IDENTITY_DIGITS), changedUnixMs };
+}
+
+function entryOf(noted: string): Entry {
+  return {
+    name: noted.slice(0, NAME_DIGITS),
+    identity: noted.slice(NAME_DIGITS, NAME_DIGITS + IDENTITY_DIGITS),
+    changedUnixMs: Number.parseInt(noted.slice(NAME_DIGITS + IDENTITY_DIGITS), 36),
+  };
+}
+
+function digest(text: string, digits: number): string {
+  return createHash('sha256').update(text).digest('hex').slice(0, digits);
 }
 
 function describe(seen: readonly SeenFile[]): string {
@@ -124,10 +184,9 @@ export class UpstreamWatch {
 
   /** The first sign of life is durable when it resolves: before the guest can write. */
   async start(): Promise<void> {
-    if (!this.#hasFiles) return;
     this.#offsetMs = this.#wallOffset();
     await this.#noteAlive();
-    this.#tick();
+    if (this.#hasFiles) this.#tick();
   }
 
   stop(): void {
@@ -145,13 +204,12 @@ export class UpstreamWatch {
 
   /** Nothing will be written any more: notes how the files are left. For the orderly end; never rejects. */
   async noteStopped(): Promise<void> {
-    if (!this.#hasFiles) return;
     const { files, log, tracker, volumes } = this.#parts;
     try {
-      const seen = await lookAtFiles(files, volumes);
-      await tracker.saveIdentity({ notes: { ...tracker.identity.notes, [STOPPED_NOTE]: noteOf(seen) } });
+      const stopped = noteOf(await lookAtFiles(files, volumes), volumes);
+      await tracker.saveIdentity({ notes: { ...withoutFiles(tracker.identity.notes), [STOPPED_NOTE]: stopped } });
     } catch (fault) {
-      // What was noted at an earlier stop is there still, and makes the next start doubt.
+      // The last sign of life is there still.
       log.warn('identity-not-saved', { fault: String(fault) });
     }
   }
@@ -172,13 +230,21 @@ export class UpstreamWatch {
   }
 
   async #noteAlive(): Promise<void> {
-    const { clock, tracker, work } = this.#parts;
+    const { clock, files, tracker, volumes, work } = this.#parts;
     this.#notedWork = work();
     this.#notedMs = clock.monotonicMs();
-    await tracker.saveIdentity({ notes: { ...tracker.identity.notes, [ALIVE_NOTE]: String(clock.unixMs()) } });
+    const seen = await lookAtFiles(files, volumes);
+    // A clock that was set back makes nothing older than it was.
+    const now = clock.unixMs();
+    const noted = { [OPEN_NOTE]: noteOf(seen, volumes, now), [ALIVE_NOTE]: String(now) };
+    await tracker.saveIdentity({ notes: { ...withoutFiles(tracker.identity.notes), ...noted } });
   }
 
   #wallOffset(): number {
     return this.#parts.clock.unixMs() - this.#parts.clock.monotonicMs();
   }
+}
+
+function withoutFiles(notes: Notes): Notes {
+  return Object.fromEntries(Object.entries(notes).filter(([name]) => name !== STOPPED_NOTE && name !== OPEN_NOTE));
 }

@@ -121,7 +121,7 @@ class Opening {
     if (this.#checked.isNumberedByName) await this.#numberByName(read.identity);
     const { stage, trusted, clean, notes } = read.identity;
     if (stage === 'made' && trusted) {
-      const doubt = this.#checked.doubt(notes, clean);
+      const doubt = this.#checked.doubt(notes);
       if (doubt !== null) return await this.#startAnew(read, 'untrusted', doubt);
       const readable = await this.#readAll(read.identity);
       if (readable !== null) return await this.#takeOver(read, readable, clean);

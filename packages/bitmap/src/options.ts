@@ -35,11 +35,8 @@ export interface TrackerOptions {
   readonly volumes: readonly WantedVolume[];
   /** A volume may be smaller than its marks say. One that has grown is taken; either way nothing found is believed. */
   readonly mayShrink?: boolean;
-  /**
-   * Asked when the files found are whole: a reason why the marks in them are not to be believed all the same, or null.
-   * `clean`: they were left by an orderly stop.
-   */
-  readonly doubt?: (notes: Readonly<Record<string, string>>, clean: boolean) => string | null;
+  /** Asked when the files found are whole: a reason why the marks in them are not to be believed all the same, or null. */
+  readonly doubt?: (notes: Readonly<Record<string, string>>) => string | null;
   readonly hooks: TrackerHooks;
 }
 
