@@ -167,6 +167,20 @@ describe('a trim (promise TRIM)', () => {
     expect(await run(errorOf(trimRange(volume, 0, 64 * KIB)))).toBe(NbdError.Eio);
     expect(tracker.anyDirty()).toBe(true);
   });
+
+  it('is answered as upstream answers it', async () => {
+    const { upstream, volume, run } = await volumeKit({ abilities: { fastZero: false } });
+    upstream.fail(Command.Trim, NbdError.Enospc);
+    expect(await run(errorOf(trimRange(volume, 0, 64 * KIB)))).toBe(NbdError.Enospc);
+  });
+
+  it('is done when upstream has done it, and read again when upstream cannot say what is there', async () => {
+    const { upstream, volume, tracker, mirror, run } = await volumeKit({ abilities: { fastZero: false } });
+    mirror.linkDown();
+    upstream.fail(Command.BlockStatus, NbdError.Einval);
+    expect(await run(errorOf(trimRange(volume, 128 * KIB, 64 * KIB)))).toBe(0);
+    expect(tracker.nextDirty(0, 0)).toMatchObject({ offset: 128 * KIB, length: 64 * KIB });
+  });
 });
 
 describe('a zeroing', () => {

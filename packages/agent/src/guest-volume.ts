@@ -17,6 +17,7 @@ import {
   blockStatus,
   Command,
   CommandFlag,
+  DeviceError,
   type Limits,
   NbdError,
 } from '@rephub/nbd';
@@ -131,7 +132,7 @@ export class GuestVolume implements BlockDevice, Answerer {
       uncertain: (operation) => this.#uncertain(operation),
       failed: (operation, fault) => {
         this.#log.warn('trim-failed', { volume: this.name, fault: String(fault) });
-        this.#failed(operation, NbdError.Eio);
+        this.#failed(operation, fault instanceof DeviceError ? fault.nbdError : NbdError.Eio);
       },
     });
     this.#zeroesFast = parts.upstream.abilities.fastZero;

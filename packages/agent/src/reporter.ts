@@ -120,6 +120,7 @@ export class Reporter {
         ...this.#parts.verifier.counters,
         clientFaults: this.clientFaults,
         volumesGrown: this.#parts.growth.count,
+        failedRequests: upstreams.reduce((sum, { failedRequests }) => sum + failedRequests, 0),
       },
       tracking: {
         found: tracker.found,
@@ -161,7 +162,8 @@ export class Reporter {
       refused: link?.refused ?? false,
       everConsistent: link?.everConsistent ?? false,
       unreadableRanges: this.unreadableRanges,
-      upstreamReason: upstreams.find((upstream) => !upstream.status.up)?.status.reason ?? null,
+      upstreamReason:
+        upstreams.map(({ status }) => status).find(({ up, state }) => !up || state === 'shrunk')?.reason ?? null,
       stoppedReason: this.stoppedReason,
       resyncCause: progress?.cause ?? (mirror.spanEnding ? 'its end is not durable yet' : null),
       stalled: link?.stalled ?? null,

@@ -36,11 +36,12 @@ export function describeState(facts: StateFacts): { readonly state: GroupState; 
   }
   if (!facts.linked) return { state: 'degraded', reason: facts.linkReason ?? 'hub not connected' };
   if (facts.stalled !== null) return { state: 'degraded', reason: `hub takes nothing: ${facts.stalled}` };
+  // Nothing else goes on without it, a resync least of all.
+  if (facts.upstreamReason !== null) return { state: 'degraded', reason: `upstream: ${facts.upstreamReason}` };
   if (facts.stream === 'gap') return { state: 'catching-up', reason: 'pulled ahead: waiting for room to resync' };
   if (facts.stream === 'span') return { state: 'catching-up', reason: `resync: ${facts.resyncCause ?? 'under way'}` };
   if (facts.unreadableRanges > 0) {
     return { state: 'degraded', reason: `upstream cannot read ${facts.unreadableRanges} range(s)` };
   }
-  if (facts.upstreamReason !== null) return { state: 'degraded', reason: `upstream: ${facts.upstreamReason}` };
   return { state: 'protected', reason: 'in step' };
 }

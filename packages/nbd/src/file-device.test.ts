@@ -96,6 +96,18 @@ describe('file device', () => {
     await expect(openFileDevice(nodeFiles(), path)).rejects.toMatchObject({ kind: 'config', code });
   });
 
+  it('cut short under us has no holes beyond its end, but errors', async () => {
+    await sparse(4 * MIB);
+    const device = await openFileDevice(nodeFiles(), path);
+    await truncate(path, 3 * MIB);
+    const status = async (offset: number, length: number): Promise<unknown> =>
+      (await blockStatus(device, offset, length, 'base:allocation')).runs;
+    expect(await status(0, 3 * MIB)).toEqual([3 * MIB, 3]);
+    expect(await errorOf(status(2 * MIB, 2 * MIB))).toBe(NbdError.Eio);
+    expect(await errorOf(readBytes(device, 3 * MIB, 4096))).toBe(NbdError.Eio);
+    await device.close();
+  });
+
   it('a directory is no file', async () => {
     await expect(openFileDevice(nodeFiles(), directory)).rejects.toMatchObject({ code: 'upstream-not-a-file' });
   });

@@ -253,6 +253,8 @@ class FileDevice implements GrowingDevice {
     let offset = from;
     while (offset < end && runs.length < 2 * MAX_RUNS) {
       const data = await this.#file.nextData(offset);
+      // Beyond a file's end all looks like a hole.
+      if (data === null) await this.#mustReach(end);
       const start = data === null ? end : Math.min(data.position, end);
       appendRun(runs, start - offset, HOLE);
       const stop = data === null ? end : Math.min(data.position + data.lengthBytes, end);
@@ -263,6 +265,11 @@ class FileDevice implements GrowingDevice {
     }
     if (runs.length === 0) runs.push(end - from, 0);
     return runs;
+  }
+
+  async #mustReach(end: number): Promise<void> {
+    const { sizeBytes } = await this.#file.status();
+    if (sizeBytes < end) throw new Error(`the file ends at byte ${sizeBytes}: it has been cut`);
   }
 
   #failed(request: BlockRequest, thrown: unknown): void {

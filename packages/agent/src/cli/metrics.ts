@@ -64,6 +64,11 @@ export async function metricsText(status: GroupStatus): Promise<string> {
     status.counters['clientFaults'] ?? 0,
   );
   counter(
+    'failed_requests_total',
+    'Requests of guests that upstream failed, or that waited for it in vain',
+    status.counters['failedRequests'] ?? 0,
+  );
+  counter(
     'verified_bytes_total',
     'Bytes compared with the hub by verifications',
     status.counters['verifiedBytes'] ?? 0,

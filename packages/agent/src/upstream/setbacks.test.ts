@@ -1,4 +1,5 @@
 import { BlockRequest, Command, CommandFlag, NbdError } from '@rephub/nbd';
+import { silentLogger } from '@rephub/platform';
 import { SimClock } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { UP, type UpstreamState } from './connection-state.js';
@@ -13,6 +14,8 @@ interface Rig {
   readonly clock: SimClock;
   /** What was done, in order. */
   readonly done: string[];
+  /** What the log was told of failed requests. */
+  readonly told: unknown[];
   /** Everything unflushed is at hand. */
   complete: boolean;
   state: UpstreamState;
@@ -23,9 +26,11 @@ interface Rig {
 function rig(): Rig {
   const clock = new SimClock();
   const done: string[] = [];
+  const told: unknown[] = [];
   const made: Rig = {
     clock,
     done,
+    told,
     complete: true,
     state: UP,
     generation: 1,
@@ -68,6 +73,8 @@ function rig(): Rig {
         noteSettled: () => undefined,
       },
       readOnly: { failed: () => undefined },
+      told: { ...silentLogger, warn: (_event, fields) => told.push(fields?.['failedRequests']) },
+      volume: 'disk0',
       canFlush: true,
       begin: () => done.push('begun'),
       finish: (_op, error) => done.push(`finished ${error}`),
@@ -97,6 +104,18 @@ describe('Setbacks', () => {
     expect(op.dueMs - nowMs).toBe(2000);
     setbacks.answered(op, NbdError.Eio);
     expect(done).toEqual(['delayed', 'delayed', 'entry 7 failed', `finished ${NbdError.Eio}`]);
+  });
+
+  it('tells of guests that were answered with an error, now and then, and counts them all', async () => {
+    const { setbacks, clock, told } = rig();
+    for (let request = 0; request < 5; request += 1) setbacks.answered(opOf(Command.Read), NbdError.Einval);
+    await clock.advance(10_000);
+    setbacks.answered(opOf(Command.Read), NbdError.Einval);
+    const own = opOf(Command.Read);
+    own.once = true;
+    setbacks.answered(own, NbdError.Eio);
+    setbacks.answered(opOf(Command.WriteZeroes, CommandFlag.FastZero), NbdError.Enotsup);
+    expect([told, setbacks.failedRequests]).toEqual([[1, 6], 6]);
   });
 
   it('passes at once what no repetition would change, and what the submitter would rather know', () => {

@@ -9,7 +9,7 @@
  * Must not know: how an operation is sent, what connections are.
  */
 import { Command, NbdError } from '@rephub/nbd';
-import { type Clock } from '@rephub/platform';
+import { type Clock, type Logger } from '@rephub/platform';
 import { type FlushCoordinator } from './flush-coordinator.js';
 import { type LanePool } from './lane-pool.js';
 import { type ReadOnlyGuard } from './read-only-guard.js';
@@ -33,6 +33,8 @@ export interface SetbackParts {
   >;
   readonly recovery: Pick<Recovery, 'state' | 'isUp' | 'generation' | 'reopen' | 'noteSettled'>;
   readonly readOnly: Pick<ReadOnlyGuard, 'failed'>;
+  readonly told: Logger;
+  readonly volume: string;
   /** Upstream can flush. */
   readonly canFlush: boolean;
   /** Sends it again, or has it wait. */
@@ -41,8 +43,14 @@ export interface SetbackParts {
   readonly finish: (op: UpstreamOp, error: number) => void;
 }
 
+/** One line in so long says enough. */
+const TELL_MS = 10_000;
+
 export class Setbacks {
+  /** Requests that were answered with upstream's error, or given up. */
+  failedRequests = 0;
   readonly #parts: SetbackParts;
+  #toldMs = -Infinity;
 
   constructor(parts: SetbackParts) {
     this.#parts = parts;
@@ -123,7 +131,20 @@ export class Setbacks {
     }
     if (op.flushing || op.command === Command.Flush) this.#flushFailed();
     if (op.outer?.command === Command.Read && op.outer.data.length > 0) op.outer.data = [];
+    this.#tell(op, error);
     finish(op, error);
+  }
+
+  /** A guest sees an error: that must not pass unsaid, nor flood the log. */
+  #tell(op: UpstreamOp, error: number): void {
+    const { clock, told, volume } = this.#parts;
+    if (op.once || error === NbdError.Enotsup || error === NbdError.Eshutdown || op.outer === null) return;
+    this.failedRequests++;
+    const now = clock.monotonicMs();
+    if (now - this.#toldMs < TELL_MS) return;
+    this.#toldMs = now;
+    const { command, offset, length } = op.outer;
+    told.warn('request-failed', { volume, command, offset, length, error, failedRequests: this.failedRequests });
   }
 
   noteMayHaveLost(): void {

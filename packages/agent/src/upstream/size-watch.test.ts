@@ -121,6 +121,25 @@ describe('an upstream that grows while it is in use', () => {
     await upstream.close();
   });
 
+  it('cut short under its connection it is not whole until it is as large as before', async () => {
+    const clock = new SimClock();
+    const state = { sizeBytes: SIZE };
+    class Cut extends ScriptedDevice implements UpstreamConnection {
+      grow(): Promise<number> {
+        return Promise.resolve(state.sizeBytes);
+      }
+    }
+    const { upstream } = await upstreamKit(clock, () => Promise.resolve(new Cut(SIZE)));
+    state.sizeBytes = SIZE / 2;
+    await clock.advance(10_000);
+    expect(upstream.status).toMatchObject({ up: true, state: 'shrunk' });
+    expect(upstream.status.reason).toContain(`${SIZE / 2} bytes now, not ${SIZE}`);
+    state.sizeBytes = SIZE;
+    await clock.advance(10_000);
+    expect(upstream.status).toMatchObject({ up: true, state: 'up', reason: null });
+    await upstream.close();
+  });
+
   it('like a file under its connection needs no other connection', async () => {
     const clock = new SimClock();
     const state = { sizeBytes: SIZE, opened: 0 };

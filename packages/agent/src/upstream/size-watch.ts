@@ -26,7 +26,8 @@ export class SizeWatch {
   #stopped = false;
   /** Connections were opened anew for this size, and did not have it then. */
   #triedBytes = 0;
-  #saidShrunkBytes = 0;
+  /** What was seen last, when that is less than what counts. */
+  #shrunkBytes: number | null = null;
   #patience = 1;
   #looksLeft = 1;
 
@@ -36,6 +37,12 @@ export class SizeWatch {
     this.#pool = pool;
     this.#recovery = recovery;
     this.#known = known;
+  }
+
+  /** What is wrong with what there is now; null when it is as large as it counts. */
+  get shrunkReason(): string | null {
+    const seen = this.#shrunkBytes;
+    return seen === null ? null : `it has ${seen} bytes now, not ${this.#known()}: what is beyond cannot be read`;
   }
 
   start(): void {
@@ -76,9 +83,11 @@ export class SizeWatch {
     const seen = await this.#sizeNow();
     if (this.#stopped || !this.#recovery.isUp) return;
     const known = this.#known();
-    if (seen !== null && seen < known && seen !== this.#saidShrunkBytes) {
-      this.#saidShrunkBytes = seen;
-      log.error('upstream-shrunk', { volume: name, sizeBytes: known, nowBytes: seen });
+    if (seen !== null) {
+      if (seen < known && seen !== this.#shrunkBytes) {
+        log.error('upstream-shrunk', { volume: name, sizeBytes: known, nowBytes: seen });
+      }
+      this.#shrunkBytes = seen < known ? seen : null;
     }
     if (seen !== null && seen > pool.smallestBytes && seen !== this.#triedBytes && seen % SECTOR_BYTES === 0) {
       this.#triedBytes = seen;

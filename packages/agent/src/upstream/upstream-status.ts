@@ -3,9 +3,9 @@ import { type UpstreamState } from './connection-state.js';
 
 export interface UpstreamStatus {
   readonly up: boolean;
-  /** `refused`: what came back is not what was there before. */
-  readonly state: 'up' | 'read-only' | 'settling' | 'connecting' | 'refused' | 'playing' | 'closed';
-  /** Why it is not up, or only to be read. */
+  /** `refused`: what came back is not what was there before; `shrunk`: what is there is cut short, and serves the rest. */
+  readonly state: 'up' | 'shrunk' | 'read-only' | 'settling' | 'connecting' | 'refused' | 'playing' | 'closed';
+  /** Why it is not up, not whole, or only to be read. */
   readonly reason: string | null;
   readonly reconnects: number;
   readonly connections: number;
@@ -16,16 +16,18 @@ export interface UpstreamStatus {
 export function describeUpstream(
   state: UpstreamState,
   readOnlyReason: string | null,
+  shrunkReason: string | null,
   reconnects: number,
   connections: number,
   unflushedBytes: number,
 ): UpstreamStatus {
   const refused = state.kind === 'connecting' && state.refused;
   const readOnly = state.kind === 'up' && readOnlyReason !== null;
+  const shrunk = state.kind === 'up' && shrunkReason !== null;
   return {
     up: state.kind === 'up',
-    state: refused ? 'refused' : readOnly ? 'read-only' : state.kind,
-    reason: 'reason' in state ? state.reason : readOnlyReason,
+    state: refused ? 'refused' : shrunk ? 'shrunk' : readOnly ? 'read-only' : state.kind,
+    reason: 'reason' in state ? state.reason : (shrunkReason ?? readOnlyReason),
     reconnects,
     connections,
     unflushedBytes,

@@ -144,6 +144,8 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       flushes: this.#flushes,
       recovery: this.#recovery,
       readOnly: this.#readOnly,
+      told: log,
+      volume: name,
       canFlush: flush,
       begin: (op) => this.begin(op),
       finish: (op, error) => this.#finish(op, error),
@@ -187,10 +189,16 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     return describeUpstream(
       this.#recovery.state,
       this.#readOnly.reason,
+      this.#size.shrunkReason,
       this.#reconnects,
       lanes.length,
       this.#log.bytes,
     );
+  }
+
+  /** Requests of guests that were answered with an error, for good. */
+  get failedRequests(): number {
+    return this.#setbacks.failedRequests;
   }
 
   /** A flush has failed, or may have, and what it may have dropped is not played yet. */

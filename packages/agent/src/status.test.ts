@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import { describeState, type StateFacts } from './status.js';
+
+const IN_STEP: StateFacts = {
+  hasHub: true,
+  paused: false,
+  stream: 'streaming',
+  linked: true,
+  linkReason: null,
+  refused: false,
+  everConsistent: true,
+  unreadableRanges: 0,
+  upstreamReason: null,
+  stoppedReason: null,
+  resyncCause: null,
+  stalled: null,
+};
+
+describe('the state in one word', () => {
+  it.each(['streaming', 'gap', 'span'] as const)(
+    'an upstream that is away is what counts, also when the stream is: %s',
+    (stream) => {
+      const { state, reason } = describeState({
+        ...IN_STEP,
+        stream,
+        resyncCause: 'pulled-ahead',
+        upstreamReason: 'gone',
+      });
+      expect([state, reason]).toEqual(['degraded', 'upstream: gone']);
+    },
+  );
+
+  it('in step is protected, anything marked is catching up', () => {
+    expect(describeState(IN_STEP).state).toBe('protected');
+    expect(describeState({ ...IN_STEP, stream: 'gap' }).state).toBe('catching-up');
+    expect(describeState({ ...IN_STEP, stream: 'span' }).state).toBe('catching-up');
+  });
+
+  it('without a point it is unprotected, whatever else is wrong', () => {
+    expect(describeState({ ...IN_STEP, everConsistent: false, upstreamReason: 'gone' }).state).toBe('unprotected');
+  });
+});
