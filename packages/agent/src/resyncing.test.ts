@@ -25,7 +25,11 @@ async function rig(hasHub = true): Promise<Rig> {
     status: { stalled: null },
     reportNow: () => undefined,
     noteSpanCause: (cause) => told.push(`noted ${cause}`),
-    takeSpanCause: () => 'full: asked for',
+    takeSpanCause: () => {
+      const cause = told.findLast((line) => line !== 'taken');
+      told.push('taken');
+      return cause?.replace('noted ', '') ?? 'none';
+    },
     announceVolumes: () => {
       told.push('announced');
       mirror.announceVolume(0, 'disk0', DISK_BYTES);
@@ -72,6 +76,15 @@ describe('Resyncing', () => {
     expect(types.filter((type) => type === FrameType.SpanBegin)).toHaveLength(1);
     expect(types.at(-1)).toBe(FrameType.SpanEnd);
     expect([ended[0]?.bytesDone, kit.tracker.anyDirty()]).toEqual([DISK_BYTES, false]);
+  });
+
+  it('that has ended has served all causes there were', async () => {
+    const { kit, resyncing, told, ended } = await rig();
+    await kit.run(resyncing.copyAll(false, 'asked for'));
+    resyncing.beginSpan();
+    told.push('noted grown');
+    await kit.platform.clock.runUntil(() => ended.length > 0);
+    expect(told.slice(told.indexOf('noted grown'))).toEqual(['noted grown', 'taken']);
   });
 
   it('begins none without a hub', async () => {

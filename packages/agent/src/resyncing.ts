@@ -74,7 +74,11 @@ export class Resyncing {
       granularityBytes: config.granularityBytes,
       pace,
       comparer: this.comparer,
-      ended: parts.ended,
+      ended: (progress) => {
+        // Whatever made something dirty meanwhile is served.
+        link()?.takeSpanCause();
+        parts.ended(progress);
+      },
       unreadable: parts.unreadable,
     });
     const tell = (): void => {

@@ -172,6 +172,23 @@ describe('a verification', () => {
     expect(await verify()).toMatchObject({ bytesUnknown: DISK_BYTES, reason: 'there is no hub that could answer' });
   });
 
+  it('is there to be seen before the next one takes its place; many at once share the last', async () => {
+    const held = filled(7);
+    held.writeUInt8(8, 5 * MIB);
+    const { kit, verifier } = await prepared(filled(7), held);
+    const ids = Array.from({ length: 12 }, () => verifier.start(null, 'test'));
+    expect(new Set(ids).size).toBe(9);
+    const seen = new Map<string, string>();
+    for (let poll = 0; poll < 400; poll += 1) {
+      const { report } = verifier;
+      if (report !== null && report.finishedAt !== null) seen.set(report.id, outcomeOf(report));
+      await kit.platform.clock.advance(250);
+      kit.mirror.hurry();
+    }
+    expect([...seen.keys()]).toEqual([...new Set(ids)]);
+    expect(seen.get(ids[0] ?? '')).toBe('differs');
+  });
+
   it('keeps to its rate', async () => {
     const { kit, verify } = await prepared(filled(7), filled(7), 1, 4 * MIB);
     const begunMs = kit.platform.clock.monotonicMs();

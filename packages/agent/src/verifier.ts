@@ -31,8 +31,10 @@ const HUB_AWAY_MS = 10_000;
 const STALLED_ANSWER_MS = 5_000;
 const POLL_MS = 200;
 const BUSY_PAUSE_MS = 20;
-/** Verifications that wait for the one under way, at most; more are not done. */
+/** Verifications that wait for the one under way, at most. */
 const MOST_WAITING = 8;
+/** An outcome is there to be seen for so long, by whoever asks now and then, before the next verification takes its place. */
+const SHOWN_MS = 3_000;
 /** Differences logged one by one; the rest are in the sum. */
 const MOST_LOGGED = 64;
 
@@ -81,16 +83,22 @@ export class Verifier {
   schedule(everyMs: number | null): void {
     if (everyMs === null || this.#stopped) return;
     this.#timer = this.#parts.clock.after(everyMs, () => {
-      this.start(null, 'scheduled');
+      // One that takes longer than that is not followed by all that it was late for.
+      if (this.#running === null) this.start(null, 'scheduled');
       this.schedule(everyMs);
     });
   }
 
-  /** Verifies everything; when one is under way already, after that. Returns the id under which it is reported: the given one, or a new one. */
+  /**
+   * Verifies everything; when one is under way already, after that. Returns the id under which it is reported: the given one, or
+   * a new one, or that of the last of many that wait.
+   */
   start(givenId: string | null, cause: string): string {
+    const last = this.#next.length < MOST_WAITING ? undefined : this.#next.at(-1);
+    if (last !== undefined) return last.id;
     const id = givenId ?? randomUuid(this.#parts.randomness);
     if (!this.#stopped && this.#running === null) this.#begin(id, cause);
-    else if (this.#next.length < MOST_WAITING) this.#next.push({ id, cause });
+    else this.#next.push({ id, cause });
     return id;
   }
 
@@ -110,7 +118,7 @@ export class Verifier {
           tally.finish(this.#time(), `it failed: ${String(fault)}`);
         },
       )
-      .then(() => {
+      .then(async () => {
         const { bytesSame, bytesHoles = 0, bytesDiffer, bytesUnknown, reason } = tally.report();
         const level = bytesDiffer > 0 ? 'error' : bytesUnknown > 0 ? 'warn' : 'info';
         const tookMs = Math.round(clock.monotonicMs() - begunMs);
@@ -123,8 +131,9 @@ export class Verifier {
           reason: reason ?? '',
           tookMs,
         });
-        this.#running = null;
         this.#parts.tell();
+        if (this.#next.length > 0) await sleep(clock, this.#stopped ? 0 : SHOWN_MS);
+        this.#running = null;
         const next = this.#next.shift();
         if (next !== undefined && !this.#stopped) this.#begin(next.id, next.cause);
       });

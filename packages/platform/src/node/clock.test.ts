@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { sleep } from '../clock.js';
 import { nodeClock } from './clock.js';
 import { nodeRandomness } from './randomness.js';
@@ -27,6 +27,27 @@ describe('nodeClock', () => {
     await sleep(clock, 5);
     timer.cancel();
     expect(ran).toBe(false);
+  });
+});
+
+describe('a delay of months', () => {
+  it('is as long as that, and can be cancelled all the while', () => {
+    vi.useFakeTimers();
+    try {
+      const dayMs = 86_400_000;
+      let ran = 0;
+      const clock = nodeClock();
+      clock.after(90 * dayMs, () => (ran += 1));
+      const cancelled = clock.after(90 * dayMs, () => (ran += 100));
+      vi.advanceTimersByTime(60 * dayMs);
+      cancelled.cancel();
+      vi.advanceTimersByTime(30 * dayMs - 1);
+      expect(ran).toBe(0);
+      vi.advanceTimersByTime(1);
+      expect(ran).toBe(1);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 });
 
