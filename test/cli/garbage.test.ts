@@ -1,4 +1,6 @@
 // FRAME: garbage on any port ends that connection, is counted, and disturbs nobody else.
+import { once } from 'node:events';
+import { type IncomingMessage, request } from 'node:http';
 import { connect, type Socket } from 'node:net';
 import { expect, test } from 'vitest';
 import { type Address } from '../kit/addresses.js';
@@ -16,6 +18,7 @@ const garbage: Readonly<Record<string, Buffer>> = {
   ones: Buffer.alloc(64 * 1024, 0xff),
   zeroes: Buffer.alloc(64 * 1024),
   'an HTTP request': Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n'),
+  'an HTTP request whose path is no URL': Buffer.from('GET // HTTP/1.1\r\nHost: x\r\n\r\n'),
   'client flags and a huge option': Buffer.concat([
     Buffer.from([0, 0, 0, 3]),
     magic.subarray(8),
@@ -55,6 +58,8 @@ test.for(Object.keys(garbage))('%s on every port', { timeout: 60_000 }, async (k
     { socket: hub.nbdSocket },
     { port: hub.httpPort },
     agent.address,
+    { port: agent.httpPort },
+    { socket: agent.controlSocket },
   ]) {
     await send(scope, address, bytes);
   }
@@ -66,3 +71,25 @@ test.for(Object.keys(garbage))('%s on every port', { timeout: 60_000 }, async (k
   expect(await faults(hub)).toBeGreaterThan(faultsBefore);
   expect(after.counters['clientFaults']).toBeGreaterThan(before.counters['clientFaults'] ?? 0);
 });
+
+test('a path that is no URL is answered: 400 by the agent, 404 by the hub', async () => {
+  const scope = testScope();
+  const { hub, agent } = await startSystem(scope, `file:${await sparseFile(scope, 16 * MiB)}`);
+  expect(await answerTo(scope, { port: agent.httpPort }, '//')).toBe(400);
+  expect(await answerTo(scope, { socket: agent.controlSocket }, '//')).toBe(400);
+  expect(await answerTo(scope, { port: hub.httpPort }, '//')).toBe(404);
+  expect((await agent.status()).state).toBe('protected');
+});
+
+async function answerTo(scope: Scope, address: Address, path: string): Promise<number | undefined> {
+  const where = 'socket' in address ? { socketPath: address.socket } : { host: '127.0.0.1', port: address.port };
+  const asked = request({ ...where, path, agent: false });
+  scope.defer('request', async () => {
+    asked.destroy();
+    await Promise.resolve();
+  });
+  asked.end();
+  const [response] = (await within('an answer', 15_000, once(asked, 'response'))) as [IncomingMessage];
+  response.resume();
+  return response.statusCode;
+}

@@ -145,14 +145,14 @@ export class AgentPlace {
   readonly volumes: readonly VolumePlace[];
   readonly stateDir: string;
   readonly address: Address & { readonly socket: string };
+  readonly httpPort: number;
   readonly #scope: Scope;
   readonly #args: readonly string[];
-  readonly #httpPort: number;
   #child: Child | undefined;
 
   private constructor(scope: Scope, dir: string, config: string, httpPort: number, options: AgentOptions) {
     this.#scope = scope;
-    this.#httpPort = httpPort;
+    this.httpPort = httpPort;
     this.group = options.group ?? 'vm1';
     this.volumes = options.volumes;
     this.stateDir = options.stateDir ?? join(dir, 'state');
@@ -180,6 +180,11 @@ export class AgentPlace {
     return new AgentPlace(scope, dir, config, await freePort(), options);
   }
 
+  /** What `repagent status` and the like ask. */
+  get controlSocket(): string {
+    return join(this.stateDir, 'control.sock');
+  }
+
   get child(): Child {
     if (this.#child === undefined) throw new Error('the agent was not started');
     return this.#child;
@@ -199,7 +204,7 @@ export class AgentPlace {
 
   /** The same object as `repagent status --json`, without a process for each look. */
   async status(): Promise<AgentStatus> {
-    const text = await (await fetch(`http://127.0.0.1:${this.#httpPort}/status`)).text();
+    const text = await (await fetch(`http://127.0.0.1:${this.httpPort}/status`)).text();
     const status = agentGroupOf(text);
     if (status === undefined) throw new Error(`the agent's status has no group: ${text}`);
     return status;

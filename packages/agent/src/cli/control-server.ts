@@ -16,6 +16,9 @@ const MAX_SOCKET_PATH_BYTES = 107;
 
 export const CONTROL_SOCKET = 'control.sock';
 
+/** What a request's path is relative to. */
+const BASE_URL = 'http://agent';
+
 type Action = (group: AgentGroup, request: URL) => Promise<unknown>;
 
 const READS: Record<string, Action> = {
@@ -77,8 +80,13 @@ async function answer(
   response: ServerResponse,
   mayAct: boolean,
 ): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://agent');
   try {
+    const target = request.url ?? '/';
+    if (!URL.canParse(target, BASE_URL)) {
+      send(response, 400, JSON.stringify({ error: `${target} is no URL` }), 'application/json');
+      return;
+    }
+    const url = new URL(target, BASE_URL);
     if (request.method === 'GET' && url.pathname === '/metrics') {
       send(response, 200, await metricsText(group.status()), 'text/plain; version=0.0.4');
       return;
