@@ -1,4 +1,6 @@
 // OUTAGE: the manners of flexnbd-proxy: one lasting connection in front of a server that comes and goes.
+import { existsSync } from 'node:fs';
+import { readFile, rename } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { readBytes, writeBytes } from '@rephub/nbd';
@@ -191,6 +193,24 @@ test('--wait-upstream: a signal while waiting is an orderly end', async () => {
   ]);
   await child.waitFor('the agent to wait', () => Promise.resolve(child.output.includes('upstream-awaited')));
   expect((await child.stop()).code).toBe(0);
+});
+
+test('--wait-upstream: SIGHUP while waiting opens the log anew by its name', async () => {
+  const scope = testScope();
+  const dir = await tempDir(scope);
+  const log = join(dir, 'repagent.log');
+  const child = start(scope, process.execPath, [
+    ...[COMMANDS.repagent, 'run', '--group', 'vm1', '--upstream', unixUri(join(dir, 'upstream.sock'))],
+    ...['--wait-upstream', 'yes', '--listen', unixUri(join(dir, 'agent.sock')), '--state', join(dir, 'state')],
+    ...['--log-file', log],
+  ]);
+  const said = async (word: string): Promise<boolean> => (await readFile(log, 'utf8').catch(() => '')).includes(word);
+  await child.waitFor('the agent to wait', async () => await said('upstream-awaited'));
+  await rename(log, `${log}.1`);
+  child.signal('SIGHUP');
+  await child.waitFor('the new log', () => existsSync(log));
+  expect((await child.stop()).code).toBe(0);
+  expect(await said('stopped')).toBe(true);
 });
 
 test('an upstream that comes back smaller is refused, and status says so', async () => {

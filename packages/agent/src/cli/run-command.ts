@@ -30,6 +30,9 @@ async function run(values: RunValues): Promise<ExitCode> {
   const sockets = passedSockets(process.env, process.pid);
   const config = agentConfig(values, sockets.length > 0);
   const log = await openLogger(values);
+  process.on('SIGHUP', () => {
+    log.reopen();
+  });
   const servers: Server[] = [];
   try {
     await nodePlatform().files.makeDirectory(config.stateDirectory);
@@ -53,9 +56,7 @@ async function run(values: RunValues): Promise<ExitCode> {
   clearInterval(alive);
   process.off('SIGTERM', leave).off('SIGINT', leave);
   // From here on there is something to end in order: a signal between the first client and `ready` must not be a crash.
-  const asked = untilSignal(() => {
-    log.reopen();
-  });
+  const asked = untilSignal();
   process.on('unhandledRejection', (fault) => {
     log.error('bug', { fault: fault instanceof Error ? (fault.stack ?? fault.message) : String(fault) });
     group.failMirroring(fault);
@@ -94,8 +95,7 @@ async function run(values: RunValues): Promise<ExitCode> {
 }
 
 /** SIGTERM or SIGINT: the orderly end. A second one ends the process at once, as a crash would. */
-async function untilSignal(reopenLogs: () => void): Promise<void> {
-  process.on('SIGHUP', reopenLogs);
+async function untilSignal(): Promise<void> {
   await new Promise<void>((resolve) => {
     let asked = false;
     const stop = (): void => {
