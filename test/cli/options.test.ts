@@ -68,6 +68,8 @@ const wrongForHub: readonly Case[] = [
   [{ '--nbd': 'tcp://127.0.0.1:1' }, '--nbd', 'tcp://127.0.0.1:1'],
   [{ '--http': '127.0.0.1:banana' }, '--http', 'banana'],
   [{ '--http': '0.0.0.0:9011' }, '--http', '0.0.0.0', '--insecure'],
+  [{ '--heartbeat': '60s', '--heartbeat-timeout': '200ms' }, '--heartbeat-timeout', '200 ms', '1 m'],
+  [{ '--heartbeat': '5s' }, '--heartbeat-timeout', '5 s'],
   [{ '--retention': 'forever and a day' }, '--retention', 'forever and a day'],
   [{ '--journal-max': 'lots' }, '--journal-max', 'lots'],
   [{ '--reserve': 'enough' }, '--reserve', 'enough'],

@@ -5,8 +5,10 @@
 import { command, type CommandContext, EXIT, type ExitCode } from '@rephub/command';
 import {
   address,
+  badValue,
   duration,
   flag,
+  formatDuration,
   logOptions,
   openLogger,
   type OpenLogger,
@@ -69,7 +71,7 @@ const options = {
   }),
   'heartbeat-timeout': withDefault(duration({ min: 200, max: 600_000 }), '5s', {
     placeholder: 'TIME',
-    help: 'an agent silent for so long is gone, and its group unknown',
+    help: 'an agent silent for so long is gone, and its group unknown; more than --heartbeat',
   }),
   insecure: flag({ help: 'listen where other machines can connect, without TLS' }),
   ...logOptions,
@@ -90,6 +92,11 @@ export const serveCommand = command({
     refuseOpenDoors('--listen', values.listen, values.insecure);
     refuseOpenDoors('--nbd', values.nbd, values.insecure);
     refuseOpenDoors('--http', [values.http], values.insecure);
+    // No agent takes it otherwise (Welcome).
+    if (values.heartbeatTimeout <= values.heartbeat) {
+      const given = formatDuration(values.heartbeatTimeout);
+      throw badValue('--heartbeat-timeout', given, `more than --heartbeat (${formatDuration(values.heartbeat)})`);
+    }
   },
   run: serve,
 });
