@@ -112,6 +112,8 @@ test.for<readonly [string, ...(readonly string[])]>([
   ['volumes: [{name: a, upstream: "file:/x", upstrem: 1}]', 'upstrem'],
   ['volumes: [{name: "a b", upstream: "file:/x"}]', 'a b'],
   ['volumes: [{name: a, upstream: "file:/x"}, {name: a, upstream: "file:/y"}]', 'a'],
+  ['volumes: [{name: a, upstream: "file:/x"}, {name: b, upstream: "file:///x"}]', 'volumes a and b', '/x'],
+  ['volumes: [{name: a, upstream: "nbd://h/x"}, {name: b, upstream: "nbd://h:10809/x"}]', 'volumes a and b', 'nbd://h'],
   ['volumes: 7', 'volumes'],
   ['window: [1, 2]', 'window'],
   ['window: {', 'agent.yaml'],

@@ -3,7 +3,7 @@
  * process has what they need, or that a server is away, and another try may help; 1 that this machine does not allow it.
  */
 import { once } from 'node:events';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { link, mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { beforeEach, expect, test } from 'vitest';
@@ -88,6 +88,22 @@ test('an upstream that is away: 75; one that is not there, or no disk: 2', async
   expect((await ends('repagent', away)).code).toBe(75);
   for (const path of [join(dir, 'none.raw'), dir]) {
     expect((await ends('repagent', { ...agent(), '--upstream': `file:${path}` })).code).toBe(2);
+  }
+});
+
+test('two volumes over one file, by another name of it: 2, naming both', async () => {
+  const disk = join(dir, 'disk.raw');
+  await link(disk, join(dir, 'hard.raw'));
+  await symlink(disk, join(dir, 'soft.raw'));
+  for (const other of [join(dir, 'hard.raw'), join(dir, 'soft.raw'), `${dir}/./disk.raw`]) {
+    const file = join(dir, 'agent.json');
+    const volumes = [disk, other].map((path, index) => ({ name: `disk${index}`, upstream: `file:${path}` }));
+    await writeFile(file, JSON.stringify({ volumes }));
+    const given = Object.fromEntries(Object.entries(agent()).filter(([name]) => name !== '--upstream'));
+    expect(await ends('repagent', { ...given, '-c': file })).toEqual({
+      code: 2,
+      stderr: expect.stringContaining(`volumes disk0 and disk1 have the same disk, ${other}`) as string,
+    });
   }
 });
 

@@ -31,6 +31,7 @@ import { z } from 'zod';
 import { type AgentConfig, type VolumeConfig } from '../config.js';
 import { type RateLimit } from '../rate-cap.js';
 import { parseSchedule } from '../rate-schedule.js';
+import { refuseSameUri } from '../upstream/shared-upstream.js';
 
 const MIB = 1024 * 1024;
 const TIB = MIB * MIB;
@@ -194,6 +195,7 @@ export function agentConfig(values: RunValues, socketsPassed: boolean): AgentCon
   }
   for (const { name: volume, upstream } of volumes)
     checked(`--upstream of volume ${volume}`, () => parseDeviceUri(upstream));
+  refuseSameUri(volumes);
   for (const uri of [...values.listen, ...volumes.flatMap(({ listen }) => listen)]) {
     checked('--listen', () => {
       const where = parseListenUri(uri);

@@ -2,6 +2,7 @@
 import { holdBytes, type Logger, type Platform, releaseBytes } from '@rephub/platform';
 import { type AgentConfig } from '../config.js';
 import { checkUpstream, openPatiently, sizeAsker, upstreamOpener } from './open-upstream.js';
+import { refuseSameFile } from './shared-upstream.js';
 import { type Upstream } from './upstream.js';
 import { type UpstreamHooks } from './upstream-parts.js';
 
@@ -31,6 +32,7 @@ export async function openUpstreams(
   log: Logger,
   owner: UpstreamOwner,
 ): Promise<Upstream[]> {
+  await refuseSameFile(platform.files, config.volumes);
   const upstreams: Upstream[] = [];
   try {
     for (const [position, { name, upstream: uri }] of config.volumes.entries()) {
