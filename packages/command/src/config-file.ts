@@ -12,13 +12,20 @@ const LARGEST_FILE_BYTES = 1024 * 1024;
 /** The file's keys and values. Throws a ConfigFault that names the file, the line and the key. */
 export async function readConfigFile(path: string, table: OptionTable): Promise<ReadonlyMap<string, RawValue>> {
   // Loaded when needed: it makes a third of the start of a short command.
-  const { LineCounter, parseDocument } = await import('yaml');
+  const { LineCounter, parseDocument, visit } = await import('yaml');
   const lines = new LineCounter();
   const document = parseDocument(contentOf(path), { lineCounter: lines, prettyErrors: false });
   const [error] = document.errors;
   if (error !== undefined) {
     throw new ConfigFault('bad-file', `${path}, line ${lines.linePos(error.pos[0]).line}: ${error.message}`);
   }
+  visit(document, {
+    Scalar: (_, node) => {
+      const { value, source } = node;
+      // What an option takes is its own affair: a name 007 is not 7, nor 1e3 1000.
+      if (['number', 'boolean'].includes(typeof value) && String(value) !== source) node.value = source;
+    },
+  });
   const content: unknown = document.toJS({ maxAliasCount: 100 });
   if (content === null) return new Map();
   if (typeof content !== 'object' || Array.isArray(content)) {

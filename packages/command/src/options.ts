@@ -89,14 +89,14 @@ export function repeated<T>(
 
 /** A flag without a value: `--json`. In the file it is yes or no. */
 export function flag(spec: Omit<Common, 'placeholder'>): Option<boolean> {
-  const type = z.union([z.boolean(), z.enum(['yes', 'no', 'true', 'false', '1', '0'])]);
+  const type = z.enum(['yes', 'no', 'true', 'false', '1', '0']);
   return {
     ...base({ ...spec, placeholder: '' }, 'flag'),
     read: (raw, where) => {
       if (raw === undefined) return false;
-      const parsed = type.safeParse(raw);
+      const parsed = type.safeParse(isScalar(raw) ? String(raw).toLowerCase() : raw);
       if (!parsed.success) throw badValue(where, raw, 'yes or no');
-      return [true, 'yes', 'true', '1'].includes(parsed.data);
+      return ['yes', 'true', '1'].includes(parsed.data);
     },
   };
 }
@@ -123,7 +123,7 @@ export function structure<T>(schema: z.ZodType<T>, spec: Omit<Common, 'placehold
   };
 }
 
-/** Fits a text type into a `structure`: YAML's numbers and booleans count as what was written. */
+/** Fits a text type into a `structure`: YAML's numbers and booleans count as text. */
 export function scalar<T>(type: TextType<T>): z.ZodType<T> {
   return z.preprocess((given) => (isScalar(given) ? String(given) : given), type);
 }

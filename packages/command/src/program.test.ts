@@ -173,6 +173,28 @@ describe('a command', () => {
   });
 });
 
+describe('what looks like a number or a boolean in the file', () => {
+  it.each(['007', '1e3', '0x10', '0o17', '12345678901234567890', '1.0', 'True', 'FALSE', '7', 'true'])(
+    'is the name %s as it was written',
+    async (word) => {
+      const path = file(`group: ${word}\nhub: [${word}]\nvolumes: [{name: &n ${word}, upstream: *n }]\n`);
+      expect(await run(`run -c ${path}`)).toMatchObject({ code: 0, err: '' });
+      expect(ran?.values).toMatchObject({ group: word, hub: [word], volumes: [{ name: word, upstream: word }] });
+      const printed = (await run(`run -c ${path} --print-config`)).out;
+      await run(`run -c ${file(printed)}`);
+      expect(ran?.values).toMatchObject({ group: word, volumes: [{ name: word }] });
+    },
+  );
+
+  it('is yes or no where that is asked for, in any case', async () => {
+    for (const word of ['yes', 'Yes', 'true', 'True', 'TRUE', '1']) {
+      await run(`run -c ${file(`group: vm1\ninsecure: ${word}\nretry-exponential: no\n`)}`);
+      expect(ran?.values, word).toMatchObject({ insecure: true, retryExponential: false });
+    }
+    expect((await run(`run -c ${file('group: vm1\ninsecure: 01\n')}`)).err).toContain('insecure: "01"');
+  });
+});
+
 describe('wrong usage', () => {
   it.each([
     ['run', '--group NAME is required (also REPAGENT_GROUP, or "group" in the file of -c)'],
