@@ -1,5 +1,5 @@
 // `failover-test` as a process against `rephub serve` as a process: what it runs, what it concludes, what it leaves behind.
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { nodePlatform } from '@rephub/platform/node';
 import { expect, test } from 'vitest';
@@ -141,10 +141,40 @@ test.for([
   ['a point in the past', ['--at', '-15m'], 2, 'only latest is built'],
   ['an HTML report', ['--report', 'x.html'], 2, 'only FILE.json is built'],
   ['a bad name', ['--name', '../x'], 2, '--name'],
+  [
+    'a report in no directory',
+    ['--report', '/nonexistent/r.json'],
+    2,
+    '--report: cannot write /nonexistent/r.json: no',
+  ],
+  ['a report below a file', ['--report', '/dev/null/x.json'], 2, '--report: cannot write /dev/null/x.json'],
 ] as const)('%s is refused by name', async ([, args, code, said]) => {
   const result = await command('failover-test', ['vm1', ...args]);
-  expect(result.code).toBe(code);
+  // Refused before anything was tried: there is no verdict.
+  expect(result).toMatchObject({ code, stdout: '' });
   expect(result.stderr).toContain(said);
+});
+
+test('a name that no group can have is wrong usage', async () => {
+  const result = await command('failover-test', ['bad name', '--http', '127.0.0.1:1']);
+  expect(result).toMatchObject({ code: 2, stdout: '' });
+  expect(result.stderr).toContain('GROUP: "bad name" is not allowed');
+});
+
+test.for([
+  ['passed', 'true', 75],
+  ['failed', 'exit 4', 1],
+] as const)('a report that cannot be written in the end leaves the verdict %s', async ([verdict, check, code]) => {
+  const scope = testScope();
+  const { hub } = await protectedHub(scope);
+  const dir = join(await tempDir(scope), 'reports');
+  await mkdir(dir);
+  const report = join(dir, 'r.json');
+  const result = await failoverTest(hub, '--report', report, '--check', `rmdir ${dir}; ${check}`);
+  expect(result.stdout).toContain(`verdict: ${verdict}`);
+  expect(result.stderr).toContain(`--report: cannot write ${report}: no such file or directory (ENOENT)`);
+  expect(result.code).toBe(code);
+  expect((await hub.status('vm1')).tests).toEqual([]);
 });
 
 test('an unknown group, or no hub at all, is could not tell', async () => {

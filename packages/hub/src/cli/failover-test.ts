@@ -2,8 +2,8 @@
  * `failover-test GROUP`: opens the latest point as a branch, runs the checks on its exports, says what they
  * prove, and drops the branch, whatever happens.
  */
-import { writeFile } from 'node:fs/promises';
 import {
+  badValue,
   command,
   type CommandContext,
   duration,
@@ -14,6 +14,7 @@ import {
   formatJson,
   name,
   optional,
+  parseName,
   path,
   repeated,
   text,
@@ -21,12 +22,13 @@ import {
   withDefault,
 } from '@rephub/command';
 import { connectNbd, readBytes } from '@rephub/nbd';
-import { asError, ConfigFault, plainReason } from '@rephub/platform';
+import { asError, ConfigFault } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
 import { checkEnvironment, preferredUri } from '../failover-test/environment.js';
 import { buildReport, reportText } from '../failover-test/report.js';
 import { type CheckResult, type Verdict, VERDICT_EXIT_CODES } from '../failover-test/verdict.js';
 import { hubOption } from './api.js';
+import { refuseUnwritable, writeReport } from './report-file.js';
 import { runCheck } from './run-check.js';
 import { type OpenedTest, TestSession } from './test-session.js';
 
@@ -73,7 +75,8 @@ function refuseWhatIsNotBuilt(values: Values): void {
 }
 
 async function failoverTest(values: Values, context: CommandContext): Promise<ExitCode> {
-  const group = context.arguments[0] ?? '';
+  const group = groupOf(context);
+  if (values.report !== undefined) await refuseUnwritable(values.report);
   const startedAt = new Date().toISOString();
   const began = performance.now();
   const sinceStartMs = (): number => performance.now() - began;
@@ -139,19 +142,23 @@ async function failoverTest(values: Values, context: CommandContext): Promise<Ex
     for (const entry of opened.exports) context.out(`  ${entry.volume}: ${entry.uris.join(' ')}\n`);
     context.out(`rephub test drop ${group} ${opened.test.name} ends it\n`);
   }
-  if (values.report !== undefined) await writeReport(values.report, formatJson(report));
-  return exitCode(report.verdict);
+  const unwritten = values.report === undefined ? null : await writeReport(values.report, formatJson(report));
+  if (unwritten === null) return exitCode(report.verdict);
+  context.err(`failover-test: ${unwritten}; the verdict is as printed\n`);
+  // What was asked for is not all there: only a verdict that is worse counts for more.
+  return report.verdict === 'passed' ? EXIT.tryAgain : exitCode(report.verdict);
+}
+
+function groupOf(context: CommandContext): string {
+  const given = context.arguments[0] ?? '';
+  const parsed = parseName(given);
+  if ('value' in parsed) return parsed.value;
+  throw badValue('GROUP', given, parsed.expected);
 }
 
 function exitCode(verdict: Verdict): ExitCode {
   const code = VERDICT_EXIT_CODES[verdict];
   return code === 0 ? EXIT.done : code === 1 ? EXIT.failed : EXIT.tryAgain;
-}
-
-async function writeReport(file: string, json: string): Promise<void> {
-  await writeFile(file, json).catch((cause: unknown) => {
-    throw new ConfigFault('bad-value', `--report: cannot write ${file}: ${plainReason(cause)}`);
-  });
 }
 
 /** The check that is made when none was given: each volume opens, and its first and last block can be read. */
