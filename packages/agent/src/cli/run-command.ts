@@ -64,11 +64,7 @@ async function run(values: RunValues): Promise<ExitCode> {
   try {
     servers.push(await serveControl(group, join(config.stateDirectory, CONTROL_SOCKET)));
     const { http } = values;
-    if (http !== undefined) {
-      if (http.kind !== 'tcp')
-        throw new ConfigFault('bad-value', '--http: a Unix socket is not allowed, expected HOST:PORT');
-      servers.push(await serveHttp(group, http.host, http.port));
-    }
+    if (http !== undefined) servers.push(await serveHttp(group, http.host, http.port));
     await group.start(sockets.map((fd) => (accept) => adoptListener(fd, accept, { busyPoll })));
     log.info('ready', {
       group: config.group,

@@ -24,7 +24,7 @@ import {
   yesNo,
 } from '@rephub/command';
 import { parseDeviceUri, parseListenUri } from '@rephub/nbd';
-import { ConfigFault, isLocalAddress } from '@rephub/platform';
+import { type Address, ConfigFault, isLocalAddress } from '@rephub/platform';
 import { dialAddress, parseHubUrl } from '@rephub/protocol';
 import { hostname } from 'node:os';
 import { z } from 'zod';
@@ -44,6 +44,13 @@ const rateLimit = textType<RateLimit>((given) => {
     return parsed.success ? { value: parsed.data } : { expected: parsed.error.issues[0]?.message ?? 'a rate' };
   };
   return /[=,]/.test(given) ? parseSchedule(given, read) : read(given);
+});
+
+/** No Unix socket: the control socket is one. Other machines are kept out, as there is no TLS and no login. */
+const httpAddress = textType<Extract<Address, { kind: 'tcp' }>>((given) => {
+  const parsed = address().safeParse(given);
+  if (!parsed.success || parsed.data.kind !== 'tcp') return { expected: 'HOST:PORT or [V6]:PORT' };
+  return isLocalAddress(parsed.data) ? { value: parsed.data } : { expected: 'an address of loopback, it has no TLS' };
 });
 
 const uris = z.union([scalar(text()), z.array(scalar(text()))]);
@@ -172,7 +179,7 @@ export const RUN_OPTIONS = {
     placeholder: 'SIZE',
     help: 'sequential reads are read ahead up to this',
   }),
-  http: optional(address(), { placeholder: 'ADDR', help: 'serve /metrics, /healthz and /status there' }),
+  http: optional(httpAddress, { placeholder: 'ADDR', help: 'serve /metrics, /healthz and /status there, on loopback' }),
   ...logOptions,
 };
 
@@ -194,7 +201,10 @@ export function agentConfig(values: RunValues, socketsPassed: boolean): AgentCon
     }
   }
   for (const { name: volume, upstream } of volumes)
-    checked(`--upstream of volume ${volume}`, () => parseDeviceUri(upstream));
+    checked(`--upstream of volume ${volume}`, () => {
+      const uri = parseDeviceUri(upstream);
+      if (uri.kind === 'nbd' && uri.tls) throw new ConfigFault('tls-not-yet', `'${upstream}': TLS is not built yet`);
+    });
   refuseSameUri(volumes);
   for (const uri of [...values.listen, ...volumes.flatMap(({ listen }) => listen)]) {
     checked('--listen', () => {
