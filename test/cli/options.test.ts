@@ -131,6 +131,14 @@ test.for<readonly [string, ...(readonly string[])]>([
   await refused('repagent', ['run', '-c', file, `--state=${join(dir, 'state')}`], named);
 });
 
+test('rephub serve refuses a file in which nobody listens for agents', async () => {
+  const dir = await tempDir(testScope());
+  const file = join(dir, 'rephub.yaml');
+  await writeFile(file, `data: ${join(dir, 'data')}\nhttp: 127.0.0.1:0\nnbd: []\nlisten: []\n`);
+  await refused('rephub', ['serve', '-c', file], ['listen', 'the list is empty']);
+  expect(existsSync(join(dir, 'data'))).toBe(false);
+});
+
 test('a file that is not there is named', async () => {
   await refused('repagent', ['run', '-c', '/nonexistent/vm1.yaml'], ['/nonexistent/vm1.yaml']);
 });

@@ -20,7 +20,7 @@ import {
   type ValuesOf,
   withDefault,
 } from '@rephub/command';
-import { type Address, asError, formatAddress } from '@rephub/platform';
+import { type Address, asError, ConfigFault, formatAddress } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
 import { openSqliteCatalogue } from '../catalogue/sqlite-catalogue.js';
 import type { EventFields, HubEvent } from '../hub/events.js';
@@ -89,6 +89,9 @@ export const serveCommand = command({
   takesFile: true,
   examples: ['rephub serve --data /var/lib/rephub', 'rephub serve -c /etc/rephub/rephub.yaml'],
   check: (values) => {
+    if (values.listen.length === 0) {
+      throw new ConfigFault('missing-option', 'listen: the list is empty; no agent could connect');
+    }
     refuseOpenDoors('--listen', values.listen, values.insecure);
     refuseOpenDoors('--nbd', values.nbd, values.insecure);
     refuseOpenDoors('--http', [values.http], values.insecure);
