@@ -58,10 +58,10 @@ test('an address that another process has: 75, said once and in words', async ()
   const port = await takenPort();
   const where = `127.0.0.1:${port}`;
   const starts: [CommandName, Options, string][] = [
-    ['repagent', { ...agent(), '--listen': `nbd://${where}` }, ''],
+    ['repagent', { ...agent(), '--listen': `nbd://${where}` }, '--listen: '],
     ['repagent', { ...agent(), '--http': where }, '--http: '],
-    ['rephub', { ...hub(), '--listen': `tcp://${where}` }, ''],
-    ['rephub', { ...hub(), '--nbd': `nbd://${where}` }, ''],
+    ['rephub', { ...hub(), '--listen': `tcp://${where}` }, '--listen: '],
+    ['rephub', { ...hub(), '--nbd': `nbd://${where}` }, '--nbd: '],
     ['rephub', { ...hub(), '--http': where }, '--http: '],
   ];
   for (const [name, options, option] of starts) {
@@ -70,6 +70,21 @@ test('an address that another process has: 75, said once and in words', async ()
       stderr: expect.stringContaining(
         `: ${option}cannot listen on ${where}: something listens there already (EADDRINUSE)\n`,
       ) as string,
+    });
+  }
+});
+
+test('a file in the place of a socket: 1, naming the option and the file', async () => {
+  const file = join(dir, 'disk.raw');
+  const starts: [CommandName, Options, string][] = [
+    ['repagent', { ...agent(), '--listen': `nbd+unix:///?socket=${file}` }, '--listen: '],
+    ['rephub', { ...hub(), '--listen': `unix://${file}` }, '--listen: '],
+    ['rephub', { ...hub(), '--nbd': `nbd+unix:///?socket=${file}` }, '--nbd: '],
+  ];
+  for (const [name, options, option] of starts) {
+    expect(await ends(name, options), JSON.stringify(options)).toEqual({
+      code: 1,
+      stderr: expect.stringContaining(`: ${option}cannot listen on ${file}: it is a file and no socket\n`) as string,
     });
   }
 });

@@ -1,6 +1,13 @@
 /** Where guests come in: the NBD listeners of a group, by address, or sockets that were passed to the process. */
 import { type BlockDevice, fixedExports, NbdServer, parseListenUri, type ServerFault } from '@rephub/nbd';
-import { type Address, type Connection, formatAddress, type Listener, type Platform } from '@rephub/platform';
+import {
+  type Address,
+  type Connection,
+  formatAddress,
+  type Listener,
+  listeningFor,
+  type Platform,
+} from '@rephub/platform';
 import { type AgentConfig } from './config.js';
 
 /** Begins to accept on a socket that is open already. */
@@ -42,7 +49,7 @@ export class GuestDoor {
       return;
     }
     for (const { address, devices } of doorsOf(config, volumes)) {
-      this.#listeners.push(await this.#serve(devices).listen(address));
+      this.#listeners.push(await listeningFor('--listen', this.#serve(devices).listen(address)));
     }
   }
 

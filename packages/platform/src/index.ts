@@ -36,6 +36,7 @@ export {
   formatAddress,
   isLocalAddress,
   type Listener,
+  listeningFor,
   type Network,
   type ReceiveOptions,
   type Receiver,

@@ -11,6 +11,7 @@
  *    memory is held until it has left.
  *  - `closed` is called exactly once, after it nothing else is.
  */
+import { LinkFault } from './errors.js';
 export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string };
@@ -81,6 +82,17 @@ export interface Network {
 export function formatAddress(address: Address): string {
   if (address.kind === 'unix') return address.path;
   return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+}
+
+/** Names the option that gave the address in front of what is wrong with it. */
+export async function listeningFor<T>(option: string, listening: Promise<T>): Promise<T> {
+  try {
+    return await listening;
+  } catch (thrown) {
+    if (!(thrown instanceof LinkFault)) throw thrown;
+    const { code, message, retryable } = thrown;
+    throw new LinkFault(code, `${option}: ${message}`, { retryable, cause: thrown });
+  }
 }
 
 /** True for addresses that only this machine can reach. */

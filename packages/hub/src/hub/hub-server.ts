@@ -10,6 +10,7 @@ import {
   ConfigFault,
   formatAddress,
   isLocalAddress,
+  listeningFor,
   type Listener,
   type Platform,
 } from '@rephub/platform';
@@ -37,9 +38,12 @@ export class HubServer {
     const hub = await Hub.open(platform, options);
     const server = new HubServer(hub, platform);
     try {
-      for (const address of options.nbd) server.#nbdListeners.push(await server.nbd.listen(address));
+      for (const address of options.nbd) {
+        server.#nbdListeners.push(await listeningFor('--nbd', server.nbd.listen(address)));
+      }
       for (const address of options.listen) {
-        server.#agentListeners.push(await platform.network.listen(address, (connection) => hub.accept(connection)));
+        const listening = platform.network.listen(address, (connection) => hub.accept(connection));
+        server.#agentListeners.push(await listeningFor('--listen', listening));
       }
       return server;
     } catch (thrown) {

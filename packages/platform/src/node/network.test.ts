@@ -341,7 +341,8 @@ describe('nodeNetwork', () => {
     expect(() => execFileSync('test', ['-e', path])).toThrow();
     writeFileSync(path, 'not a socket');
     await expect(network.listen({ kind: 'unix', path }, () => undefined)).rejects.toMatchObject({
-      code: 'address-in-use',
+      code: 'address-not-allowed',
+      message: `cannot listen on ${path}: it is a file and no socket`,
     });
   });
 

@@ -5,7 +5,7 @@
  * ReceiveBuffers where Node lets us choose the memory (otherwise into Node's own, 64 KiB at a time).
  * Must not know: what is spoken over the connections.
  */
-import { lstat, unlink } from 'node:fs/promises';
+import { lstat, stat, unlink } from 'node:fs/promises';
 import { connect as netConnect, createServer, type Server, Socket } from 'node:net';
 import { LinkFault } from '../errors.js';
 import {
@@ -151,12 +151,24 @@ async function listen(
     return await listenOn({ path: address.path }, name, accept, options);
   } catch (error) {
     const cause = error instanceof Error ? error.cause : undefined;
-    if (errnoName(cause) !== 'EADDRINUSE' || !(await isStaleSocket(address.path))) throw error;
+    if (errnoName(cause) !== 'EADDRINUSE') throw error;
+    await refuseOtherFile(address.path);
+    if (!(await isStaleSocket(address.path))) throw error;
   }
   await unlink(address.path).catch((error: unknown) => {
     if (errnoName(error) !== 'ENOENT') throw listenFault(name, error);
   });
   return await listenOn({ path: address.path }, name, accept, options);
+}
+
+/** What is there and is no socket goes away by nobody's end: no other try helps. */
+async function refuseOtherFile(path: string): Promise<void> {
+  const found = await stat(path).catch(() => null);
+  if (found === null || found.isSocket()) return;
+  const kind = found.isDirectory() ? 'directory' : 'file';
+  throw new LinkFault('address-not-allowed', `cannot listen on ${path}: it is a ${kind} and no socket`, {
+    retryable: false,
+  });
 }
 
 /** A socket's name left behind by a process that is gone: nobody answers. Any other file is not ours to remove. */
