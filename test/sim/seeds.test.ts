@@ -6,12 +6,21 @@ import { MUTANTS } from './mutants/list.js';
 import { CHECKED } from './promises/index.js';
 import { runScript } from './run.js';
 import { scriptOf } from './script.js';
+import { simulate } from './simulate.js';
 
 const PACKAGES = join(import.meta.dirname, '../../packages');
 /** One run takes a second or two alone on a machine; on a busy one it may take long. */
 const LIMIT_MS = 240_000;
 
 describe('the simulator', () => {
+  it.each(['5..3', '5', '3..'])('refuses --seeds %s, which would run nothing', async (seeds) => {
+    const rest = { seed: undefined, time: undefined, from: undefined, script: undefined, profile: undefined };
+    await expect(simulate({ seeds, ...rest, trace: false, shrink: false }, () => undefined)).rejects.toMatchObject({
+      kind: 'config',
+      message: `--seeds: "${seeds}" is not allowed, expected A..B, A at most B`,
+    });
+  });
+
   it.each([1, 2, 3, 4, 5])('keeps every promise in seed %i', { timeout: LIMIT_MS }, async (seed) => {
     const { violation, error, coverage } = await runScript(scriptOf(seed));
     expect(error).toBeNull();

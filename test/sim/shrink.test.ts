@@ -54,6 +54,7 @@ it(
       expect(scriptOf(SEED).steps.length).toBeGreaterThan(20);
 
       const again = run(program, ['--script', path], scripts);
+      expect(again.text).toContain(`again: npm run sim -- --script ${path}\n`);
       expect(again).toMatchObject({ exitCode: 1, violation: expect.stringMatching(/^ORD: /) as string });
       expect(run(program, ['--script', path], scripts).violation).toBe(again.violation);
       const { violation, error } = await runScript(script);

@@ -45,7 +45,7 @@ export async function simulate(asked: Asked, out: (text: string) => void): Promi
   out(reportOf(coverage, (cpu.user + cpu.system) / 1e6, PROMISES, failed === null ? 0 : 1));
   for (const what of missing) out(`not reached: ${what}\n`);
   if (failed === null) return missing.length === 0;
-  tellFailure(failed.script, failed.outcome, asked.profile, out);
+  tellFailure(failed.script, failed.outcome, asked, out);
   if (asked.shrink) await shrinkAndTell(failed.script, failed.outcome, out);
   return false;
 }
@@ -62,8 +62,8 @@ async function* scriptsFor(asked: Asked, elapsedMs: () => number): AsyncGenerato
   }
   if (asked.seeds !== undefined) {
     const [, from, to] = /^(\d+)\.\.(\d+)$/.exec(asked.seeds) ?? [];
-    if (from === undefined || to === undefined) {
-      throw new ConfigFault('bad-value', `--seeds: "${asked.seeds}" is not allowed, expected A..B`);
+    if (from === undefined || to === undefined || Number(from) > Number(to)) {
+      throw new ConfigFault('bad-value', `--seeds: "${asked.seeds}" is not allowed, expected A..B, A at most B`);
     }
     for (let seed = Number(from); seed <= Number(to); seed += 1) yield scriptOf(seed, profile);
     return;
@@ -73,17 +73,14 @@ async function* scriptsFor(asked: Asked, elapsedMs: () => number): AsyncGenerato
   while (elapsedMs() < timeMs) yield scriptOf(seed++, profile);
 }
 
-function tellFailure(
-  { setup }: Script,
-  outcome: Outcome,
-  profile: string | undefined,
-  out: (text: string) => void,
-): void {
+function tellFailure({ setup }: Script, outcome: Outcome, asked: Asked, out: (text: string) => void): void {
   const what = outcome.violation?.message ?? outcome.error?.stack ?? '';
   out(`\nthe last events:\n  ${outcome.newest.join('\n  ')}\n`);
   out(`\nFAILED: seed ${setup.seed} at ${outcome.endedMs.toFixed(1)} ms of virtual time\n${what}\n`);
-  const biased = profile === undefined ? '' : ` --profile ${profile}`;
-  out(`again: npm run sim -- --seed ${setup.seed}${biased}\n`);
+  const biased = asked.profile === undefined ? '' : ` --profile ${asked.profile}`;
+  // A file may hold fewer steps than its seed makes, or others.
+  const again = asked.script === undefined ? `--seed ${setup.seed}${biased}` : `--script ${asked.script}`;
+  out(`again: npm run sim -- ${again}\n`);
 }
 
 async function shrinkAndTell(script: Script, outcome: Outcome, out: (text: string) => void): Promise<void> {
