@@ -16,9 +16,12 @@ export class Backups {
   /** The session of the agent's copy that was put back. */
   #putBack = 0;
 
-  saveAgent(world: World): void {
+  /** False: there was nothing to copy. */
+  saveAgent(world: World): boolean {
     const session = world.agent.up?.status().tracking.session;
-    if (session !== undefined) this.#agent = { saved: world.agent.files.snapshot('/state'), session };
+    if (session === undefined) return false;
+    this.#agent = { saved: world.agent.files.snapshot('/state'), session };
+    return true;
   }
 
   /**
@@ -36,9 +39,10 @@ export class Backups {
     world.excuses.stateDamaged = true;
   }
 
-  saveHub(world: World): void {
-    if (world.store === null) return;
+  saveHub(world: World): boolean {
+    if (world.store === null) return false;
     this.#hub = { saved: world.hub.files.snapshot('/data'), session: lastSession(world) };
+    return true;
   }
 
   /** Nor may the hub forget the session by which an old copy of the agent's state is known to be one. */

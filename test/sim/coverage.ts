@@ -24,7 +24,6 @@ const HAPPENINGS = [
   'first-sync',
   'disk-full',
   'unreadable',
-  'test-branch',
   'grown',
   'grown-while-down',
   'refused-at-start',

@@ -7,7 +7,7 @@ import { type World } from './world.js';
 const SIZE_BYTES = 1024 * 1024;
 const STAY_MS = 2_500;
 
-export async function meetForeignAgent(world: World, random: SeededRandomness): Promise<void> {
+export async function meetForeignAgent(world: World, random: SeededRandomness, met: () => void): Promise<void> {
   const { clock, network, excuses } = world;
   const owner = world.store?.state.owner?.agentId ?? null;
   // Whoever comes first after an enrolment is let in, and a stranger is as good as any.
@@ -35,6 +35,7 @@ export async function meetForeignAgent(world: World, random: SeededRandomness): 
       silentLogger,
     );
     await agent.start();
+    met();
     await sleep(clock, STAY_MS);
     if (agent.status().hub?.reason?.includes('belongs to agent') === true) world.coverage.row('L3-foreign-agent');
     const now = world.store?.state.owner?.agentId ?? owner;

@@ -61,6 +61,11 @@ abstract class SupervisedProcess<T> {
     return this.#wanted;
   }
 
+  /** A process runs, starts, ends or is stopped. */
+  get isThere(): boolean {
+    return this.#process !== null;
+  }
+
   get isStopped(): boolean {
     return this.#process?.state === 'paused';
   }

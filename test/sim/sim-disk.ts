@@ -26,6 +26,7 @@ interface FaultyRange {
   readonly from: number;
   readonly to: number;
   times: number;
+  readonly struck: () => void;
 }
 
 interface Change {
@@ -130,9 +131,9 @@ export class SimDisk implements BlockDevice {
     forget(this.#stableIds, offset, bytes.length);
   }
 
-  /** Requests that touch the range fail, so many of them. */
-  fail(kind: RangeFault, from: number, to: number, times: number): void {
-    this.#faults.push({ kind, from, to, times });
+  /** Requests that touch the range fail, so many of them; each is told. */
+  fail(kind: RangeFault, from: number, to: number, times: number, struck: () => void): void {
+    this.#faults.push({ kind, from, to, times, struck });
   }
 
   heal(): void {
@@ -235,6 +236,7 @@ export class SimDisk implements BlockDevice {
     );
     if (fault === undefined) return null;
     fault.times -= 1;
+    fault.struck();
     return fault.kind;
   }
 

@@ -48,6 +48,7 @@ export class WireTap {
   readonly #link: string;
   #links = 0;
   #spoilNext: 'agent' | 'hub' | null = null;
+  #onSpoiled: () => void = () => undefined;
 
   constructor(listener: WireListener, link: Address) {
     this.#listener = listener;
@@ -55,8 +56,9 @@ export class WireTap {
   }
 
   /** The next bytes that arrive there have a bit flipped. */
-  spoil(at: 'agent' | 'hub' | null): void {
+  spoil(at: 'agent' | 'hub' | null, spoiled: () => void = () => undefined): void {
     this.#spoilNext = at;
+    this.#onSpoiled = spoiled;
   }
 
   /** For the agent's process. */
@@ -112,6 +114,7 @@ export class WireTap {
     const copy = Buffer.from(chunk);
     const middle = copy.length >> 1;
     copy.writeUInt8(copy.readUInt8(middle) ^ 4, middle);
+    this.#onSpoiled();
     this.#listener.spoiled(link);
     return copy;
   }

@@ -87,13 +87,16 @@ export class Guests {
     this.#stopped = true;
   }
 
-  /** The host of the guests has lost power, or somebody has cut one client off. */
-  forget(client: number | null): void {
+  /** The host of the guests has lost power, or somebody has cut one client off. How many connections that were. */
+  forget(client: number | null): number {
+    let gone = 0;
     for (const [key, connection] of this.#clients) {
       if (client !== null && !key.endsWith(`/${client}`)) continue;
       this.#clients.delete(key);
       void connection.close();
+      gone += 1;
     }
+    return gone;
   }
 
   async burst(burst: Burst, random: SeededRandomness): Promise<void> {

@@ -76,7 +76,7 @@ export class World {
   violation: Violation | null = null;
   /** The simulator itself has failed. */
   error: Error | null = null;
-  #injected: InjectedFault[] = [];
+  #injected: { readonly injected: InjectedFault; readonly struck: () => void }[] = [];
   /** Per volume: the sizes that its upstream has had, in blocks, the newest last. */
   readonly #sizes: number[][];
   /** Where the guest has been at work last. */
@@ -216,16 +216,19 @@ export class World {
     else disk.sizeBytes = blocks * BLOCK_BYTES;
   }
 
-  /** Makes operations of that host's disk fail, until all is healed. */
-  inject(host: 'agent' | 'hub', rule: FaultRule): InjectedFault {
+  /** Makes operations of that host's disk fail, until all is healed; then it is told if any has. */
+  inject(host: 'agent' | 'hub', rule: FaultRule, struck: () => void): InjectedFault {
     const injected = this[host].files.inject(rule);
-    this.#injected.push(injected);
+    this.#injected.push({ injected, struck });
     return injected;
   }
 
   /** No operation fails any more. */
   removeFaults(): void {
-    for (const injected of this.#injected) injected.remove();
+    for (const { injected, struck } of this.#injected) {
+      injected.remove();
+      if (injected.hits > 0) struck();
+    }
     this.#injected = [];
   }
 
