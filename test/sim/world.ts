@@ -409,7 +409,7 @@ export class World {
   #log(who: string): Logger {
     const at = (event: string, fields: LogFields = {}): void => {
       this.trace.add(`${who}: ${event} ${JSON.stringify(fields)}`);
-      this.coverage.event(event);
+      this.coverage.event(event, fields);
       if (event === 'upstream-keeps-nothing') this.excuses.unreadable = true;
       // Some of the guests look at their disk again.
       if (event === 'volume-grown') this.guests.forget(1);
