@@ -101,6 +101,7 @@ export interface Profile {
   /** What upstream holds after a trim must be read again, while the guest writes there. */
   readonly plainTrims?: boolean;
   readonly mode?: 'async' | 'semi-sync' | 'sync';
+  readonly onDisconnect?: 'continue' | 'freeze';
   readonly upstream?: 'file' | 'nbd' | 'both';
   /** So much the agent keeps of what is not flushed. */
   readonly replayBytes?: number;
@@ -144,6 +145,9 @@ export const PROFILES = {
   trimming: { plainTrims: true, weights: { 'upstream-slow': 6, resync: 2, 'cut-link': 1 } },
   'another-disk': { weights: { 'upstream-other-size': 8, 'kill-agent': 1, 'cut-upstream': 1 } },
   synchronous: { mode: 'sync' },
+  /** Answers wait for what the hub has received, flushes for what is durable there. */
+  received: { mode: 'semi-sync' },
+  frozen: { onDisconnect: 'freeze', weights: { 'kill-hub': 4, 'cut-link': 4, 'silence-hub': 2, 'kill-agent': 1 } },
   /** The hub tells what it has received before it is durable there. */
   'told-on-receipt': {
     mode: 'semi-sync',

@@ -219,7 +219,7 @@ function setupOf(seed: number, random: SeededRandomness, profile: Profile, seque
     allocation: profile.plainTrims !== true && random.chance(0.7),
     lateVolume: !isWide && !single && random.chance(0.15),
     mode: profile.mode ?? pick('async', 'async', 'async', 'semi-sync', 'sync'),
-    onDisconnect: random.chance(0.12) ? 'freeze' : 'continue',
+    onDisconnect: profile.onDisconnect ?? (random.chance(0.12) ? 'freeze' : 'continue'),
     rareFlushes: profile.rareFlushes ?? random.chance(0.1),
     syncMs: profile.syncMs ?? pick(0, 0, 0, 0, 10, 150),
     ...(profile.replayBytes === undefined ? {} : { replayBytes: profile.replayBytes }),

@@ -66,6 +66,40 @@ export const MUTANTS: readonly Mutant[] = [
     profile: 'synchronous',
   },
   {
+    id: 'flush-answered-before-the-hub',
+    promise: 'ACK',
+    file: 'agent/src/acknowledgement.ts',
+    find: "    if (this.#state !== 'leaving' && number <= this.#durable) return false;\n",
+    replace: "    if (this.#state !== 'leaving' && number >= 0) return false;\n",
+    profile: 'received',
+  },
+  {
+    id: 'zeroes-answered-before-the-hub',
+    promise: 'ACK',
+    file: 'agent/src/guest-volume.ts',
+    find: '    if (error === 0 && this.#acknowledgement?.holdWrite(number, isFua, outer, this) === true) return;\n',
+    replace:
+      '    const waits = error === 0 && outer.command !== Command.WriteZeroes;\n    if (waits && this.#acknowledgement?.holdWrite(number, isFua, outer, this) === true) return;\n',
+    profile: 'synchronous',
+  },
+  {
+    id: 'trims-answered-before-the-hub',
+    promise: 'ACK',
+    file: 'agent/src/guest-volume.ts',
+    find: '    if (error === 0 && this.#acknowledgement?.holdWrite(number, isFua, outer, this) === true) return;\n',
+    replace:
+      '    const waits = error === 0 && outer.command !== Command.Trim;\n    if (waits && this.#acknowledgement?.holdWrite(number, isFua, outer, this) === true) return;\n',
+    profile: 'received',
+  },
+  {
+    id: 'freeze-that-never-freezes',
+    promise: 'ACK',
+    file: 'agent/src/freeze-gate.ts',
+    find: '    if (!this.#isFrozen()) return false;\n',
+    replace: '    if (!this.#isFrozen() || !this.#givenUp) return false;\n',
+    profile: 'frozen',
+  },
+  {
     id: 'window-without-limit',
     promise: 'BOUND',
     file: 'agent/src/record-window.ts',
