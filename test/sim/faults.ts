@@ -356,6 +356,7 @@ const ACTS: Record<StepKind, Act> = {
     for (let bit = random.below(3); bit >= 0 && size > 0; bit -= 1) {
       files.rot(path, first + random.below(Math.min(BLOCK_BYTES, size - first)), random.below(8));
     }
+    for (const checker of world.checkers) checker.hubRotted?.();
     return size > 0;
   },
   'backup-agent': (world, _random, backups) => backups.saveAgent(world),

@@ -100,6 +100,14 @@ export const MUTANTS: readonly Mutant[] = [
     profile: 'frozen',
   },
   {
+    id: 'durable-records-cut',
+    promise: 'TORN',
+    file: 'hub/src/storage/journal/journal-recovery.ts',
+    find: "  if (facts.expectedNumber <= facts.knownDurable) return 'corruption';\n",
+    replace: '',
+    profile: 'rotting-hub',
+  },
+  {
     id: 'window-without-limit',
     promise: 'BOUND',
     file: 'agent/src/record-window.ts',

@@ -37,6 +37,8 @@ export interface Checker {
   dropped?(volume: number, block: number, blocks: number): void;
   /** Right after a crash: the disks are as the next start will find them. */
   crashed?(crash: Crash): void;
+  /** Something that the hub has stored has gone bad, right after its crash. */
+  hubRotted?(): void;
   /** Often: cheap things. */
   moment?(): void;
   /** About once a second. */

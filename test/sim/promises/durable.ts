@@ -1,11 +1,12 @@
 /**
  * DURABLE: what the hub has acknowledged as durable is there after a power cut at that very moment. TORN: what a cut tore is
- * never served. CORRUPT: damage at the hub is named while it lasts. FULL: a full disk stops acknowledgements, says why, and serves on. NODISCARD: a line that ended is kept.
+ * never served, what was durable is never cut for damage. CORRUPT: damage at the hub is named while it lasts. FULL: a full disk stops acknowledgements, says why, and serves on. NODISCARD: a line that ended is kept.
  */
 import { viewContents } from '../disk-contents.js';
 import { type Ack, type Hello, type Verdict, type Welcome } from '@rephub/protocol';
 import { asError } from '@rephub/platform';
 import { type CrashFate, type SimFiles } from '@rephub/platform/sim';
+import { type GroupStore } from '../hub-types.js';
 import { findStore } from '../imagined.js';
 import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
@@ -24,6 +25,8 @@ export class Durable implements Checker {
   #older = 0;
   #forgotten = 0;
   #lines = new Set<string>();
+  /** The journal's files as a start would have left them after the hub's last crash; null when there was damage already. */
+  #sound: Promise<Sizes | null> = Promise.resolve(null);
 
   constructor(world: World) {
     this.#world = world;
@@ -74,7 +77,27 @@ export class Durable implements Checker {
     if (who !== 'hub') return;
     this.#forgetOld();
     const files = this.#world.hub.files.imagineCrash({ seed: 1, fate: 'keep' });
-    void this.#judge(files, fate, `a crash of the hub, fate ${fate}`);
+    this.#sound = this.#judge(files, fate, `a crash of the hub, fate ${fate}`).then((state) =>
+      state?.corrupted === null ? sizesOf(files) : null,
+    );
+  }
+
+  hubRotted(): void {
+    void this.#cutsNothing(this.#world.hub.files.imagineCrash({ seed: 1, fate: 'keep' }), this.#sound);
+  }
+
+  /** What is bad above all that is known to be durable is taken for torn; damage that is named is not cut. */
+  async #cutsNothing(files: SimFiles, sound: Promise<Sizes | null>): Promise<void> {
+    const before = await sound;
+    const store = await findStore(files).catch(() => null);
+    const corrupted = store?.state.corrupted ?? null;
+    if (before === null || corrupted === null) return;
+    const after = sizesOf(files);
+    for (const [path, size] of before) {
+      this.#world.check('TORN', (after.get(path) ?? 0) >= size, () => {
+        return `${path} had ${size} bytes, and ${after.get(path) ?? 0} since it was damaged: ${corrupted}`;
+      });
+    }
   }
 
   second(): void {
@@ -138,7 +161,8 @@ export class Durable implements Checker {
     this.#durable = 0;
   }
 
-  async #judge(files: SimFiles, fate: CrashFate, what: string): Promise<void> {
+  /** What a start finds; null when it cannot be told. */
+  async #judge(files: SimFiles, fate: CrashFate, what: string): Promise<GroupStore['state'] | null> {
     const world = this.#world;
     const durable = this.#durable;
     const mayBeDamaged = world.excuses.hubRotted;
@@ -147,9 +171,10 @@ export class Durable implements Checker {
       const store = await findStore(files);
       if (store === null) {
         world.check(promise, durable === 0, () => `after ${what} the group is gone, ${durable} was durable`);
-        return;
+        return null;
       }
-      const { lastNumber, lastChecksum, consistentNumber, corrupted } = store.state;
+      const { state } = store;
+      const { lastNumber, lastChecksum, consistentNumber, corrupted } = state;
       world.check(promise, (corrupted === null || mayBeDamaged) && lastNumber >= durable, () => {
         return `after ${what} the hub ends at ${lastNumber}, ${durable} was durable: ${corrupted ?? ''}`;
       });
@@ -171,8 +196,17 @@ export class Durable implements Checker {
         }
         await view.close();
       }
+      return state;
     } catch (thrown) {
       world.check(promise, false, () => `after ${what} the hub cannot be opened: ${asError(thrown).message}`);
+      return null;
     }
   }
+}
+
+type Sizes = ReadonlyMap<string, number>;
+
+function sizesOf(files: SimFiles): Sizes {
+  const paths = files.pathsBelow('/data').filter((path) => path.endsWith('.seg'));
+  return new Map(paths.map((path) => [path, files.storedBytes(path)]));
 }
