@@ -148,6 +148,7 @@ export const PROFILES = {
   /** Answers wait for what the hub has received, flushes for what is durable there. */
   received: { mode: 'semi-sync' },
   frozen: { onDisconnect: 'freeze', weights: { 'kill-hub': 4, 'cut-link': 4, 'silence-hub': 2, 'kill-agent': 1 } },
+  'lost-upstream': { upstream: 'nbd', weights: { 'kill-upstream': 6, 'power-upstream': 4, 'cut-upstream': 4 } },
   /** The hub tells what it has received before it is durable there. */
   'told-on-receipt': {
     mode: 'semi-sync',

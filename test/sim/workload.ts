@@ -28,8 +28,10 @@ export interface Answered {
   /** On the history's counter. */
   readonly submitted: number;
   readonly submittedMs: number;
-  /** NbdError; ESHUTDOWN: its connection went, nobody knows. */
+  /** NbdError; ESHUTDOWN: its fate is unknown. */
   readonly error: number;
+  /** The server has said so; else the connection went. */
+  readonly isTold: boolean;
   /** Of a change. */
   readonly operation: Operation | null;
   /** Of a read: block ids. */
@@ -183,6 +185,7 @@ export class Guests {
       kind === null ? null : history.submit({ kind, client: writer, volume, block, blocks, fua }, nowMs);
     const submitted = operation?.submitted ?? history.tick();
     const waiting = { command, volume, block, submittedMs: nowMs };
+    let isSent = false;
     const request: BlockRequest = new Request({
       completed: ({ error, data }) => {
         this.requests += 1;
@@ -199,6 +202,7 @@ export class Guests {
           submitted,
           submittedMs: nowMs,
           error,
+          isTold: isSent && client.fault === null,
           operation,
           contents: shown,
         };
@@ -222,6 +226,8 @@ export class Guests {
     }
     this.open.add(waiting);
     client.submit(request);
+    // A client that is closed answers by itself, at once.
+    isSent = true;
   }
 
   #identify(data: readonly Buffer[], volume: number, block: number, blocks: number): Int32Array {

@@ -100,6 +100,14 @@ export const MUTANTS: readonly Mutant[] = [
     profile: 'frozen',
   },
   {
+    id: 'waiting-guests-sent-away',
+    promise: 'OUTAGE',
+    file: 'agent/src/upstream/setbacks.ts',
+    find: "    if (recovery.state.kind === 'closed') {\n      this.fail(op, NbdError.Eshutdown);\n",
+    replace: "    if (recovery.state.kind !== 'up') {\n      this.fail(op, NbdError.Eshutdown);\n",
+    profile: 'lost-upstream',
+  },
+  {
     id: 'durable-records-cut',
     promise: 'TORN',
     file: 'hub/src/storage/journal/journal-recovery.ts',

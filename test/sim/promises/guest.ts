@@ -74,7 +74,10 @@ export class Guest implements Checker {
   }
 
   answered(answer: Answered): void {
-    if (answer.error === NbdError.Eshutdown) return;
+    if (answer.error === NbdError.Eshutdown) {
+      if (answer.isTold) this.#givenUp(answer);
+      return;
+    }
     const isFlush = answer.command === Command.Flush;
     if (isFlush && answer.error === 0) this.#flushed.add(answer.volume);
     if (isFlush) this.#inherited.delete(answer.volume);
@@ -83,6 +86,15 @@ export class Guest implements Checker {
     else if (answer.contents !== null) this.#read(answer, answer.contents);
     else if (answer.operation !== null) this.#written(answer);
     this.#waited(answer);
+  }
+
+  /** Only an agent that ends waits for nobody any more. */
+  #givenUp({ command, volume, block, submittedMs }: Answered): void {
+    const { agent } = this.#world;
+    const isOver = !agent.isWanted || agent.startedMs >= submittedMs;
+    this.#world.check('OUTAGE', isOver, () => {
+      return `the guest's command ${command} at ${volume}:${block} got ESHUTDOWN from an agent that does not end`;
+    });
   }
 
   #failed({ command, volume, block, error }: Answered): void {
