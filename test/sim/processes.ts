@@ -10,16 +10,16 @@ import { HubServer, noCatalogue, openGroupStore } from '@rephub/hub';
 import { type BlockDevice, NbdServer } from '@rephub/nbd';
 import { type Address, asError, type Logger, type Platform, sleep } from '@rephub/platform';
 import {
-  type ConnectionTap,
+  type HostNetwork,
   type CrashFate,
   type SimClock,
   SimFiles,
   type SimNetwork,
   simPlatform,
   SimProcess,
-  tappedNetwork,
 } from '@rephub/platform/sim';
 import { type SimDisk } from './sim-disk.js';
+import { type WireTap } from './wire-tap.js';
 
 export const LINK: Address = { kind: 'tcp', host: '127.0.0.1', port: 9010 };
 export const UPSTREAM: Address = { kind: 'tcp', host: '127.0.0.1', port: 10810 };
@@ -45,16 +45,16 @@ abstract class SupervisedProcess<T> {
   files: SimFiles;
   protected readonly around: Surroundings;
   readonly #name: string;
-  readonly #tap: ConnectionTap | undefined;
+  readonly #wire: ((network: HostNetwork) => HostNetwork) | undefined;
   #process: SimProcess | null = null;
   #wanted = false;
   #life = 0;
 
-  constructor(name: string, around: Surroundings, files: SimFiles, tap?: ConnectionTap) {
+  constructor(name: string, around: Surroundings, files: SimFiles, wire?: (network: HostNetwork) => HostNetwork) {
     this.#name = name;
     this.around = around;
     this.files = files;
-    this.#tap = tap;
+    this.#wire = wire;
   }
 
   get isWanted(): boolean {
@@ -84,9 +84,7 @@ abstract class SupervisedProcess<T> {
       this.starts += 1;
       this.startedMs = clock.monotonicMs();
       const host = simPlatform(seed + 7919 * (this.starts + this.#name.length), { clock, network, files: this.files });
-      const process = new SimProcess(
-        this.#tap === undefined ? host : { ...host, network: tappedNetwork(network, this.#tap) },
-      );
+      const process = new SimProcess(this.#wire === undefined ? host : { ...host, network: this.#wire(network) });
       this.#process = process;
       this.around.tell(`${this.#name} starts`);
       try {
@@ -156,8 +154,8 @@ export class AgentProcess extends SupervisedProcess<AgentGroup> {
   readonly #config: () => AgentConfig;
   readonly #log: Logger;
 
-  constructor(around: Surroundings, files: SimFiles, config: () => AgentConfig, log: Logger, tap: ConnectionTap) {
-    super('agent', around, files, tap);
+  constructor(around: Surroundings, files: SimFiles, config: () => AgentConfig, log: Logger, tap: WireTap) {
+    super('agent', around, files, (network) => tap.agent(network));
     this.#config = config;
     this.#log = log;
   }
@@ -184,8 +182,8 @@ export class HubProcess extends SupervisedProcess<HubServer> {
   /** Whether the next orderly end applies everything. */
   drain = false;
 
-  constructor(around: Surroundings, files: SimFiles, settings: HubSettings, tap: ConnectionTap) {
-    super('hub', around, files, tap);
+  constructor(around: Surroundings, files: SimFiles, settings: HubSettings, tap: WireTap) {
+    super('hub', around, files, (network) => tap.hub(network));
     this.#settings = settings;
   }
 

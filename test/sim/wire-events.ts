@@ -42,6 +42,9 @@ export function listenToWire(world: World): WireListener {
       world.trace.add(`ack ${ack.received} ${ack.durable} ${ack.stalled ?? ''}`);
       for (const checker of world.checkers) checker.hubAcked?.(ack);
     },
+    dialled: () => {
+      for (const checker of world.checkers) checker.dialled?.();
+    },
     agentHeard: () => {
       for (const checker of world.checkers) checker.agentHeard?.();
     },

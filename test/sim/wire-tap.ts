@@ -4,7 +4,7 @@
  * Always holds: what is carried is not changed, but for the bit that a test asked to be flipped.
  */
 import { type Address, asError, ProtocolFault } from '@rephub/platform';
-import { type ConnectionTap, ForwardingConnection, type SimConnection } from '@rephub/platform/sim';
+import { ForwardingConnection, type HostNetwork, type SimConnection, tappedNetwork } from '@rephub/platform/sim';
 import {
   type Ack,
   ackSchema,
@@ -32,6 +32,8 @@ export interface WireListener {
   start(start: Start, link: number): void;
   welcome(welcome: Welcome, link: number): void;
   refuse(refuse: Refuse, from: 'agent' | 'hub'): void;
+  /** The agent tries to reach the hub. */
+  dialled(): void;
   /** As the hub sent it, whether or not it arrives. */
   hubSentAck(ack: Ack): void;
   /** The agent has got bytes from the hub. */
@@ -62,12 +64,29 @@ export class WireTap {
   }
 
   /** For the agent's process. */
-  readonly agent: ConnectionTap = (connection, address, side) =>
-    side === 'client' && JSON.stringify(address) === this.#link ? this.#tapAgent(connection) : connection;
+  agent(network: HostNetwork): HostNetwork {
+    const tapped = tappedNetwork(network, (connection, address, side) =>
+      side === 'client' && this.#isLink(address) ? this.#tapAgent(connection) : connection,
+    );
+    return {
+      ...tapped,
+      connect: (address, options) => {
+        if (this.#isLink(address)) this.#listener.dialled();
+        return tapped.connect(address, options);
+      },
+    };
+  }
 
   /** For the hub's process. */
-  readonly hub: ConnectionTap = (connection, address, side) =>
-    side === 'server' && JSON.stringify(address) === this.#link ? this.#tapHub(connection) : connection;
+  hub(network: HostNetwork): HostNetwork {
+    return tappedNetwork(network, (connection, address, side) =>
+      side === 'server' && this.#isLink(address) ? this.#tapHub(connection) : connection,
+    );
+  }
+
+  #isLink(address: Address): boolean {
+    return JSON.stringify(address) === this.#link;
+  }
 
   #tapAgent(connection: SimConnection): SimConnection {
     const link = ++this.#links;

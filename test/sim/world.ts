@@ -135,12 +135,12 @@ export class World {
     this.unheard = new Unheard(this);
     this.checkers = makeCheckers(this);
     this.tap = new WireTap(listenToWire(this), LINK);
-    this.agent = new AgentProcess(around, this.#slowDisk(1), () => this.#config(), this.#log('agent'), this.tap.agent);
+    this.agent = new AgentProcess(around, this.#slowDisk(1), () => this.#config(), this.#log('agent'), this.tap);
     this.hub = new HubProcess(
       around,
       this.#slowDisk(2),
       { retentionMs: setup.retentionMs, segmentBytes: setup.segmentBytes, indexBytes: 64 << 20 },
-      this.tap.hub,
+      this.tap,
     );
     this.upstream = new UpstreamProcess(around, this.disks);
     const host = simPlatform(seed, { clock: this.clock, network: this.network });

@@ -379,6 +379,14 @@ export const MUTANTS: readonly Mutant[] = [
     profile: 'silent-hub',
   },
   {
+    id: 'waits-that-never-grow',
+    promise: 'BEAT',
+    file: 'protocol/src/backoff.ts',
+    find: '    this.#failures += 1;\n',
+    replace: '',
+    profile: 'killed-hub',
+  },
+  {
     id: 'dropped-and-not-written-again',
     promise: 'CLEAR',
     file: 'agent/src/doubts.ts',

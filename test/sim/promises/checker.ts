@@ -27,6 +27,8 @@ export interface Checker {
   /** The agent has put a record on the wire for the first time. */
   sent?(record: WireRecord, agentTimeUs: number): void;
   hubAcked?(ack: Ack): void;
+  /** The agent tries to reach the hub. */
+  dialled?(): void;
   agentHeard?(): void;
   verdict?(verdict: Verdict, hello: Hello, welcome: Welcome): void;
   refused?(refuse: Refuse, from: 'agent' | 'hub'): void;

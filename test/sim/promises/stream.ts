@@ -1,7 +1,7 @@
 /**
  * What goes over the link: LINEAGE (no number twice, nothing to do only when nothing differs), SPAN (begins after every gap,
- * ends only when nothing is dirty), BOUND (the window keeps its limit), BEAT (a silent hub is found out), FRAME (damage ends
- * the session, and nothing else), SIZE (another disk is not written to).
+ * ends only when nothing is dirty), BOUND (the window keeps its limit), BEAT (a silent hub is found out, one that is away is
+ * not stormed), FRAME (damage ends the session, and nothing else), SIZE (another disk is not written to).
  */
 import { upstreamContents } from '../disk-contents.js';
 import {
@@ -17,18 +17,24 @@ import { UNREADABLE } from '../block-content.js';
 import { TRUE_DISK } from '../processes.js';
 import { type WireRecord } from '../wire-records.js';
 import { type World } from '../world.js';
-import { type Checker } from './checker.js';
+import { type Checker, type Crash } from './checker.js';
 
 /** Verdicts that believe what the agent's marks do not say. */
 const TRUSTING: readonly Verdict['kind'][] = ['nothing-to-do', 'resume', 'resync-by-bitmap'];
 /** A record larger than the window is taken when the window is empty. */
 const LARGEST_RECORD_BYTES = 1024 * 1024 + 4096;
 
+/** The wait before the next attempt doubles, and only a session that lasted longer than this makes it short again. */
+const ATTEMPTS_WITHIN_MS = 10_000;
+const MOST_ATTEMPTS = 25;
+
 export class Stream implements Checker {
   readonly #world: World;
   #lastNumber = 0;
   #lastChecksum = 0;
   #heardMs = 0;
+  /** When this agent has last tried to reach the hub. */
+  #dialledMs: number[] = [];
   readonly #spoiled = new Map<number, number>();
   #agentUpMs = 0;
   #agentStarts = 0;
@@ -43,6 +49,19 @@ export class Stream implements Checker {
     if (event !== 'stream-state' || to !== 'streaming') return;
     const dirty = this.#world.agent.up?.status().dirtyBytes ?? 0;
     this.#world.check('SPAN', dirty === 0, () => `streaming goes on (${String(why)}) while ${dirty} bytes are dirty`);
+  }
+
+  crashed({ who }: Crash): void {
+    if (who === 'agent') this.#dialledMs = [];
+  }
+
+  dialled(): void {
+    const { nowMs } = this.#world;
+    this.#dialledMs = [...this.#dialledMs.filter((atMs) => atMs > nowMs - ATTEMPTS_WITHIN_MS), nowMs];
+    const times = this.#dialledMs.length;
+    this.#world.check('BEAT', times <= MOST_ATTEMPTS, () => {
+      return `the agent has tried ${times} times within ${ATTEMPTS_WITHIN_MS} ms to reach the hub`;
+    });
   }
 
   agentHeard(): void {
