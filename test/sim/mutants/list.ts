@@ -167,8 +167,8 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'trim-taken-for-zeroes',
     promise: 'TRIM',
     file: 'agent/src/trims.ts',
-    find: '      zeroes = await this.#readsAsZero(offset, length);\n',
-    replace: '      zeroes = (await this.#readsAsZero(offset, length)) || length > 0;\n',
+    find: '    const zeroes = await this.#readsAsZero(offset, length).catch(() => false);\n',
+    replace: '    const zeroes = (await this.#readsAsZero(offset, length)) || length > 0;\n',
   },
   {
     id: 'span-shown-before-its-end',
