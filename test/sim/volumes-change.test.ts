@@ -287,4 +287,33 @@ describe('a volume that grows under a running agent (promise SIZE)', () => {
       }
     },
   );
+
+  it('a volume that grows during its first sync from a seed is compared with the seed all the same', async () => {
+    const cluster = new Cluster({ seed: 5, diskBytes: 16 * MIB, agent: { maxBytesPerSecond: 512 * 1024 } });
+    await cluster.makeDisks();
+    const write = async (
+      files: Cluster['hubFiles'],
+      path: string,
+      contents: readonly (Buffer | null)[],
+    ): Promise<void> => {
+      const file = await files.open(path, 'create');
+      await file.truncate(contents.length * MIB);
+      for (const [at, bytes] of contents.entries()) if (bytes !== null) await file.write([bytes], at * MIB);
+      await file.sync();
+      await file.close();
+    };
+    const old = Array.from({ length: 16 }, (_, at) => Buffer.alloc(MIB, `seed ${at};`));
+    // Equal at first, then something else, then zeroes where the seed has content.
+    const now = old.map((bytes, at) => (at < 6 ? bytes : at < 10 ? Buffer.alloc(MIB, `now ${at};`) : null));
+    await cluster.run(write(cluster.hubFiles, '/old.raw', old));
+    await cluster.run(write(cluster.agentHost.files, '/disk0.raw', now));
+    await cluster.startHub();
+    await cluster.run(cluster.hub?.hub.seed('vm1', 'disk0', '/old.raw') ?? Promise.reject(new Error('no hub')));
+    await cluster.startAgent();
+    await cluster.clock.runUntil(() => (cluster.agent?.status().resync?.bytesDone ?? 0) > 2 * MIB);
+    await cluster.run(write(cluster.agentHost.files, '/disk0.raw', [...now, null, Buffer.alloc(MIB, 'new')]));
+    await settled(cluster);
+    expect(cluster.agent?.status().volumes).toEqual([{ name: 'disk0', sizeBytes: 18 * MIB }]);
+    await expectEqual(cluster);
+  });
 });

@@ -178,7 +178,9 @@ export class AgentSeat implements SessionGroup {
       }
       const seeds = store?.state.seeds ?? [];
       this.#announced = hello.volumes;
-      const conflict = seedConflict(seeds, hello.volumes);
+      // Once volumes are told they have their seeds, and may grow, or go.
+      const areBound = (store?.state.volumes.length ?? 0) > 0;
+      const conflict = areBound ? null : seedConflict(seeds, hello.volumes);
       if (conflict !== null)
         return refusal(
           new ConfigFault('seed-differs', `${conflict}; rephub forget ${name} takes the seeds away`),

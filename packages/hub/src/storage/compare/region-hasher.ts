@@ -86,7 +86,7 @@ export class RegionHasher {
       const found = this.#lookUp(request, volume, reading);
       const image = timeline.isNameTaken(volume)
         ? null
-        : await this.#parts.base.imageOrSeed(volume.added, volume.name, volume.sizeBytes);
+        : await this.#parts.base.imageOrSeed(volume.added, volume.name, timeline.sizeWhenAdded(volume));
       const builder = new HashesBuilder(request.blockBytes);
       await this.#fill(builder, request, found, image);
       if (point.expired !== null) {

@@ -214,6 +214,13 @@ export class Timeline {
     return this.#droppedLastGood && this.state.consistentNumber === null;
   }
 
+  /** A seed is for that size, whatever became of the volume since. What is folded has its image. */
+  sizeWhenAdded({ added, sizeBytes }: Volume): number {
+    const changes = this.layers.flatMap((layer) => layer.changes);
+    const adding = changes.find(({ kind, volume }) => kind === 'added' && volume.added === added);
+    return adding?.sizeBytes ?? sizeBytes;
+  }
+
   /** What lies under this volume's name is an earlier volume's, whose removal has not been folded: it has no image yet. */
   isNameTaken({ name, added }: Volume): boolean {
     return this.layers.some(({ changes }) =>

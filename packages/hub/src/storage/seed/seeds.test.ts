@@ -4,7 +4,7 @@ import { BlockKind, HashedRegion, type HashRegion } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
 import type { GroupStore, GroupStoreOptions } from '../store-types.js';
 import { ScriptedAgent } from '../testing/scripted-agent.js';
-import { difference, openStore, OWNER, pattern } from '../testing/store-kit.js';
+import { difference, DIRECTORY, openStore, OWNER, pattern } from '../testing/store-kit.js';
 
 interface World {
   readonly clock: SimClock;
@@ -103,6 +103,27 @@ describe('a seeded group', () => {
     await again.close({ drain: false });
     const { store: after } = await synced(await world(), { retentionMs: 0 });
     expect(after.state.seeds).toBeUndefined();
+  });
+
+  it('is what a volume begins with, also one that has grown before anybody asked', async () => {
+    const on = await world();
+    const { store, agent } = await begun(on, { retentionMs: 3_600_000 });
+    agent.resize(0, SIZE + 1024 * 1024);
+    agent.sendTo(store);
+    await on.clock.advance(10);
+    const answer = await store.hashRegion(request(agent.lastNumber), signal());
+    expect(new HashedRegion(request(1), answer).kind(0)).toBe(BlockKind.Data);
+    agent.write(0, SIZE, pattern(4096, 5));
+    agent.spanEnd();
+    agent.sendTo(store);
+    await on.clock.advance(10);
+    await store.close({ drain: true });
+    const expected = Buffer.concat([image(), pattern(4096, 5), Buffer.alloc(1024 * 1024 - 4096)]);
+    const found = Buffer.alloc(expected.length);
+    const file = await on.files.open(`${DIRECTORY}/base/disk0.raw`, 'read');
+    expect(await file.read(found, 0)).toBe(expected.length);
+    expect(found.equals(expected)).toBe(true);
+    await file.close();
   });
 
   it('answers with digests of the seed as soon as its volume is there', async () => {
