@@ -36,6 +36,8 @@ interface Change {
   /** Null: zeroes. */
   readonly bytes: Buffer | null;
   readonly length: number;
+  /** The part that was done of a request that failed: nobody was told that it is there. */
+  readonly isPart?: boolean;
 }
 
 const HOLE = AllocationFlag.Hole | AllocationFlag.Zero;
@@ -51,7 +53,7 @@ export class SimDisk implements BlockDevice {
   /** Requests that changed something, completed or not. */
   changes = 0;
   inFlight = 0;
-  /** What was unflushed when the last crash came. */
+  /** What was done in full and not flushed when the last crash came. */
   unflushedThen: readonly { readonly offset: number; readonly length: number }[] = [];
   /** Multiplies every delay. */
   slowness = 1;
@@ -172,7 +174,7 @@ export class SimDisk implements BlockDevice {
     this.#life += 1;
     this.inFlight = 0;
     this.#wakeIdle();
-    this.unflushedThen = this.#unflushed;
+    this.unflushedThen = this.#unflushed.filter(({ isPart }) => isPart !== true);
     // The cache of a server that was killed alone outlives it.
     if (fate === 'keep') return false;
     const lost = this.#unflushed.length > 0;
@@ -275,7 +277,13 @@ export class SimDisk implements BlockDevice {
     if (fault !== null) {
       const part = SECTOR_BYTES * this.#random.below(length / SECTOR_BYTES);
       if (part > 0)
-        this.#write({ order: ++this.#order, offset, length: part, bytes: bytes?.subarray(0, part) ?? null });
+        this.#write({
+          order: ++this.#order,
+          offset,
+          length: part,
+          bytes: bytes?.subarray(0, part) ?? null,
+          isPart: true,
+        });
       return fault === 'no-space' ? NbdError.Enospc : NbdError.Eio;
     }
     const change = { order: ++this.#order, offset, length, bytes };

@@ -12,6 +12,7 @@
  *  - `closed` is called exactly once, after it nothing else is.
  */
 import { LinkFault } from './errors.js';
+
 export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string };

@@ -323,6 +323,7 @@ export const MUTANTS: readonly Mutant[] = [
     file: 'protocol/src/frame-reader.ts',
     find: 'if (this.#checksum !== this.#header.storedChecksum) {',
     replace: 'if (this.#checksum < 0) {',
+    profile: 'rotting-hub',
   },
   {
     id: 'damage-not-told',

@@ -8,7 +8,7 @@
  *   | J1  | P is where the chain of segments says that frames end  | nothing is wrong, go on there |
  *   | J2  | a next segment exists: it proves the one before whole  | corruption |
  *   | J3  | n is at or below the last number known to be durable   | corruption |
- *   | J4  | the disk does not give what is there, or what is known durable | corruption |
+ *   | J4  | what is there, or the number of J3, cannot be read     | corruption |
  *   | J5  | otherwise                                              | torn tail: cut at P |
  *
  * Corruption is never cut: the damaged segment and those after it stay; a new segment, at a position above them all, will
