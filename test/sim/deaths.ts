@@ -25,6 +25,32 @@ export function later(world: World, delayMs: number, act: () => void): void {
   });
 }
 
+/** It dies after so many more steps of its own at most, and after so long in any case. */
+const STEPS = 400;
+const STEPS_WITHIN_MS = 400;
+
+/**
+ * Half of the deaths come at once, which is mostly while nothing is under way; the others in the midst of what the process
+ * does, at any of its steps. Tells whether there was one to die.
+ */
+export function diesAtWork(world: World, which: 'agent' | 'hub', how: CrashFate, random: SeededRandomness): boolean {
+  const dies = which === 'agent' ? agentDies : hubDies;
+  const process = world[which];
+  const { isThere, isStopped, starts } = process;
+  if (!isThere || isStopped || random.chance()) return dies(world, how, random);
+  let isDue = true;
+  const die = (): void => {
+    // Something else may have killed it.
+    if (!isDue || process.starts !== starts) return;
+    isDue = false;
+    dies(world, how, random);
+    if (world.healing) process.start();
+  };
+  process.killAfterSteps(1 + Math.floor(random.fraction() ** 2 * STEPS), die);
+  world.clock.after(STEPS_WITHIN_MS, die);
+  return true;
+}
+
 export function agentDies(world: World, how: CrashFate, random: SeededRandomness): boolean {
   const { isThere } = world.agent;
   world.coverage.crashes += 1;

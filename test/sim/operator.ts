@@ -29,3 +29,9 @@ export async function enrolAnew(world: World): Promise<void> {
   if (group !== null && owner !== null) await world.settle(group.enroll(), 5_000);
   startAgent(world);
 }
+
+/** Tells whether there was an agent to order it from. */
+export function orderResync({ agent, trace }: World, isFull: boolean, isCompared: boolean): boolean {
+  agent.up?.resync(isFull, isCompared).catch((thrown: unknown) => trace.add(`resync: ${String(thrown)}`));
+  return agent.up !== null && !agent.isStopped;
+}

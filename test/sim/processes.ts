@@ -100,6 +100,11 @@ abstract class SupervisedProcess<T> {
     }
   }
 
+  /** It is killed instead of taking so many more steps (a timer, a completion, a chunk is one): in the midst of what it does. */
+  killAfterSteps(steps: number, killed: () => void): void {
+    this.#process?.killAtStep(this.#process.steps + steps, killed);
+  }
+
   /** Asked to end, and not gone yet. */
   get isEnding(): boolean {
     return !this.#wanted && this.#process !== null;
@@ -113,6 +118,7 @@ abstract class SupervisedProcess<T> {
     this.#process?.kill();
     this.#process = null;
     // Killed alone, it leaves what it wrote in its host's cache, as little stable as it was; what a failed sync has lost leaves it.
+    this.files.abandon();
     if (fate === 'keep') this.files.evict();
     else this.files = this.files.crash({ seed: this.around.seed + this.#life * 31, fate });
     this.around.tell(`${this.#name} is killed, fate ${fate}`);

@@ -2,7 +2,7 @@
 import { asError } from '@rephub/platform';
 import { Backups } from './backups.js';
 import { type Coverage } from './coverage.js';
-import { act } from './faults.js';
+import { act } from './faults/index.js';
 import { heal } from './healing.js';
 import { Looker } from './looking.js';
 import { type Script } from './script.js';

@@ -92,6 +92,7 @@ const WEIGHTS: Partial<Record<StepKind, number>> = {
   'grow-upstream': 4,
   'hub-disk-full': 2,
   'hub-sync-fails': 2,
+  'hub-writes-fail': 2,
   'hub-reads-fail': 2,
   'agent-sync-fails': 2,
   'agent-write-fails': 2,

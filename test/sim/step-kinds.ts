@@ -1,4 +1,4 @@
-/** All kinds of steps; faults.ts says what each does, and how often it is drawn. */
+/** All kinds of steps; faults/ says what each does, script.ts how often it is drawn. */
 export const STEP_KINDS = [
   'burst',
   'cut-link',
@@ -32,6 +32,7 @@ export const STEP_KINDS = [
   'grow-upstream',
   'hub-disk-full',
   'hub-sync-fails',
+  'hub-writes-fail',
   'hub-reads-fail',
   'agent-sync-fails',
   'agent-write-fails',

@@ -1,6 +1,6 @@
 /**
  * A whole system in one thread and virtual time: agent, hub, upstream, guests, network, and the promises that are checked while
- * it runs. The script says what is done to it (faults.ts), the checkers what must hold (promises/).
+ * it runs. The script says what is done to it (faults/), the checkers what must hold (promises/).
  *
  * Always holds: one seed decides everything; the first violation ends the run.
  */
@@ -402,6 +402,7 @@ export class World {
     return new SimFiles({
       clock: this.clock,
       seed: this.setup.seed + purpose,
+      lateChance: 0.3,
       delayMs: (operation) => 0.02 + random.fraction() ** 4 * (operation === 'sync' ? 5 : 1),
     });
   }

@@ -502,6 +502,36 @@ describe('SimFiles when the disk goes wrong', () => {
     expect(done).toEqual(['made', 'listed']);
   });
 
+  it('has an effect late where that is drawn, at the end of its time, and never where its process was killed before', async () => {
+    const clock = new SimClock();
+    const disk = new SimFiles({ clock, delayMs: (operation) => (operation === 'write' ? 5 : 0), lateChance: 1 });
+    const made = disk.open('/a', 'create');
+    await clock.advance(0);
+    const file = await made;
+    const seen = (): string => {
+      const buffer = Buffer.alloc(3);
+      return buffer.toString('latin1', 0, disk.look('/a', buffer, 0));
+    };
+    const first = file.write([text('one')], 0);
+    await clock.advance(4);
+    expect(seen()).toBe('');
+    await clock.advance(1);
+    await first;
+    expect(seen()).toBe('one');
+    const second = file.write([text('two')], 0);
+    const outcome = expect(second).rejects.toThrow(SimulatedCrash);
+    await clock.advance(4);
+    disk.abandon();
+    await clock.advance(10);
+    await outcome;
+    expect(seen()).toBe('one');
+    // Whoever comes next is served.
+    const third = file.write([text('six')], 0);
+    await clock.advance(5);
+    await third;
+    expect(seen()).toBe('six');
+  });
+
   it('ends what hangs when it crashes', async () => {
     const disk = new SimFiles();
     disk.pause();

@@ -31,6 +31,8 @@ export interface SimFilesOptions {
   readonly clock?: Clock;
   /** How long an operation takes; needs `clock`. None when left out. */
   readonly delayMs?: (operation: SimOperation) => number;
+  /** The part of the operations that take effect at the end of their time, drawn from `seed`; the others do at once. None when left out. */
+  readonly lateChance?: number;
   /** Room on the disk; 1 TiB when left out. */
   readonly capacityBytes?: number;
   /** Decides which operations a fault with a `chance` strikes; 1 when left out. */
@@ -56,6 +58,9 @@ export class SimFiles implements FileSystem, OpenFileDisk {
   readonly #rules: FaultRules;
   readonly #locks = new Set<string>();
   readonly #gate = new Gate();
+  readonly #lateness: SeededRandomness;
+  /** How often a process was killed while its operations were under way. */
+  #abandoned = 0;
   #capacityBytes: number | null;
   #changes = 0;
   #order = 0;
@@ -68,6 +73,7 @@ export class SimFiles implements FileSystem, OpenFileDisk {
     this.#options = options;
     this.#tree = tree;
     this.#rules = new FaultRules(new SeededRandomness(options.seed ?? 1));
+    this.#lateness = new SeededRandomness((options.seed ?? 1) + 1);
     this.#capacityBytes = options.capacityBytes ?? null;
   }
 
@@ -98,6 +104,11 @@ export class SimFiles implements FileSystem, OpenFileDisk {
     const after = new SimFiles(this.#options, tree);
     after.#capacityBytes = this.#capacityBytes;
     return after;
+  }
+
+  /** Whoever used the disk was killed: what has been begun and has had no effect yet never will. */
+  abandon(): void {
+    this.#abandoned += 1;
   }
 
   /** What a crash now would leave, on a disk of its own, that takes no time unless `disk` says so; this one goes on. */
@@ -315,15 +326,25 @@ export class SimFiles implements FileSystem, OpenFileDisk {
   ): Promise<T> {
     if (this.#gate.isShut) await this.#gate.opened();
     this.#assertAlive();
+    const isLate = this.#lateness.chance(this.#options.lateChance ?? 0);
+    if (isLate) await this.#beLate(operation);
     if (changes) this.#countChange();
     const struck = this.#rules.strike(operation, path);
     if (struck !== null && !strikesItself) throw injectedFault(struck.fault, operation, path);
     const started = start(struck);
-    await this.#passTime(operation);
+    if (!isLate) await this.#passTime(operation);
     if (this.#gate.isShut) await this.#gate.opened();
     this.#assertAlive();
     finish?.(started);
     return started;
+  }
+
+  async #beLate(operation: SimOperation): Promise<void> {
+    const abandoned = this.#abandoned;
+    await this.#passTime(operation);
+    if (this.#gate.isShut) await this.#gate.opened();
+    this.#assertAlive();
+    if (this.#abandoned !== abandoned) throw new SimulatedCrash();
   }
 
   nextOrder(): number {
