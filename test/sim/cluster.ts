@@ -158,7 +158,7 @@ export class Cluster {
   killHub(fate: CrashFate): void {
     this.#hubProcess?.kill();
     this.hub = null;
-    this.hubFiles = this.hubFiles.crash({ seed: this.options.seed + this.#lives, fate });
+    this.hubFiles = afterDeath(this.hubFiles, fate, this.options.seed + this.#lives);
   }
 
   /** The agent's process dies, or its host loses power with the disk; its guest sees its connections end. */
@@ -167,7 +167,7 @@ export class Cluster {
     this.agent = null;
     this.#guests.clear();
     this.#lives++;
-    const files = this.agentHost.files.crash({ seed: this.options.seed + this.#lives, fate });
+    const files = afterDeath(this.agentHost.files, fate, this.options.seed + this.#lives);
     this.agentHost = simPlatform(this.options.seed + 1000 * this.#lives, { ...this.#shared, files });
   }
 
@@ -255,6 +255,14 @@ export class Cluster {
   silenceHub(silent: boolean): void {
     this.agentHost.network.setSilent(LINK, silent);
   }
+}
+
+/** Killed alone, a process leaves what it wrote in its host's cache, as little stable as it was. */
+function afterDeath(files: SimFiles, fate: CrashFate, seed: number): SimFiles {
+  if (fate !== 'keep' || files.crashed) return files.crash({ seed, fate });
+  files.abandon();
+  files.evict();
+  return files;
 }
 
 /** A disk whose operations take from 20 µs to 1 ms, syncs up to 5 ms: crashes find every step half done. */

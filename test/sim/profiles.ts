@@ -156,6 +156,21 @@ export const PROFILES = {
     weights: { 'power-both': 4, 'power-hub': 4, 'kill-agent': 2, 'cut-link': 2 },
   },
   'lost-agent': { weights: { 'lose-agent': 4, 'power-hub': 1, 'cut-link': 2 } },
+  /** What the lost one wrote, the new one finds, and a power cut takes away. */
+  'lost-agent-and-power': {
+    upstream: 'nbd',
+    rareFlushes: true,
+    company: {
+      times: 6,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 300, kind: 'lose-agent' },
+        { withinMs: 1500, kind: 'power-upstream' },
+        { withinMs: 10, kind: 'kill-agent' },
+      ],
+    },
+    weights: { 'lose-agent': 2, 'power-upstream': 2, 'power-both': 1, 'power-agent': 1 },
+  },
   'full-hub': { weights: { 'hub-disk-full': 10, 'kill-agent': 1, 'cut-link': 1 } },
   'unread-hub': { weights: { 'hub-reads-fail': 6, 'kill-agent': 1, 'power-hub': 1 } },
   growing: { weights: { 'grow-upstream': 6, 'upstream-other-size': 3, 'kill-agent': 1 } },

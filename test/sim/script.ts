@@ -121,7 +121,7 @@ const WIDE_EVERY = 16;
 export const WIDE_BLOCKS = 18 * 1024;
 const ROOM_TO_GROW_BLOCKS = 640;
 /** Guest requests of one burst, about. */
-export const BURST_REQUESTS = 46;
+export const BURST_REQUESTS = 36;
 
 /** Of so many seeds each sequence has one, beside what is drawn. */
 const SEQUENCE_EVERY = 40;

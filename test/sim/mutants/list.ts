@@ -249,6 +249,14 @@ export const MUTANTS: readonly Mutant[] = [
       '  setDirty(volume: number, offset: number, length: number): void {\n    if (length === 0 || this.pending.count > 0) return;\n',
   },
   {
+    id: 'what-a-new-agent-finds-taken-for-flushed',
+    promise: 'SUPERSET',
+    file: 'agent/src/group.ts',
+    find: "if (tracker.found !== 'clean') group.#proveWhatWasWritten();",
+    replace: "if (tracker.found === 'marked' || tracker.found === 'untrusted') group.#proveWhatWasWritten();",
+    profile: 'lost-agent-and-power',
+  },
+  {
     id: 'a-crash-distrusts-everything',
     promise: 'NOFULL',
     file: 'bitmap/src/opening.ts',

@@ -107,9 +107,17 @@ export class Content {
     while (done < count) {
       const at = position + done;
       const offset = at % PAGE_BYTES;
+      const number = Math.floor(at / PAGE_BYTES);
+      const page = this.#pages.get(number);
+      if (page === undefined) {
+        const next = this.#nextPage(number);
+        const end = next === null ? count : Math.min(count, next * PAGE_BYTES - position);
+        buffer.fill(0, done, end);
+        done = end;
+        continue;
+      }
       const part = Math.min(PAGE_BYTES - offset, count - done);
-      const page = this.#pages.get(Math.floor(at / PAGE_BYTES));
-      if (page === undefined || page === ZERO_PAGE) buffer.fill(0, done, done + part);
+      if (page === ZERO_PAGE) buffer.fill(0, done, done + part);
       else if (part === PAGE_BYTES) buffer.set(page.bytes, done);
       else buffer.set(page.bytes.subarray(offset, offset + part), done);
       done += part;
