@@ -49,6 +49,14 @@ export const MUTANTS: readonly Mutant[] = [
       '    this.#states[at] = EntryState.Kept;\n    this.#flushable++;\n    this.#drop(entry);\n    if (entry > 0) return;\n',
   },
   {
+    id: 'older-content-played-again',
+    promise: 'REPLAY',
+    file: 'agent/src/upstream/replay-plan.ts',
+    find: 'for (let entry = log.nextEntry - 1; entry >= log.firstEntry; entry--) {',
+    replace: 'for (let entry = log.firstEntry; entry < log.nextEntry; entry++) {',
+    profile: 'lost-upstream',
+  },
+  {
     id: 'answered-before-upstream',
     promise: 'ACK',
     file: 'agent/src/guest-volume.ts',

@@ -117,10 +117,7 @@ export class Guest implements Checker {
       return;
     }
     world.check('GUEST', true, () => '');
-    if (this.#upstreamLostAt > 0) {
-      world.check('OUTAGE', true, () => '');
-      world.check('REPLAY', true, () => '');
-    }
+    if (this.#upstreamLostAt > 0) world.check('OUTAGE', true, () => '');
     if (world.excuses.stateDamaged) world.check('FAIL-OPEN', true, () => '');
   }
 

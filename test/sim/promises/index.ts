@@ -6,6 +6,7 @@ import { Durable } from './durable.js';
 import { Flush } from './flush.js';
 import { Guest } from './guest.js';
 import { Modes } from './modes.js';
+import { Replay } from './replay.js';
 import { Replica } from './replica.js';
 import { Stream } from './stream.js';
 import { Superset } from './superset.js';
@@ -61,6 +62,8 @@ export function makeCheckers(world: World): readonly Checker[] {
     // So does Told come before Flush.
     new Told(world),
     new Flush(world),
+    // It gives up what is refused when it is played again.
+    new Replay(world),
     new Stream(world),
     new Durable(world),
     new Modes(world),
