@@ -33,8 +33,13 @@ const STEPS_WITHIN_MS = 400;
  * Half of the deaths come at once, which is mostly while nothing is under way; the others in the midst of what the process
  * does, at any of its steps. Tells whether there was one to die.
  */
-export function diesAtWork(world: World, which: 'agent' | 'hub', how: CrashFate, random: SeededRandomness): boolean {
-  const dies = which === 'agent' ? agentDies : hubDies;
+export function diesAtWork(
+  world: World,
+  which: 'agent' | 'hub' | 'upstream',
+  how: CrashFate,
+  random: SeededRandomness,
+): boolean {
+  const dies = { agent: agentDies, hub: hubDies, upstream: upstreamDies }[which];
   const process = world[which];
   const { isThere, isStopped, starts } = process;
   if (!isThere || isStopped || random.chance()) return dies(world, how, random);

@@ -62,8 +62,8 @@ export const PROCESS_FAULTS = {
   'pause-agent': pause('agent'),
   'pause-hub': pause('hub'),
   'pause-upstream': pause('upstream'),
-  'kill-upstream': (world, random) => upstreamDies(world, 'keep', random),
-  'power-upstream': (world, random) => upstreamDies(world, fate(random), random),
+  'kill-upstream': (world, random) => diesAtWork(world, 'upstream', 'keep', random),
+  'power-upstream': (world, random) => diesAtWork(world, 'upstream', fate(random), random),
   'jump-clock': (world, random) => {
     world.clock.jumpUnix((random.fraction() - 0.5) * 2 * 3_600_000);
     return true;
