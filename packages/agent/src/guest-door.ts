@@ -6,6 +6,7 @@ import {
   formatAddress,
   type Listener,
   listeningFor,
+  PayloadBudget,
   type Platform,
 } from '@rephub/platform';
 import { type AgentConfig } from './config.js';
@@ -22,10 +23,13 @@ export class GuestDoor {
   readonly #platform: Platform;
   readonly #onFault: (fault: ServerFault) => void;
   readonly #listeners: Listener[] = [];
+  /** One for all doors: what guests have begun to write is bounded for the agent as a whole. */
+  readonly #payloads: PayloadBudget;
 
   constructor(platform: Platform, onFault: (fault: ServerFault) => void) {
     this.#platform = platform;
     this.#onFault = onFault;
+    this.#payloads = new PayloadBudget(platform.clock);
   }
 
   get requestsInFlight(): number {
@@ -68,6 +72,7 @@ export class GuestDoor {
     const server = new NbdServer({
       platform: this.#platform,
       exports: fixedExports(devices),
+      payloads: this.#payloads,
       onFault: this.#onFault,
     });
     this.servers.push(server);

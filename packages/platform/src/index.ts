@@ -27,6 +27,13 @@ export {
   replaceSmallFile,
 } from './files.js';
 export { InTurn } from './in-turn.js';
+export {
+  type Claimant,
+  DEFAULT_PAYLOAD_LIMITS,
+  PayloadBudget,
+  type PayloadClaim,
+  type PayloadLimits,
+} from './payload-budget.js';
 export { plainReason } from './plain-reason.js';
 export { type LogFields, type Logger, silentLogger } from './logger.js';
 export {

@@ -5,12 +5,23 @@
  * Always holds:
  *  - `closed` is called exactly once, in a turn of its own; after the link is over no other handler is called;
  *  - a peer that sends garbage, nothing, or half a frame costs bounded time (`firstFrameMs`, `timeoutMs`)
- *    and bounded memory (one frame); one that does not read costs at most `maxQueuedBytes`;
+ *    and bounded memory (one frame, and of all links with one budget together no more than that); one that does not read costs at most `maxQueuedBytes`;
  *  - nothing the peer sends, and no handler that throws, gets further than the end of this link.
  *
  * Must not know: what the messages mean, who is agent and who is hub, how to reconnect.
  */
-import { asError, type Clock, type Connection, Fault, LinkFault, ProtocolFault, type Timer } from '@rephub/platform';
+import {
+  asError,
+  type Claimant,
+  type Clock,
+  type Connection,
+  Fault,
+  LinkFault,
+  type PayloadBudget,
+  type PayloadClaim,
+  ProtocolFault,
+  type Timer,
+} from '@rephub/platform';
 import { bodyBytes, type ControlBodies, type ControlHandlers, type ControlType, dispatchControl } from './control.js';
 import { type FrameHeader, FrameType, isRecordType } from './frame.js';
 import { FrameReader } from './frame-reader.js';
@@ -28,7 +39,7 @@ export interface LinkHandlers extends ControlHandlers {
   /**
    * The end. Null: orderly, by either side's Bye. Else `fault.code` says why: that of a ProtocolFault (a bad frame,
    * `bad-body`, `unexpected-frame`), of a fault that a handler threw or `refuse` was called with, or of a LinkFault: `peer-silent`, `no-first-frame`,
-   * `peer-ended`, `connection-lost`, `peer-refused`, `send-queue-full`, `internal-error`.
+   * `payload-stalled`, `peer-ended`, `connection-lost`, `peer-refused`, `send-queue-full`, `internal-error`.
    */
   closed(fault: Fault | null): void;
 }
@@ -47,6 +58,8 @@ export interface FrameLinkOptions {
   readonly maxQueuedBytes?: number;
   /** Records come in counted memory: their handler holds or copies what it keeps, the rest is used again after it has returned. */
   readonly countedRecords?: boolean;
+  /** For payloads that have not come whole, where many peers share one. */
+  readonly payloads?: PayloadBudget;
 }
 
 export const DEFAULT_HEARTBEAT_MS = 1_000;
@@ -58,8 +71,9 @@ const LINGER_MS = 1_000;
 /** A large frame on a slow link: this much of it counts as life, less does not. */
 const LIFE_BYTES = 64 * 1024;
 const PEER_RETRY_MS = 1_000;
+const NO_RECORD = 'a record has no place here';
 
-export class FrameLink {
+export class FrameLink implements Claimant {
   readonly #connection: Connection;
   readonly #clock: Clock;
   readonly #beat: () => Beat;
@@ -71,6 +85,10 @@ export class FrameLink {
   #linger: Timer | null = null;
   #heardOnce = false;
   #bytesSinceLife = 0;
+  readonly #claim: PayloadClaim | null;
+  /** Nothing is read because our side says so; because there is no room for the payload that has begun. */
+  #isPaused = false;
+  #awaitsRoom = false;
 
   /** Starts at once: handlers may be called from the next turn on. */
   constructor(options: FrameLinkOptions) {
@@ -79,6 +97,7 @@ export class FrameLink {
     this.#handlers = options.handlers;
     this.#beat = options.beat;
     this.#maxQueuedBytes = options.maxQueuedBytes ?? DEFAULT_MAX_QUEUED_BYTES;
+    this.#claim = options.payloads?.claimFor(this) ?? null;
     const timeoutMs = options.timeoutMs ?? DEFAULT_TIMEOUT_MS;
     const firstMs = options.firstFrameMs ?? DEFAULT_FIRST_FRAME_MS;
     this.#heartbeat = new Heartbeat({
@@ -118,6 +137,11 @@ export class FrameLink {
     return this.#connection.congested;
   }
 
+  /** It does not read: beats wait in the socket. */
+  get isDeaf(): boolean {
+    return this.#isPaused || this.#awaitsRoom;
+  }
+
   get queuedBytes(): number {
     return this.#connection.queuedBytes;
   }
@@ -148,12 +172,42 @@ export class FrameLink {
   /** Back-pressure on the peer. Frames of the chunk at hand still come; silence does not count meanwhile. */
   pause(): void {
     if (this.#state !== 'open') return;
-    this.#heartbeat.setDeaf(true);
-    this.#connection.pause();
+    this.#isPaused = true;
+    this.#deafen();
   }
 
   resume(): void {
     if (this.#state !== 'open') return;
+    this.#isPaused = false;
+    this.#hearAgain();
+  }
+
+  get arrivedBytes(): number {
+    return this.#reader.payloadArrivedBytes;
+  }
+
+  get isHeldBack(): boolean {
+    return this.#isPaused;
+  }
+
+  /** For the budget only. */
+  admitted(): void {
+    this.#awaitsRoom = false;
+    if (this.#state === 'open') this.#hearAgain();
+  }
+
+  /** For the budget only. */
+  overdue(reason: string): void {
+    this.#refuseFor(new LinkFault('payload-stalled', `${this.peer}: ${reason}`));
+  }
+
+  #deafen(): void {
+    this.#heartbeat.setDeaf(true);
+    this.#connection.pause();
+  }
+
+  #hearAgain(): void {
+    if (this.isDeaf) return;
     this.#heartbeat.setDeaf(false);
     this.#connection.resume();
   }
@@ -191,16 +245,31 @@ export class FrameLink {
       this.#refuseFor(thrown);
       return;
     }
-    // The header of what is in the making has been checked, so this is part of a frame, if a slow one.
-    if (this.#reader.insidePayload && this.#bytesSinceLife >= LIFE_BYTES) this.#heard();
+    if (this.#reader.insidePayload) this.#partCame();
+  }
+
+  /** The header of what is in the making has been checked, so this is part of a frame, if a slow one. */
+  #partCame(): void {
+    const { type, storedLength } = this.#reader.awaited;
+    if (isRecordType(type) && this.#handlers.record === undefined) {
+      this.#refuseFor(new ProtocolFault('unexpected-frame', NO_RECORD));
+      return;
+    }
+    if (this.#bytesSinceLife >= LIFE_BYTES) this.#heard();
+    if (this.#claim === null || this.#claim.take(storedLength) || this.#awaitsRoom) return;
+    this.#awaitsRoom = true;
+    this.#deafen();
   }
 
   #frame(header: FrameHeader, raw: readonly Buffer[]): void {
     if (this.#state !== 'open') return;
+    this.#claim?.giveBack();
+    // A chunk that was under way has brought the rest before there was room.
+    if (this.#awaitsRoom) this.admitted();
     this.#heard();
     if (isRecordType(header.type)) {
       const handlers = this.#handlers;
-      if (handlers.record === undefined) throw new ProtocolFault('unexpected-frame', 'a record has no place here');
+      if (handlers.record === undefined) throw new ProtocolFault('unexpected-frame', NO_RECORD);
       handlers.record(header, raw);
       return;
     }
@@ -284,6 +353,7 @@ export class FrameLink {
     this.#state = 'over';
     this.#heartbeat.stop();
     this.#reader.stop();
+    this.#claim?.giveBack();
     queueMicrotask(() => this.#handlers.closed(fault));
   }
 

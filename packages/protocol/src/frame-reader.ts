@@ -54,6 +54,16 @@ export class FrameReader {
     return this.#part === 'payload';
   }
 
+  /** The header of the frame whose payload is awaited, while `insidePayload`. */
+  get awaited(): FrameHeader {
+    return this.#header;
+  }
+
+  /** Bytes of the awaited payload that have come. */
+  get payloadArrivedBytes(): number {
+    return this.#part === 'payload' ? this.#got : 0;
+  }
+
   /** No frame is handed over any more, not even one that the chunk at hand still holds. */
   stop(): void {
     this.#stopped = true;

@@ -15,6 +15,7 @@ import {
   type Fault,
   type FileLock,
   LinkFault,
+  PayloadBudget,
   type Platform,
   StorageFault,
   type Timer,
@@ -65,6 +66,8 @@ export class Hub implements SessionHost {
   readonly #eventsFile: EventsFile;
   readonly #around: GroupSurroundings;
   readonly #groups = new Map<string, Group>();
+  /** For records that have not come whole: agents that stop halfway hold so much together. */
+  readonly #payloads: PayloadBudget;
   readonly #sessions = new Set<AgentSession>();
   readonly #states = new Map<string, ProtectionState>();
   readonly #toldAt = new Map<string, number>();
@@ -118,6 +121,7 @@ export class Hub implements SessionHost {
     },
   ) {
     this.#platform = platform;
+    this.#payloads = new PayloadBudget(platform.clock);
     this.#directory = options.directory;
     this.#lock = own.lock;
     this.#catalogue = own.catalogue;
@@ -170,7 +174,7 @@ export class Hub implements SessionHost {
       connection.destroy();
       return;
     }
-    this.#sessions.add(new AgentSession(this, this.#platform.clock, connection));
+    this.#sessions.add(new AgentSession(this, this.#platform.clock, connection, this.#payloads));
   }
 
   async meet(session: AgentSession, hello: Hello): Promise<Meeting | Refusal> {

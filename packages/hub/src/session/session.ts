@@ -16,6 +16,7 @@ import {
   type Connection,
   Fault,
   LinkFault,
+  type PayloadBudget,
   ProtocolFault,
   StorageFault,
   type Timer,
@@ -119,8 +120,8 @@ export class AgentSession {
   #resumes = false;
   #volumes = new Map<number, { readonly name: string; readonly sizeBytes: number }>();
 
-  /** Starts at once. */
-  constructor(host: SessionHost, clock: Clock, connection: Connection) {
+  /** Starts at once. `payloads` is for records that have not come whole, of all sessions. */
+  constructor(host: SessionHost, clock: Clock, connection: Connection, payloads?: PayloadBudget) {
     this.#host = host;
     this.#clock = clock;
     this.#reads = new RemoteReads(clock, host.codecs, (region) => this.#link.sendControl(FrameType.ReadRegion, region));
@@ -132,6 +133,7 @@ export class AgentSession {
       beat: () => this.#beat(),
       // The journal holds what it takes, remote reads copy it.
       countedRecords: true,
+      ...(payloads === undefined ? {} : { payloads }),
       handlers: { hello: (hello) => this.#hello(hello), closed: this.#closed },
     });
   }
@@ -165,7 +167,7 @@ export class AgentSession {
 
   /** The hub does not read: beats wait in the socket. */
   get isPaused(): boolean {
-    return this.#paused;
+    return this.#link.isDeaf;
   }
 
   /** An orderly end: the agent will come back. */

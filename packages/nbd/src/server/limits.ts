@@ -33,6 +33,8 @@ export type ServerFaultCode =
   | 'bad-request-magic'
   /** A payload length that no client can mean. */
   | 'payload-too-long'
+  /** A payload was begun, does not come, and others wait for the memory that is set aside for it. */
+  | 'payload-stalled'
   /** Gone in the middle of a request. */
   | 'request-cut'
   /** The network's own error: reset, broken pipe. */

@@ -13,6 +13,7 @@ import {
   type Listener,
   LinkFault,
   type Network,
+  PayloadBudget,
 } from '@rephub/platform';
 import { isFault, StreamReader } from '../wire/stream-reader.js';
 import type { ExportDirectory } from './exports.js';
@@ -25,6 +26,8 @@ export interface NbdServerOptions {
   readonly exports: ExportDirectory;
   /** Those left out are as in DEFAULT_SERVER_LIMITS. */
   readonly limits?: Partial<ServerLimits>;
+  /** For write payloads that have not come whole, where several servers share one; else the server has its own. */
+  readonly payloads?: PayloadBudget;
   /** Called for every connection that was ended because of what the client did, or what went wrong in it. */
   readonly onFault?: (fault: ServerFault) => void;
   /** Called when a client begins to use an export, and when it is gone. */
@@ -67,7 +70,7 @@ export class NbdServer {
   readonly #onClient: (event: 'begun' | 'gone', client: ServedClient) => void;
   readonly #listeners = new Set<Listener>();
   readonly #sessions = new Map<number, Session>();
-  readonly #load: ServerLoad = { requestsInFlight: 0 };
+  readonly #load: ServerLoad;
   #nextId = 1;
   #closing: Promise<void> | null = null;
   #emptied: (() => void) | null = null;
@@ -77,6 +80,7 @@ export class NbdServer {
     this.#network = options.platform.network;
     this.#exports = options.exports;
     this.#limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
+    this.#load = { requestsInFlight: 0, payloads: options.payloads ?? new PayloadBudget(this.#clock) };
     this.#onFault = options.onFault ?? (() => undefined);
     this.#onClient = options.onClient ?? (() => undefined);
   }

@@ -4,13 +4,23 @@
  *
  * Always holds:
  *  - requests and bytes in flight are bounded: at the bound, or when the client does not read its replies,
- *    nothing more is read from it;
+ *    nothing more is read from it; nor while there is no room for the payload of which it has sent the beginning;
  *  - every request that reached the device comes back before `gone` is told;
  *  - after a fault the client gets nothing more, but the device's work is waited for;
  *  - chunks are counted: what is held back, and a write's payload until the write is completed, is held.
  * The hot path makes no objects: requests are pooled, headers are written into buffers used again.
  */
-import { asError, type Connection, holdSlice, type Receiver, releaseBytes, releaseSlice } from '@rephub/platform';
+import {
+  asError,
+  type Claimant,
+  type Connection,
+  holdSlice,
+  type PayloadBudget,
+  type PayloadClaim,
+  type Receiver,
+  releaseBytes,
+  releaseSlice,
+} from '@rephub/platform';
 import {
   ALLOCATION_CONTEXT,
   type BlockDevice,
@@ -32,6 +42,8 @@ import { parseStatusSelection } from './status-selection.js';
 /** What all clients of a server have under way. */
 export interface ServerLoad {
   requestsInFlight: number;
+  /** For payloads that have not come whole. */
+  readonly payloads: PayloadBudget;
 }
 
 export interface TransmissionEvents {
@@ -43,10 +55,12 @@ export interface TransmissionEvents {
   gone(): void;
 }
 
-export class Transmission implements Receiver, RequestSink, Completion {
+export class Transmission implements Receiver, RequestSink, Completion, Claimant {
   requestsInFlight = 0;
   bytesInFlight = 0;
   requestsDone = 0;
+  /** Once there is room for a payload, it is read to its end. */
+  readonly isHeldBack = false;
   readonly #connection: Connection;
   readonly #device: BlockDevice;
   readonly #rules: RequestRules;
@@ -62,6 +76,10 @@ export class Transmission implements Receiver, RequestSink, Completion {
   #current: BlockRequest | null = null;
   #currentBytes = 0;
   #refusal = 0;
+  /** Of the payload that is being read, as far as it has not come with the chunk at hand. */
+  readonly #claim: PayloadClaim;
+  /** There is no room for that payload yet: nothing is read until there is. */
+  #awaitsRoom = false;
   /** Chunks that came while reading is held back. */
   #held: Buffer[] = [];
   #holding = false;
@@ -85,6 +103,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
     this.#device = device;
     this.#limits = limits;
     this.#load = load;
+    this.#claim = load.payloads.claimFor(this);
     this.#events = events;
     this.#contexts = negotiated.contexts;
     this.#contextIds = negotiated.contexts.map((_, index) => index + 1);
@@ -102,6 +121,21 @@ export class Transmission implements Receiver, RequestSink, Completion {
 
   get isGone(): boolean {
     return this.#state === 'finished' || this.#clientEnded;
+  }
+
+  get arrivedBytes(): number {
+    return this.#currentBytes;
+  }
+
+  admitted(): void {
+    if (!this.#awaitsRoom) return;
+    this.#awaitsRoom = false;
+    this.#holding = false;
+    this.#consumeHeld();
+  }
+
+  overdue(reason: string): void {
+    this.#fault('payload-stalled', reason);
   }
 
   /** Reads no more; `finished` follows when what is in flight is answered. */
@@ -184,6 +218,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
   whole(reader: RequestReader): boolean {
     const request = this.#current;
     this.#current = null;
+    this.#claim.giveBack();
     if (request !== null && request.command === Command.BlockStatus && !this.#select(request)) {
       this.#answerAtOnce(reader);
     } else if (request !== null) {
@@ -233,7 +268,15 @@ export class Transmission implements Receiver, RequestSink, Completion {
       at = chunk.length;
     }
     this.#reading = false;
-    if (this.#state === 'open' && at < chunk.length) this.#keep(chunk.subarray(at), true);
+    if (this.#state !== 'open') return;
+    if (at < chunk.length) this.#keep(chunk.subarray(at), true);
+    else if (this.#current !== null && !this.#claim.take(this.#reader.payloadBytes)) this.#awaitRoom();
+  }
+
+  #awaitRoom(): void {
+    this.#awaitsRoom = true;
+    this.#holding = true;
+    this.#connection.pause();
   }
 
   #keep(chunk: Buffer, first: boolean): void {
@@ -328,7 +371,7 @@ export class Transmission implements Receiver, RequestSink, Completion {
 
   /** Goes on reading when there is room again: with some slack, so that a client at its bound is not paused for every request. */
   #maybeResume(): void {
-    while (this.#holding && !this.#reading && this.#hasRoom()) {
+    while (this.#holding && !this.#awaitsRoom && !this.#reading && this.#hasRoom()) {
       this.#holding = false;
       this.#consumeHeld();
     }
@@ -367,6 +410,8 @@ export class Transmission implements Receiver, RequestSink, Completion {
   }
 
   #abandonCurrent(): void {
+    this.#awaitsRoom = false;
+    this.#claim.giveBack();
     const request = this.#current;
     this.#current = null;
     if (request === null) return;
