@@ -63,7 +63,7 @@ const options = {
   }),
   'index-cache': withDefault(size({ min: 1024 * 1024 }), '64MiB', {
     placeholder: 'SIZE',
-    help: 'memory for the indexes of one group; history gives way when they need more',
+    help: 'memory for the indexes of all groups; history of those that use most gives way when they need more',
   }),
   heartbeat: withDefault(duration({ min: 50, max: 60_000 }), '1s', {
     placeholder: 'TIME',

@@ -16,7 +16,7 @@ export interface GroupSurroundings {
   readonly times: { readonly heartbeatMs: number; readonly timeoutMs: number };
   readonly storage: Pick<
     GroupStoreOptions,
-    'retentionMs' | 'indexBytes' | 'journalMaxBytes' | 'reserveBytes' | 'segmentBytes'
+    'retentionMs' | 'indexBytes' | 'memory' | 'journalMaxBytes' | 'reserveBytes' | 'segmentBytes'
   >;
   readonly openStore: OpenStore;
   readonly catalogue: Catalogue;

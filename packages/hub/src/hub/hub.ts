@@ -25,7 +25,7 @@ import type { Catalogue } from '../catalogue/catalogue.js';
 import type { GroupStatus, ProtectionState } from '../group/group-status.js';
 import { Group } from '../group/group.js';
 import type { GroupSurroundings, OpenStore } from '../group/surroundings.js';
-import type { Seed } from '../storage/index.js';
+import { type Seed, SharedMemory } from '../storage/index.js';
 import { AgentSession, type Meeting, type Refusal, type SessionHost } from '../session/session.js';
 import { HubCounters } from './counters.js';
 import { type EventLog } from './events.js';
@@ -46,6 +46,8 @@ export interface HubOptions {
 
 const MAX_GROUPS = 1000;
 const MAX_AGENT_CONNECTIONS = 2000;
+/** Of all groups' journals, appended and not written: with it used, those that use most read no more; at twice that, none does. */
+const QUEUES_BYTES = 32 * 1024 * 1024;
 const WATCH_MS = 1000;
 const NOTE_EVERY_MS = 60_000;
 const REMEMBER_EVERY_MS = 10_000;
@@ -139,7 +141,10 @@ export class Hub implements SessionHost {
       identity: own.identity,
       software: options.software,
       times: this.times,
-      storage: options.storage,
+      storage: {
+        ...options.storage,
+        memory: { indexes: new SharedMemory(options.storage.indexBytes), queues: new SharedMemory(QUEUES_BYTES) },
+      },
       openStore: options.openStore,
       catalogue: own.catalogue,
     };

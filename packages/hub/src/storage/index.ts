@@ -3,6 +3,7 @@ export { mayPass } from './passing-faults.js';
 export { noSeedFile } from './seed/seeds.js';
 export { openGroupStore } from './group-store.js';
 export { probeGrown } from './size-probe.js';
+export { SharedMemory } from './shared-memory.js';
 export type {
   Branch,
   BranchOptions,
@@ -13,6 +14,7 @@ export type {
   Owner,
   Seed,
   StallReason,
+  StoreMemory,
   StorePlatform,
   View,
   ViewOptions,

@@ -3,6 +3,7 @@ import type { BlockCodec, Fault, Logger, Platform } from '@rephub/platform';
 import type { Line } from '@rephub/protocol';
 import type { RetentionLimits } from './applier/retention.js';
 import type { Room } from './room.js';
+import type { StoreMemory } from './store-types.js';
 
 export interface LineStoreEvents {
   readonly progressed: () => void;
@@ -24,6 +25,7 @@ export interface LineStoreOptions {
   readonly limits: RetentionLimits;
   readonly segmentBytes: number;
   readonly queueBytes: number;
+  readonly memory: StoreMemory;
   readonly room: Room;
   readonly log: Logger;
   readonly events: LineStoreEvents;

@@ -83,6 +83,7 @@ export class LineStore {
         segments: journal.segments,
         segmentBytes: options.segmentBytes,
         queueBytes: options.queueBytes,
+        queues: options.memory.queues,
         mayGrow: async (bytes) => {
           await options.room.look();
           options.room.checkJournalGrowth(bytes);
@@ -118,6 +119,7 @@ export class LineStore {
       log: options.log,
       limits: options.limits,
       timeline,
+      indexes: options.memory.indexes,
       segments: journal.segments,
       journal: this.journal,
       base: found.base,

@@ -14,6 +14,7 @@ import type { LineStoreEvents } from './line-options.js';
 import { LineStore } from './line-store.js';
 import type { Room } from './room.js';
 import { type Seed, Seeds } from './seed/seeds.js';
+import { SharedMemory } from './shared-memory.js';
 import type { GroupStoreOptions, StorePlatform } from './store-types.js';
 
 /** When left out. */
@@ -161,6 +162,7 @@ export class MainLine {
   async #openStore(line: Line): Promise<void> {
     const { events, options, paths, platform, room } = this.#parts;
     const { retentionMs, indexBytes, journalMaxBytes } = options;
+    const queueBytes = options.queueBytes ?? QUEUE_BYTES;
     const directory = `${paths.lines}/${line.id}`;
     await keepOldBaseAside(platform.files, paths, line);
     await this.#seeds.handTo(directory);
@@ -172,9 +174,10 @@ export class MainLine {
       group: options.group,
       hubId: options.hubId,
       line,
-      limits: { retentionMs, indexBytes, journalMaxBytes: journalMaxBytes ?? Infinity },
+      limits: { retentionMs, journalMaxBytes: journalMaxBytes ?? Infinity },
       segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
-      queueBytes: options.queueBytes ?? QUEUE_BYTES,
+      queueBytes,
+      memory: options.memory ?? { indexes: new SharedMemory(indexBytes), queues: new SharedMemory(queueBytes) },
       room,
       log: options.log,
       events,

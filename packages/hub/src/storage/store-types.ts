@@ -10,6 +10,7 @@ import type { Seed } from './seed/seeds.js';
 
 export type { Seed } from './seed/seeds.js';
 import type { FrameHeader, HashRegion, HubGroup, Line, RegionHashes, VolumeDescription } from '@rephub/protocol';
+import type { SharedMemory } from './shared-memory.js';
 
 export type StorePlatform = Pick<Platform, 'clock' | 'randomness' | 'files'> & Partial<Pick<Platform, 'codecs'>>;
 
@@ -21,8 +22,10 @@ export interface GroupStoreOptions {
   readonly hubId: string;
   /** Records stay unapplied for so long, by agent time; 0: applied as soon as possible. */
   readonly retentionMs: number;
-  /** Memory for the indexes of what is not applied; more than that shortens the retention from the old end. */
+  /** Memory for the indexes of what is not applied; more than that shortens the retention from the old end. For a group alone. */
   readonly indexBytes: number;
+  /** In the place of `indexBytes`, and in front of `queueBytes`: what this group shares with others. */
+  readonly memory?: StoreMemory;
   /** Journal on disk, at most (an open span may exceed it); no limit when left out. */
   readonly journalMaxBytes?: number;
   /** Room on the disk that is kept for protection; 5 % of the disk or 1 GiB, whichever is less, when left out. */
@@ -32,6 +35,14 @@ export interface GroupStoreOptions {
   /** Bytes appended and not yet written: above it the store is congested; 16 MiB when left out. */
   readonly queueBytes?: number;
   readonly log: Logger;
+}
+
+/** What the groups of a hub share. */
+export interface StoreMemory {
+  /** For the indexes of what is not applied. */
+  readonly indexes: SharedMemory;
+  /** For what was appended and is not written yet. */
+  readonly queues: SharedMemory;
 }
 
 /** The agent that may write to the group. */

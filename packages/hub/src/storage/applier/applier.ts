@@ -17,6 +17,7 @@ import type { JournalReader } from '../journal/journal-reader.js';
 import type { SegmentSet } from '../journal/segments.js';
 import type { Layer } from '../layers/layer.js';
 import type { Timeline } from '../layers/timeline.js';
+import type { MemoryShare, SharedMemory } from '../shared-memory.js';
 import { foldLayer } from './fold.js';
 import { closesTop, type Holdings, PACE_MS, reasonToExpire, reasonToFold, type RetentionLimits } from './retention.js';
 
@@ -32,6 +33,8 @@ export interface ApplierOptions {
   readonly log: Logger;
   readonly limits: RetentionLimits;
   readonly timeline: Timeline;
+  /** Of the memory for indexes that all groups share. */
+  readonly indexes: SharedMemory;
   readonly segments: SegmentSet;
   readonly journal: JournalReader;
   readonly base: BaseSet;
@@ -48,6 +51,7 @@ export interface ApplierOptions {
 
 export class Applier {
   readonly #options: ApplierOptions;
+  readonly #index: MemoryShare;
   #applied: Applied;
   /** What the other slot of the file says: segments from there on are kept. */
   #olderPosition: number;
@@ -67,6 +71,9 @@ export class Applier {
 
   constructor(options: ApplierOptions) {
     this.#options = options;
+    this.#index = options.indexes.open(() => {
+      this.poke();
+    });
     this.#applied = options.applied;
     this.#olderPosition = options.applied.position;
   }
@@ -81,8 +88,10 @@ export class Applier {
 
   /** Records have become durable, a pin has gone, or the like: looks whether there is work. Cheap. */
   poke(): void {
-    if (this.#running !== null || this.#stopped || this.#fault !== null) return;
+    if (this.#stopped) return;
     const { timeline, clock } = this.#options;
+    this.#index.use(timeline.memory.bytes);
+    if (this.#running !== null || this.#fault !== null) return;
     if (timeline.layers.length === 0) return;
     const nowMs = clock.monotonicMs();
     this.#waitingSinceMs ??= nowMs;
@@ -137,6 +146,7 @@ export class Applier {
     this.#timer?.cancel();
     this.#hurry?.();
     await this.#running;
+    this.#index.close();
   }
 
   #holdings(layer: Layer | undefined): Holdings {
@@ -146,7 +156,7 @@ export class Applier {
       oldestLayerTimeUs: layer?.lastTimeUs ?? Infinity,
       waitingMs: this.#waitingSinceMs === null ? 0 : clock.monotonicMs() - this.#waitingSinceMs,
       oldestLayerBytes: layer === undefined ? 0 : layer.endPosition - layer.startPosition,
-      indexBytes: timeline.memory.bytes,
+      index: this.#index.isFarOver ? 'far-over' : this.#index.isOver ? 'over' : 'fits',
       journalBytes: segments.bytes,
       hasLastGood: timeline.lastGood !== null,
       diskFull: this.#options.isDiskFull(),
@@ -189,8 +199,9 @@ export class Applier {
     const { limits, timeline } = this.#options;
     const top = timeline.layers[timeline.layers.length - 1];
     if (top === undefined || top.end !== null || top.records === 0) return;
+    const bytes = top.endPosition - top.startPosition;
     const ageUs = top.lastTimeUs - top.firstTimeUs;
-    if (closesTop(limits, top.endPosition - top.startPosition, top.extents, ageUs)) timeline.closeTop();
+    if (closesTop(limits, this.#index.limitBytes, { bytes, extents: top.extents, ageUs })) timeline.closeTop();
   }
 
   #wakeIn(delayMs: number): void {
@@ -270,6 +281,7 @@ export class Applier {
     };
     await appliedFile.write(applied);
     timeline.dropOldest(layer);
+    this.#index.use(timeline.memory.bytes);
     segments.removeBelow(this.#applied.position);
     this.#olderPosition = this.#applied.position;
     this.#applied = applied;

@@ -1,13 +1,13 @@
 import { describe, expect, it } from 'vitest';
 import { closesTop, type Holdings, reasonToExpire, reasonToFold } from './retention.js';
 
-const LIMITS = { retentionMs: 60_000, indexBytes: 1_000_000, journalMaxBytes: 10_000_000 };
+const LIMITS = { retentionMs: 60_000, journalMaxBytes: 10_000_000 };
 const HELD: Holdings = {
   newestTimeUs: 1_000_000_000,
   oldestLayerTimeUs: 999_000_000,
   waitingMs: 5000,
   oldestLayerBytes: 1000,
-  indexBytes: 1000,
+  index: 'fits',
   journalBytes: 1000,
   hasLastGood: true,
   diskFull: false,
@@ -19,7 +19,7 @@ describe('retention', () => {
   it.each([
     ['young history stays', {}, null],
     ['what is older than the retention goes', { oldestLayerTimeUs: 900_000_000 }, 'age'],
-    ['history goes when the index is full', { indexBytes: 1_000_001 }, 'index-memory'],
+    ['history goes when the index is full', { index: 'over' }, 'index-memory'],
     ['history goes when the journal is full', { journalBytes: 10_000_001 }, 'journal-size'],
     ['history goes when the disk is full', { diskFull: true }, 'disk-full'],
     ['history goes when room runs low', { roomWanted: 'history' }, 'room'],
@@ -39,8 +39,8 @@ describe('retention', () => {
   });
 
   it('points are taken away only for hard limits', () => {
-    expect(reasonToExpire(LIMITS, { ...HELD, indexBytes: 1_500_000 })).toBeNull();
-    expect(reasonToExpire(LIMITS, { ...HELD, indexBytes: 2_500_000 })).not.toBeNull();
+    expect(reasonToExpire(LIMITS, { ...HELD, index: 'over' })).toBeNull();
+    expect(reasonToExpire(LIMITS, { ...HELD, index: 'far-over' })).not.toBeNull();
     expect(reasonToExpire(LIMITS, { ...HELD, journalBytes: 10_000_001 })).not.toBeNull();
     expect(reasonToExpire(LIMITS, { ...HELD, oldestLayerTimeUs: 0 })).toBeNull();
     expect(reasonToExpire(LIMITS, { ...HELD, roomWanted: 'history' })).toBeNull();
@@ -48,9 +48,11 @@ describe('retention', () => {
   });
 
   it('the top layer ends in time to let history go in pieces', () => {
-    expect(closesTop(LIMITS, 1000, 10, 1000)).toBe(false);
-    expect(closesTop(LIMITS, 1000, 10_000, 1000)).toBe(true);
-    expect(closesTop(LIMITS, 1_000_000, 10, 1000)).toBe(true);
-    expect(closesTop(LIMITS, 1000, 10, 5_000_000)).toBe(true);
+    const top = { bytes: 1000, extents: 10, ageUs: 1000 };
+    expect(closesTop(LIMITS, 1_000_000, top)).toBe(false);
+    expect(closesTop(LIMITS, 5_000, top)).toBe(true);
+    expect(closesTop(LIMITS, 1_000_000, { ...top, extents: 10_000 })).toBe(true);
+    expect(closesTop(LIMITS, 1_000_000, { ...top, bytes: 1_000_000 })).toBe(true);
+    expect(closesTop(LIMITS, 1_000_000, { ...top, ageUs: 5_000_000 })).toBe(true);
   });
 });

@@ -3,7 +3,6 @@
  */
 export interface RetentionLimits {
   readonly retentionMs: number;
-  readonly indexBytes: number;
   readonly journalMaxBytes: number;
 }
 
@@ -15,7 +14,8 @@ export interface Holdings {
   readonly waitingMs: number;
   /** Journal bytes of the oldest layer. */
   readonly oldestLayerBytes: number;
-  readonly indexBytes: number;
+  /** Its part of the memory for indexes: enough, passed, or passed so far that points must go. */
+  readonly index: 'fits' | 'over' | 'far-over';
   readonly journalBytes: number;
   /** There is a point that can be opened. */
   readonly hasLastGood: boolean;
@@ -37,7 +37,7 @@ export function reasonToFold(limits: RetentionLimits, held: Holdings): FoldReaso
   if (held.draining) return 'drain';
   if (held.diskFull) return 'disk-full';
   if (held.roomWanted !== 'nothing') return 'room';
-  if (held.indexBytes > limits.indexBytes) return 'index-memory';
+  if (held.index !== 'fits') return 'index-memory';
   if (held.journalBytes > limits.journalMaxBytes) return 'journal-size';
   const worthIt = held.oldestLayerBytes >= PACE_BYTES || held.waitingMs >= PACE_MS;
   if (!held.hasLastGood) return worthIt ? 'first-sync' : null;
@@ -50,14 +50,21 @@ export function reasonToExpire(limits: RetentionLimits, held: Holdings): string 
   if (held.draining) return 'the group is being closed';
   if (held.diskFull) return 'the disk is full';
   if (held.roomWanted === 'points') return 'a resync needs the room';
-  if (held.indexBytes > 2 * limits.indexBytes) return 'what came since then no longer fits in memory';
+  if (held.index === 'far-over') return 'what came since then no longer fits in memory';
   if (held.journalBytes > limits.journalMaxBytes) return 'the journal has reached its limit';
   return null;
 }
 
+export interface TopLayer {
+  readonly bytes: number;
+  readonly extents: number;
+  readonly ageUs: number;
+}
+
 /** True when the open top layer should end, so that parts of it can be folded or let go by themselves. */
-export function closesTop(limits: RetentionLimits, topBytes: number, topExtents: number, topAgeUs: number): boolean {
-  if (topExtents * 32 > limits.indexBytes / 16) return true;
+export function closesTop(limits: RetentionLimits, indexLimitBytes: number, top: TopLayer): boolean {
+  const { bytes: topBytes, extents: topExtents, ageUs: topAgeUs } = top;
+  if (topExtents * 32 > indexLimitBytes / 16) return true;
   if (topBytes > Math.min(limits.journalMaxBytes / 16, 1024 * 1024 * 1024)) return true;
   return limits.retentionMs > 0 && topAgeUs > Math.max(1_000_000, (limits.retentionMs * 1000) / 16);
 }

@@ -14,6 +14,7 @@ import { asError, type Clock, type Fault, type FileSystem, type OpenFile, Storag
 import { encodeSegmentHeader, type SegmentInfo } from './segment-header.js';
 import { QueuedBytes } from './queued-bytes.js';
 import { Segment, segmentName, type SegmentSet, type Spare } from './segments.js';
+import type { MemoryShare, SharedMemory } from '../shared-memory.js';
 import { isWantOfRoom, UntilRoom } from './until-room.js';
 
 /** One write takes about this much at most: the sync after it can begin, and memory is let go, early. */
@@ -43,6 +44,8 @@ export interface JournalWriterOptions {
   readonly segments: SegmentSet;
   readonly segmentBytes: number;
   readonly queueBytes: number;
+  /** What it shares with others: may make `queueBytes` less. */
+  readonly queues?: SharedMemory;
   /** Asked before more room is taken; throws a fault of want of room when it may not be. */
   readonly mayGrow?: (bytes: number) => Promise<void>;
   readonly events: JournalEvents;
@@ -85,6 +88,7 @@ export class JournalWriter {
   #firstFrame: number;
   #nextBase: number | null;
   #queuedBytes = 0;
+  readonly #share: MemoryShare | null;
   #congested = false;
   #scheduled = false;
   #pumping: Promise<void> | null = null;
@@ -107,6 +111,10 @@ export class JournalWriter {
     this.#segments = options.segments;
     this.#segmentBytes = options.segmentBytes;
     this.#queueBytes = options.queueBytes;
+    this.#share =
+      options.queues?.open(() => {
+        this.#judge();
+      }) ?? null;
     this.#events = options.events;
     this.#mayGrow = options.mayGrow;
     this.#room = new UntilRoom(options.clock, {
@@ -184,10 +192,8 @@ export class JournalWriter {
     this.#position = at + bytes;
     this.#queuedNumber = number;
     this.#queuedBytes += bytes;
-    if (!this.#congested && this.#isAbove(1)) {
-      this.#congested = true;
-      this.#events.congested(true);
-    }
+    this.#share?.use(this.#queuedBytes);
+    this.#judge();
     if (!this.#scheduled && this.#pumping === null) {
       this.#scheduled = true;
       // At the end of this turn: all that one chunk of the stream brought goes into one write.
@@ -212,6 +218,7 @@ export class JournalWriter {
     this.#room.retryNow();
     await this.#pumping;
     await this.#syncing;
+    this.#share?.close();
     const file = this.#file;
     const segment = this.#segment;
     this.#file = null;
@@ -265,7 +272,17 @@ export class JournalWriter {
       this.#fail(error);
     } finally {
       this.#pumping = null;
+      if (this.#fault !== null) this.#dropQueue();
     }
+  }
+
+  /** Nothing of it will be written any more, and nothing is being written. */
+  #dropQueue(): void {
+    for (const part of this.#parts) part.content.release();
+    this.#parts.length = 0;
+    this.#tail = null;
+    this.#queuedBytes = 0;
+    this.#share?.use(0);
   }
 
   async #writePart(part: Part): Promise<void> {
@@ -289,6 +306,7 @@ export class JournalWriter {
     this.#parts.shift();
     part.content.release();
     this.#queuedBytes -= part.bytes;
+    this.#share?.use(this.#queuedBytes);
     this.#writtenNumber = part.lastNumber;
     this.#writtenPosition = part.position + part.bytes;
     this.#events.written(part.lastNumber);
@@ -318,7 +336,18 @@ export class JournalWriter {
   /** Too much waits to be written, or was written and waits to be synced (memory and the page cache are not without end). */
   #isAbove(share: number): boolean {
     const unsynced = this.#position - this.#durablePosition;
-    return this.#queuedBytes > this.#queueBytes * share || unsynced > UNSYNCED_QUEUES * this.#queueBytes * share;
+    const queueBytes = Math.min(this.#queueBytes, this.#share?.limitBytes ?? Infinity);
+    if (this.#queuedBytes > queueBytes * share || this.#share?.isExhausted === true) return true;
+    return unsynced > UNSYNCED_QUEUES * this.#queueBytes * share;
+  }
+
+  #judge(): void {
+    if (this.#congested) {
+      this.#relieve();
+    } else if (this.#isAbove(1)) {
+      this.#congested = true;
+      this.#events.congested(true);
+    }
   }
 
   #relieve(): void {
@@ -386,6 +415,7 @@ export class JournalWriter {
       { cause },
     );
     this.#wake();
+    if (this.#pumping === null) this.#dropQueue();
     this.#events.failed(this.#fault);
   }
 
