@@ -93,6 +93,7 @@ export class AgentGroup {
       owner.growth = group.#growth;
       if (tracker.found === 'untrusted') log.warn('marks-not-believed', { reason: tracker.foundReason });
       await group.#watch.start();
+      await group.#resyncing.recall();
       hooks.wantsFlush = () => {
         group.#flusher.want();
       };
@@ -258,6 +259,7 @@ export class AgentGroup {
             hashes,
             volumes: this.#volumes,
             report: () => this.#reporter.report(),
+            findings: this.#resyncing.findings,
             verify: (id, cause) => {
               verifier.start(id, cause);
             },
@@ -288,6 +290,7 @@ export class AgentGroup {
       cap: this.#resyncing.cap,
       verifier,
       sample,
+      findings: this.#resyncing.findings,
       growth: this.#growth,
       link: this.#link,
       servers: this.#door.servers,

@@ -15,6 +15,7 @@ import {
 import { writeBytes } from '@rephub/nbd';
 import { expect, test } from 'vitest';
 import { AGENT_DEFAULTS, type AgentConfig } from './config.js';
+import { Findings } from './findings.js';
 import { Handshake } from './handshake.js';
 import { HubSession } from './hub-session.js';
 import { type LinkMemory } from './link-status.js';
@@ -154,6 +155,7 @@ async function meet(group: (hello: Hello) => HubGroup | null): Promise<Meeting> 
         copyAll: () => Promise.resolve(),
         linkedUp: (comparesAll) => up.push({ comparesAll }),
         acknowledged: (number) => durable.push(number),
+        findings: new Findings(tracker, silentLogger, () => platform.clock.monotonicMs()),
       },
       URL,
     );

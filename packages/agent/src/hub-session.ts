@@ -21,12 +21,14 @@ import {
   fullReason,
   HASHES_FEATURE,
   type Hello,
+  KEPT_EVENTS_FEATURE,
   parseHubUrl,
   type ReadRegion,
   type Refuse,
   type Welcome,
 } from '@rephub/protocol';
 import { giveUpForeign, isLocalHub, pressureOf } from './compression/pressure.js';
+import { type Findings } from './findings.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type Handshake } from './handshake.js';
 import { type HashClient } from './hash-client.js';
@@ -49,6 +51,7 @@ export interface HubSessionParts extends RequestParts {
   readonly hashes: HashClient;
   readonly volumes: readonly GuestVolume[];
   readonly report: () => AgentReport;
+  readonly findings: Pick<Findings, 'kept' | 'heard'>;
   /** Records flow. `comparesAll`: everything is compared or sent; `canHash`: the hub can tell what it holds. */
   readonly linkedUp: (comparesAll: boolean, canHash: boolean) => void;
   /** The hub holds all up to this number; the mirror knows. */
@@ -268,6 +271,9 @@ export class HubSession {
       },
       beat: (beat) => {
         this.#echoMs = beat.sentMs;
+        const { findings } = this.#parts;
+        if (this.#features.includes(KEPT_EVENTS_FEATURE)) findings.kept(beat.kept ?? []);
+        else if (beat.echoMs !== null) findings.heard(beat.echoMs);
       },
       drained: () => {
         mirror.pump();

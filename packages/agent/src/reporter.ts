@@ -11,6 +11,7 @@ import { type AgentReport } from '@rephub/protocol';
 import { type Acknowledgement } from './acknowledgement.js';
 import { type AgentConfig } from './config.js';
 import { type Copier, type CopyProgress } from './copier.js';
+import { type Findings } from './findings.js';
 import { type Growth } from './growth.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HubLink } from './hub-link.js';
@@ -36,6 +37,7 @@ export interface ReporterParts {
   readonly cap: RateCap;
   readonly verifier: Verifier;
   readonly sample: StartSample;
+  readonly findings: Findings;
   readonly growth: Growth;
   /** Null without a hub. */
   readonly link: HubLink | null;
@@ -134,6 +136,8 @@ export class Reporter {
     const { acknowledgement, clock, copier, mirror, tracker, verifier } = this.#parts;
     const { progress } = copier;
     const { state, reason } = this.#describe(progress);
+    const [verify, startSample] = [verifier.report, this.#parts.sample.report];
+    const untold = this.#parts.findings.untold.filter(({ id }) => id !== verify?.id && id !== startSample?.id);
     return {
       state,
       reason,
@@ -145,8 +149,9 @@ export class Reporter {
       lastNumber: mirror.lastNumber,
       resync: progress === null ? null : progressOf(progress, clock.monotonicMs()),
       lastResync: this.#lastResync,
-      verify: verifier.report,
-      startSample: this.#parts.sample.report,
+      verify,
+      startSample,
+      ...(untold.length === 0 ? {} : { untold }),
     };
   }
 

@@ -8,9 +8,11 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type Logger, type Platform } from '@rephub/platform';
+import { type VerifyReport } from '@rephub/protocol';
 import { Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
 import { Copier, type CopyProgress } from './copier.js';
+import { Findings } from './findings.js';
 import { type FlushProof } from './flush-proof.js';
 import { type GuestVolume } from './guest-volume.js';
 import { HashClient } from './hash-client.js';
@@ -51,6 +53,8 @@ export class Resyncing {
   readonly copier: Copier;
   readonly verifier: Verifier;
   readonly sample: StartSample;
+  /** Differences that no hub keeps yet. */
+  readonly findings: Findings;
   /** On what is read for copies. */
   readonly cap: RateCap;
   readonly #parts: ResyncingParts;
@@ -84,6 +88,8 @@ export class Resyncing {
     const tell = (): void => {
       link()?.reportNow();
     };
+    this.findings = new Findings(tracker, log, () => clock.monotonicMs());
+    const found = (report: VerifyReport): Promise<void> => this.findings.keep(report);
     this.verifier = new Verifier({
       clock,
       log,
@@ -95,6 +101,7 @@ export class Resyncing {
       hashes,
       pace: new Pace(clock, config.verifyBytesPerSecond),
       stalled: () => link()?.status.stalled ?? null,
+      found,
       tell,
       noteCause: (cause) => {
         link()?.noteSpanCause(cause);
@@ -109,12 +116,22 @@ export class Resyncing {
       mirror,
       hashes,
       regions: config.startSample,
+      found,
       tell,
       compareAll: async (cause) => {
         await this.copyAll(true, cause);
         mirror.wantSpan();
       },
     });
+  }
+
+  /**
+   * What a process before has found different, and no hub keeps yet, is marked: that one may not have lived to. Durable when it
+   * resolves; before a session.
+   */
+  async recall(): Promise<void> {
+    const isRepaired = this.#parts.tracker.found === 'clean';
+    await this.verifier.recall(isRepaired ? [] : this.findings.untold);
   }
 
   /** Who reads upstream in the background. */

@@ -38,6 +38,10 @@ async function prepared(held: Buffer, regions = 64): Promise<Sampled> {
     mirror,
     hashes,
     regions,
+    found: async () => {
+      logged.push(`found ${records.length}`);
+      await Promise.resolve();
+    },
     tell: () => {
       logged.push(`told ${records.length}`);
     },
@@ -72,7 +76,7 @@ test('a changed quarter is logged and told, and only then all is compared, so th
   const { kit, hub, sample, causes, logged } = await prepared(held);
   sample.linkUp(false, true);
   await kit.platform.clock.runUntil(() => causes.length > 0, 5_000);
-  expect(logged.slice(0, 3)).toEqual(['start-sampled', 'changed-behind', 'told 0']);
+  expect(logged.slice(0, 4)).toEqual(['start-sampled', 'found 0', 'changed-behind', 'told 0']);
   expect(causes[0]).toMatch(/changed behind the agent's back/);
   await kit.platform.clock.runUntil(() => kit.mirror.state === 'streaming' && !kit.tracker.anyDirty());
   expect(hub.at(Infinity).equals(same())).toBe(true);

@@ -2,13 +2,13 @@
  * At each start: was a disk changed while no agent was between? Marks know nothing of that. A `file:` upstream tells by
  * itself (upstream-watch.ts); of others a sample is compared with the hub, once, as soon as the stream is in step.
  *
- * Always holds: a difference is logged and told to the hub before anything is done about it, and then everything is
- * compared; what could not be told is said, and is no difference.
+ * Always holds: a difference is noted durably, logged and told to the hub before anything is done about it, and then everything
+ * is compared; what could not be told is said, and is no difference.
  * Must not know: how it is repaired.
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type Clock, type Logger, type Randomness, randomUuid, sleep } from '@rephub/platform';
-import { type VerifyReport } from '@rephub/protocol';
+import { SAMPLE_CAUSE, type VerifyReport } from '@rephub/protocol';
 import { type GuestVolume } from './guest-volume.js';
 import { type HashClient } from './hash-client.js';
 import { type Mirror } from './mirror.js';
@@ -34,6 +34,8 @@ export interface StartSampleParts {
   readonly hashes: HashClient;
   /** Random regions of each volume; 0: no sample is taken. */
   readonly regions: number;
+  /** Something differs: resolves when that is noted durably. */
+  readonly found: (report: VerifyReport) => Promise<void>;
   /** The report has changed in a way that the hub must know of now. */
   readonly tell: () => void;
   /** Has everything compared. */
@@ -87,7 +89,7 @@ export class StartSample {
     const begunMs = clock.monotonicMs();
     const regions = await this.#plan();
     const total = regions.reduce((sum, { length }) => sum + length, 0);
-    const tally = new VerifyTally(randomUuid(this.#parts.randomness), 'sample at start', total, this.#time());
+    const tally = new VerifyTally(randomUuid(this.#parts.randomness), SAMPLE_CAUSE, total, this.#time());
     this.#tally = tally;
     let rest = regions;
     for (let round = 1; round <= ROUNDS && rest.length > 0 && (await this.#inStep()); round++) {
@@ -101,6 +103,7 @@ export class StartSample {
     const tookMs = Math.round(clock.monotonicMs() - begunMs);
     log[level]('start-sampled', { bytesSame, bytesHoles, bytesDiffer, bytesUnknown, reason: reason ?? '', tookMs });
     if (bytesDiffer === 0) return;
+    await this.#parts.found(tally.report());
     const first = differs[0];
     const where = first === undefined ? '' : ` (first at ${first.offset} of ${first.volume})`;
     log.error('changed-behind', {

@@ -5,6 +5,7 @@ import { SeededRandomness } from '@rephub/platform/sim';
 import { FrameType, outcomeOf, type VerifyReport } from '@rephub/protocol';
 import { describe, expect, it, test } from 'vitest';
 import { BLOCK_BYTES } from './compare.js';
+import { Findings } from './findings.js';
 import { Marks } from './marks.js';
 import { Pace } from './pace.js';
 import { ModelHub } from './testing/model-hub.js';
@@ -19,6 +20,7 @@ interface Verified {
   readonly kit: VolumeKit;
   readonly hub: ModelHub;
   readonly verifier: Verifier;
+  readonly findings: Findings;
   /** What the hub was told, with the records that it had by then. */
   readonly told: { readonly report: VerifyReport | null; readonly records: number }[];
   readonly causes: string[];
@@ -37,6 +39,7 @@ async function prepared(disk: Buffer, held: Buffer, seed = 1, rate: number | nul
   const told: Verified['told'] = [];
   const causes: string[] = [];
   const stall: Verified['stall'] = { why: null };
+  const findings = new Findings(tracker, silentLogger, () => clock.monotonicMs());
   const verifier: Verifier = new Verifier({
     clock,
     randomness: kit.platform.randomness,
@@ -48,6 +51,7 @@ async function prepared(disk: Buffer, held: Buffer, seed = 1, rate: number | nul
     hashes,
     pace: new Pace(clock, rate),
     stalled: () => stall.why,
+    found: (report) => findings.keep(report),
     tell: () => told.push({ report: verifier.report, records: records.length }),
     noteCause: (cause) => causes.push(cause),
   });
@@ -58,7 +62,7 @@ async function prepared(disk: Buffer, held: Buffer, seed = 1, rate: number | nul
     if (verifier.report === null) throw new Error('no report');
     return verifier.report;
   };
-  return { kit, hub, verifier, told, causes, stall, verify };
+  return { kit, hub, verifier, findings, told, causes, stall, verify };
 }
 
 const filled = (fill: number): Buffer => Buffer.alloc(DISK_BYTES, fill);

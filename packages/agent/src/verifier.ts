@@ -2,8 +2,8 @@
  * Online verification: reads a region of upstream under its range lock, takes the number that it is at, and asks the hub
  * for digests of its content at exactly that number, while the guest goes on writing.
  *
- * Always holds: what is reported as different was different at one number, and is marked, durably, and told to the hub
- * before a resync touches it; what is marked already, cannot be read, or was not answered for is "could not tell", never "same";
+ * Always holds: what is reported as different was different at one number, and is noted and marked, durably, and told to the
+ * hub before a resync touches it; what is marked already, cannot be read, or was not answered for is "could not tell", never "same";
  * a hub that answers nothing ends it.
  * Must not know: who asked, what becomes of the result.
  */
@@ -50,10 +50,17 @@ export interface VerifierParts {
   readonly pace: Pace;
   /** Why the hub takes nothing at the moment; null while it does. */
   readonly stalled: () => string | null;
+  /** Something differs: resolves when that is noted durably. */
+  readonly found: (report: VerifyReport) => Promise<void>;
   /** The report has changed in a way that the hub must know of now. */
   readonly tell: () => void;
   /** A resync that follows is because of this. */
   readonly noteCause: (cause: string) => void;
+}
+
+interface Place {
+  readonly offset: number;
+  readonly length: number;
 }
 
 export class Verifier {
@@ -224,27 +231,55 @@ export class Verifier {
     }
     const { coveredBytes, isHole, runs } = checked;
     this.counters.verifiedBytes += coveredBytes;
+    const differing: Place[] = [];
     for (const { from, to, verdict } of runs) {
       const bytes = Math.min(to, coveredBytes) - from;
       if (bytes <= 0) break;
       if (verdict === 'same') tally.same(bytes, isHole);
       else if (verdict === 'unknown') tally.unknown(bytes, 'the hub cannot read it');
-      else await this.#differs(tally, region.volume, region.offset + from, bytes);
+      else differing.push({ offset: region.offset + from, length: bytes });
     }
+    if (differing.length > 0) await this.#differ(tally, region.volume, differing);
     return coveredBytes;
   }
 
-  /** Marked durably, told here and at the hub, and only then dirty for a resync. */
-  async #differs(tally: VerifyTally, volume: GuestVolume, offset: number, length: number): Promise<void> {
-    const { log, marks, mirror, noteCause, tell, tracker } = this.#parts;
-    tally.differs(volume.name, offset, length);
-    this.counters.verifyDiffersBytes += length;
-    if (this.#logged++ < MOST_LOGGED) log.error('verify-differs', { volume: volume.name, offset, length });
+  /** Noted durably, marked durably, told here and at the hub, and only then dirty for a resync. */
+  async #differ(tally: VerifyTally, volume: GuestVolume, places: readonly Place[]): Promise<void> {
+    const { found, log, noteCause, tell } = this.#parts;
+    for (const { offset, length } of places) {
+      tally.differs(volume.name, offset, length);
+      this.counters.verifyDiffersBytes += length;
+    }
+    // Before the mark: one that an agent's death leaves behind is repaired by the next process.
+    await found(tally.report());
+    for (const { offset, length } of places) {
+      if (this.#logged++ < MOST_LOGGED) log.error('verify-differs', { volume: volume.name, offset, length });
+      await this.#repair(volume, offset, length, () => {
+        tell();
+        noteCause(`verify: volume ${volume.name} differs, ${length} bytes at ${offset}`);
+      });
+    }
+  }
+
+  /** Marked durably, then `told`, then dirty. */
+  async #repair(volume: GuestVolume, offset: number, length: number, told: () => void): Promise<void> {
+    const { marks, mirror, tracker } = this.#parts;
     if (!marks.begin(volume.index, offset, length)) await marks.activate(volume.index, offset, length);
-    tell();
-    noteCause(`verify: volume ${volume.name} differs, ${length} bytes at ${offset}`);
+    told();
     mirror.unknown(volume.index, offset, length);
     marks.end(volume.index, offset, length, tracker.takeTicket(), 0);
+  }
+
+  /** What a process before has found and perhaps not lived to mark. */
+  async recall(reports: readonly VerifyReport[]): Promise<void> {
+    for (const { bytesDiffer, differs } of reports) {
+      this.counters.verifyDiffersBytes += bytesDiffer;
+      for (const { volume: name, offset, length } of differs) {
+        const volume = this.#parts.volumes.find((known) => known.name === name);
+        const bytes = Math.min(length, (volume?.sizeBytes ?? 0) - offset);
+        if (volume !== undefined && bytes > 0) await this.#repair(volume, offset, bytes, () => undefined);
+      }
+    }
   }
 
   #time(): string {

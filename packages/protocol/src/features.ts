@@ -4,7 +4,10 @@
  */
 import { HASHES_FEATURE } from './hashes.js';
 
-export const FEATURES: readonly string[] = [HASHES_FEATURE];
+/** The hub says in its beats which differences it keeps as events. */
+export const KEPT_EVENTS_FEATURE = 'kept-events';
+
+export const FEATURES: readonly string[] = [HASHES_FEATURE, KEPT_EVENTS_FEATURE];
 
 /** What of the other side's features this side has too; `codecs`: those that come with its codecs. */
 export function commonFeatures(theirs: readonly string[], codecs: readonly string[] = []): string[] {

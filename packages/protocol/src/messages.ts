@@ -218,6 +218,14 @@ export const verifyReportSchema = z.object({
 });
 export type VerifyReport = z.infer<typeof verifyReportSchema>;
 
+/** Reports of differences that wait to be told, at most. */
+export const MAX_UNTOLD = 4;
+export const untoldSchema = z.array(verifyReportSchema).max(MAX_UNTOLD);
+
+/** The event of a report that found so much to differ is on the hub's disk. */
+export const keptFindingSchema = z.object({ id: text, bytesDiffer: count });
+export type KeptFinding = z.infer<typeof keptFindingSchema>;
+
 /** The agent's own view of the group, with every beat; the hub shows it with the age of the beat added. */
 export const agentReportSchema = z.object({
   state: z.enum(['protected', 'catching-up', 'degraded', 'unprotected', 'unknown']),
@@ -235,6 +243,8 @@ export const agentReportSchema = z.object({
   verify: verifyReportSchema.nullable().optional(),
   /** What a sample taken at the agent's start came to, where upstream cannot tell whether it was changed meanwhile. */
   startSample: verifyReportSchema.nullable().optional(),
+  /** Earlier ones, also of earlier processes, that found a difference of which no hub has said that it keeps the event. */
+  untold: untoldSchema.optional(),
 });
 export type AgentReport = z.infer<typeof agentReportSchema>;
 
@@ -244,6 +254,11 @@ export const beatSchema = z.object({
   echoMs: z.number().nullable(),
   unixMs: z.number(),
   report: agentReportSchema.nullable(),
+  /** From the hub, with feature `kept-events`: of the reports that it was told last, those whose difference it will not forget. */
+  kept: z
+    .array(keptFindingSchema)
+    .max(MAX_UNTOLD + 2)
+    .optional(),
 });
 export type Beat = z.infer<typeof beatSchema>;
 

@@ -1,6 +1,9 @@
 /** What a verification came to, for people and exit codes: three values, never two. Pure. */
 import { type VerifyReport } from './messages.js';
 
+/** The cause in the report of a sample that an agent took at its start. */
+export const SAMPLE_CAUSE = 'sample at start';
+
 export type VerifyOutcome = 'same' | 'differs' | 'could-not-tell';
 
 export function outcomeOf(report: VerifyReport): VerifyOutcome {

@@ -53,6 +53,7 @@ function rig(host: SimPlatform): Rig {
         identity: { hubId: HUB, epoch: 1 },
         software: 'test',
         times: { heartbeatMs: 1000, timeoutMs: 5000 },
+        toldSoFar: () => () => true,
       },
       tell: (_level, event) => told.push(event),
       counters: new GroupCounters(),

@@ -9,7 +9,7 @@
  * Must not know: NBD, tests, what an operator may ask.
  */
 import { type Clock, ConfigFault, type Fault, LinkFault, ProtocolFault, StorageFault } from '@rephub/platform';
-import type { AgentReport, Beat, FrameHeader, Hello, Verdict } from '@rephub/protocol';
+import type { AgentReport, Beat, FrameHeader, Hello, KeptFinding, Verdict } from '@rephub/protocol';
 import type { GroupCounters } from '../hub/counters.js';
 import type { Tell } from '../hub/events.js';
 import { admit, type Enrolment, newerOwner } from '../session/admission.js';
@@ -45,7 +45,7 @@ export interface SeatParts {
   readonly name: string;
   /** DATA/groups/GROUP */
   readonly directory: string;
-  readonly around: Pick<GroupSurroundings, 'platform' | 'identity' | 'software' | 'times'>;
+  readonly around: Pick<GroupSurroundings, 'platform' | 'identity' | 'software' | 'times' | 'toldSoFar'>;
   readonly tell: Tell;
   readonly counters: GroupCounters;
   readonly store: () => GroupStore | null;
@@ -81,7 +81,7 @@ export class AgentSeat implements SessionGroup {
   constructor(parts: SeatParts) {
     this.#parts = parts;
     this.last = new LastReport(parts.around.platform.clock, parts.around.times.heartbeatMs);
-    this.#verifications = new VerifyWatch(parts.name, parts.tell);
+    this.#verifications = new VerifyWatch(parts.name, parts.tell, parts.around.toldSoFar, parts.counters);
     this.#parting = new Parting(parts.tell);
     this.#heardFile = new HeardFile(parts.around.platform.files, parts.directory);
   }
@@ -256,7 +256,11 @@ export class AgentSeat implements SessionGroup {
   beat(session: SeatedSession, beat: Beat): void {
     if (session !== this.#session || beat.report === null) return;
     this.last.told(beat, beat.report);
-    this.#verifications.heard(beat.report.verify, beat.report.startSample);
+    this.#verifications.heard(beat.report);
+  }
+
+  get kept(): readonly KeptFinding[] {
+    return this.#verifications.kept;
   }
 
   record(header: FrameHeader): void {

@@ -75,6 +75,7 @@ async function struck(operation: SimOperation, path: string | RegExp, fault: Sim
       storage: { retentionMs: 0, indexBytes: 1024 * 1024 },
       openStore: openGroupStore,
       catalogue: noCatalogue(),
+      toldSoFar: () => () => true,
     },
     (_level, event, message) => told.push(`${event}: ${message}`),
   );

@@ -20,4 +20,6 @@ export interface GroupSurroundings {
   >;
   readonly openStore: OpenStore;
   readonly catalogue: Catalogue;
+  /** Returns a question: are the events that were told until now on the disk? */
+  readonly toldSoFar: () => () => boolean;
 }

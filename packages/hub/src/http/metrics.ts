@@ -111,6 +111,12 @@ const GROUP_FIGURES: readonly GroupFigure[] = [
     'counter',
     (_, counters) => counters.rawBytes,
   ],
+  [
+    'rephub_group_differences_bytes_total',
+    'Bytes that agents found to differ, by verifications and samples',
+    'counter',
+    (_, counters) => counters.differsBytes,
+  ],
   ['rephub_group_acks_total', 'Acknowledgements sent', 'counter', (_, counters) => counters.acks],
   ['rephub_group_remote_reads_total', 'Regions asked from the agent', 'counter', (_, counters) => counters.remoteReads],
   ['rephub_group_tests_opened_total', 'Failover tests opened', 'counter', (_, counters) => counters.testsOpened],

@@ -42,6 +42,8 @@ export class GroupCounters {
   acks = 0;
   remoteReads = 0;
   testsOpened = 0;
+  /** Of source and replica that were told to differ, by verifications and samples. */
+  differsBytes = 0;
 
   took(header: FrameHeader): void {
     const isWrite = header.type === FrameType.Write;

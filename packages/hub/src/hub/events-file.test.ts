@@ -240,3 +240,37 @@ test('a crash at every change of the disk leaves a file that can be read and gon
     }
   }
 });
+
+test('an event counts as kept once it is synced, not before; what a failed sync may have lost never does', async () => {
+  const on = await place();
+  const file = await open(on);
+  file.write(eventOf(1));
+  await written(on);
+  expect(file.isKept(1)).toBe(false);
+  await on.clock.advance(11_000);
+  expect(file.isKept(1)).toBe(true);
+  on.files.inject({ operation: 'sync', path: 'events.log', fault: 'io-error' });
+  file.write(eventOf(2));
+  await on.clock.advance(11_000);
+  file.write(eventOf(3));
+  await on.clock.advance(11_000);
+  expect([1, 2, 3].map((id) => file.isKept(id))).toEqual([true, false, false]);
+  await file.close();
+});
+
+test('events of a file that was turned over are kept: it is synced before', async () => {
+  const on = await place();
+  const file = await open(on);
+  const many = 1 + Math.ceil(EVENTS_FILE_BYTES / 3000);
+  for (let id = 1; id <= many; id++) {
+    file.write(eventOf(id, 'm'.repeat(3000)));
+    if (id % 100 === 0) await written(on);
+  }
+  await on.clock.advance(11_000);
+  expect(await on.files.list('/data')).toContain('events.old.log');
+  expect(file.isKept(1) && file.isKept(many)).toBe(true);
+  const after = on.files.crash({ seed: 1, fate: 'lose' });
+  const again = await open({ ...on, files: after });
+  expect(idsOf(again)).toHaveLength(many);
+  await again.close();
+});

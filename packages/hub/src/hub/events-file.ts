@@ -33,13 +33,18 @@ export interface EventsFileOptions {
   readonly trouble: EventsTrouble;
 }
 
+interface Waiting {
+  readonly id: number;
+  readonly line: Buffer;
+}
+
 export class EventsFile {
   /** What an earlier run has told, oldest first. */
   readonly earlier: readonly HubEvent[];
   readonly #options: EventsFileOptions;
   #file: OpenFile | null = null;
   #position: number;
-  #waiting: Buffer[] = [];
+  #waiting: Waiting[] = [];
   #writing: Promise<void> | null = null;
   #retry: Timer | null = null;
   #syncSoon: Timer | null = null;
@@ -47,6 +52,11 @@ export class EventsFile {
   #isNewName = false;
   #isFailing = false;
   #isSyncGood = true;
+  /** The newest event in the file, and the newest that is on the disk with all before it but for those that were lost. */
+  #writtenId = -1;
+  #syncedId = -1;
+  /** Events from the first to the last of these ids may be on no disk. */
+  #lost: { from: number; to: number } | null = null;
   #isClosed = false;
 
   /** Reads what is there. Never throws: without a file that can be read it begins with none. */
@@ -69,11 +79,21 @@ export class EventsFile {
     this.#position = position;
   }
 
+  /** This event of this run is on the disk. */
+  isKept(id: number): boolean {
+    return id <= this.#syncedId && (this.#lost === null || id < this.#lost.from || id > this.#lost.to);
+  }
+
+  #lose(from: number, to: number): void {
+    if (from > to) return;
+    this.#lost = { from: Math.min(from, this.#lost?.from ?? from), to: Math.max(to, this.#lost?.to ?? to) };
+  }
+
   /** Keeps the event as soon as it can. */
   write(event: HubEvent): void {
     if (this.#isClosed) return;
-    this.#waiting.push(formatEvent(event));
-    if (this.#waiting.length > WAITING_MAX) this.#waiting.shift();
+    this.#waiting.push({ id: event.id, line: formatEvent(event) });
+    this.#dropOldest();
     this.#begin();
   }
 
@@ -87,6 +107,11 @@ export class EventsFile {
     this.#syncSoon?.cancel();
     await this.#sync();
     await this.#closeFile();
+  }
+
+  #dropOldest(): void {
+    const dropped = this.#waiting.splice(0, Math.max(0, this.#waiting.length - WAITING_MAX));
+    for (const { id } of dropped) this.#lose(id, id);
   }
 
   #begin(): void {
@@ -103,7 +128,8 @@ export class EventsFile {
         this.#waiting = [];
         await this.#put(lines);
       } catch (thrown) {
-        this.#waiting = [...lines, ...this.#waiting].slice(-WAITING_MAX);
+        this.#waiting = [...lines, ...this.#waiting];
+        this.#dropOldest();
         await this.#failed(asError(thrown));
         return;
       }
@@ -114,7 +140,8 @@ export class EventsFile {
     }
   }
 
-  async #put(lines: readonly Buffer[]): Promise<void> {
+  async #put(waiting: readonly Waiting[]): Promise<void> {
+    const lines = waiting.map(({ line }) => line);
     const lengthBytes = lines.reduce((sum, line) => sum + line.length, 0);
     if (this.#position > 0 && this.#position + lengthBytes > EVENTS_FILE_BYTES) await this.#turnOver();
     const isOpen = this.#file !== null;
@@ -122,6 +149,7 @@ export class EventsFile {
     const first = isOpen || this.#position === 0 ? [] : [NEWLINE];
     await this.#file.write([...first, ...lines], this.#position);
     this.#position += first.length + lengthBytes;
+    this.#writtenId = waiting.at(-1)?.id ?? this.#writtenId;
     if (!this.#isClosed) this.#syncSoon ??= this.#options.clock.after(SYNC_AFTER_MS, () => void this.#sync());
   }
 
@@ -143,6 +171,7 @@ export class EventsFile {
   }
 
   async #turnOver(): Promise<void> {
+    await this.#sync();
     await this.#closeFile();
     await this.#options.files.rename(this.#path, `${this.#options.directory}/events.old.log`);
     this.#position = 0;
@@ -150,6 +179,8 @@ export class EventsFile {
   }
 
   async #failed(error: Error): Promise<void> {
+    // What lies unsynced in a file that fails is not believed to be there, whatever a later sync says.
+    this.#lose(this.#syncedId + 1, this.#writtenId);
     const wasFailing = this.#isFailing;
     this.#isFailing = true;
     // Before the trouble is told: that is an event too, and waits with the others.
@@ -164,18 +195,23 @@ export class EventsFile {
   }
 
   async #sync(): Promise<void> {
+    this.#syncSoon?.cancel();
     this.#syncSoon = null;
     const file = this.#file;
+    const written = this.#writtenId;
     if (file === null || !this.#isSyncGood) return;
     try {
       await file.sync();
-      if (!this.#isNewName) return;
-      this.#isNewName = false;
-      await this.#options.files.syncDirectory(this.#options.directory);
+      if (this.#isNewName) {
+        this.#isNewName = false;
+        await this.#options.files.syncDirectory(this.#options.directory);
+      }
+      this.#syncedId = Math.max(this.#syncedId, written);
     } catch (thrown) {
       // Closed meanwhile, it was turned over or had failed; else a sync that has failed proves nothing any more.
       if (this.#file !== file) return;
       this.#isSyncGood = false;
+      this.#lose(this.#syncedId + 1, written);
       this.#tellNotKept(asError(thrown));
     }
   }

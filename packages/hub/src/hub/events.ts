@@ -47,6 +47,11 @@ export class EventLog {
     return this.after(this.#ownFromId - 1, this.#events.length);
   }
 
+  /** Of the newest event that any run has told. */
+  get lastId(): number {
+    return this.#nextId - 1;
+  }
+
   listen(listener: (event: HubEvent) => void): void {
     this.#listeners.push(listener);
   }

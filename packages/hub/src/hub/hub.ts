@@ -147,6 +147,10 @@ export class Hub implements SessionHost {
       },
       openStore: options.openStore,
       catalogue: own.catalogue,
+      toldSoFar: () => {
+        const { lastId } = own.events;
+        return () => own.eventsFile.isKept(lastId);
+      },
     };
   }
 

@@ -34,6 +34,7 @@ import {
   fullReason,
   HASHES_FEATURE,
   type Hello,
+  type KeptFinding,
   type Request,
   type Start,
   type Verdict,
@@ -75,6 +76,8 @@ export interface SessionGroup {
   /** What the lineage table says of this agent's Hello. */
   concluded(verdict: Verdict): void;
   beat(session: AgentSession, beat: Beat): void;
+  /** Of the differences that were told last: those of which the event is on the disk. */
+  readonly kept: readonly KeptFinding[];
   record(header: FrameHeader): void;
   /** A volume that is known gets another size. */
   resized(index: number, sizeBytes: number): void;
@@ -355,7 +358,11 @@ export class AgentSession {
   }
 
   #beat(): Beat {
-    return { sentMs: this.#clock.monotonicMs(), echoMs: this.#peerSentMs, unixMs: this.#clock.unixMs(), report: null };
+    const kept = this.#phase.name === 'running' ? (this.#group?.kept ?? []) : [];
+    return {
+      ...{ sentMs: this.#clock.monotonicMs(), echoMs: this.#peerSentMs, unixMs: this.#clock.unixMs(), report: null },
+      ...(kept.length === 0 ? {} : { kept: [...kept] }),
+    };
   }
 
   /** Our own failing, while the agent waits: the disk, or a bug. The agent comes back; the reason is told and counted. */
