@@ -151,6 +151,7 @@ export class AgentGroup {
         },
         spanDurable: () => {
           this.#reporter.spanDurable();
+          this.#resyncing.order.spanDurable();
           this.#link?.noteConsistent();
           void this.#flusher.settle();
         },
@@ -256,6 +257,7 @@ export class AgentGroup {
             mirror: this.#mirror,
             standing,
             comparer,
+            order: this.#resyncing.order,
             hashes,
             volumes: this.#volumes,
             report: () => this.#reporter.report(),
@@ -367,7 +369,7 @@ export class AgentGroup {
   /** Copies what is dirty now; or everything: only what differs by checksum, or all of it. Throws a ConfigFault when there is no hub. */
   async resync(full: boolean, compare = false): Promise<void> {
     if (this.#link === null) throw new ConfigFault('no-hub', 'there is no hub to resync with');
-    if (full || compare) await this.#resyncing.copyAll(compare, 'asked for by the operator');
+    if (full || compare) await this.#resyncing.copyAll(compare, 'asked for by the operator', true);
     this.#mirror.wantSpan();
   }
 

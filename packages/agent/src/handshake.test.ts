@@ -4,6 +4,7 @@ import { chainStart, FrameType, type HubGroup, uuidBytes, type Verdict, type Wel
 import { expect, test } from 'vitest';
 import { AGENT_DEFAULTS, type AgentConfig } from './config.js';
 import { Handshake } from './handshake.js';
+import { ResyncOrder } from './resync-order.js';
 import { Standing } from './standing.js';
 import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
 
@@ -42,12 +43,17 @@ function verdict(kit: VolumeKit, kind: Verdict['kind']): Verdict {
   };
 }
 
+function shaking(kit: VolumeKit): { readonly handshake: Handshake; readonly order: ResyncOrder } {
+  const { comparer, mirror, platform, tracker, volume } = kit;
+  const order = new ResyncOrder(tracker, silentLogger);
+  const parts = { platform, log: silentLogger, config, tracker, mirror, comparer, order, volumes: [volume] };
+  return { order, handshake: new Handshake({ ...parts, nonce: UUID }, new Standing(tracker)) };
+}
+
 /** A first sync has begun, the volume is announced. */
 async function begun(): Promise<{ readonly kit: VolumeKit; readonly handshake: Handshake }> {
   const kit = await volumeKit();
-  const { comparer, mirror, platform, tracker, volume } = kit;
-  const parts = { platform, log: silentLogger, config, tracker, mirror, comparer, volumes: [volume], nonce: UUID };
-  const handshake = new Handshake(parts, new Standing(tracker));
+  const { handshake } = shaking(kit);
   await kit.run(handshake.carryOut(verdict(kit, 'first-sync'), welcome(null)));
   handshake.announceVolumes();
   return { kit, handshake };
@@ -93,4 +99,27 @@ test('how old what the hub lacks may be counts from Hello on; without the hub’
   const knownMs = (await exposedMs({ exposedMs: 20_000 }, 50)) ?? 0;
   expect(knownMs).toBeGreaterThanOrEqual(20_300);
   expect(knownMs).toBeLessThan(21_000);
+});
+
+test.each([
+  ['resync-by-bitmap', false, 'full'],
+  ['compare-everything', false, 'full'],
+  ['first-sync', false, 'none'],
+  ['first-sync', true, 'none'],
+  ['nothing-to-do', false, 'none'],
+] as const)('what an earlier process was to send in full after %s (seeded: %s): %s', async (kind, seeded, expected) => {
+  const kit = await volumeKit();
+  const before = shaking(kit);
+  await kit.run(before.order.give(false, 'asked for'));
+  await kit.run(before.order.begun(Promise.resolve()));
+  const started: boolean[] = [];
+  const { comparer } = kit;
+  comparer.start = () => started.push(true);
+  comparer.stop = () => started.push(false);
+  const { handshake, order } = shaking(kit);
+  const hub = hubGroup(kit, 0, [{ index: 0, name: 'disk0', sizeBytes: DISK_BYTES }]);
+  await kit.run(handshake.carryOut(verdict(kit, kind), { ...welcome(hub), seeded }));
+  expect(order.isFull ? 'full' : 'none').toBe(expected);
+  expect(started.at(-1)).toBe(kind === 'nothing-to-do' ? undefined : seeded);
+  if (expected === 'full') expect(handshake.takeSpanCause()).toBe(`full: asked for; gone on with (${kind}: test)`);
 });

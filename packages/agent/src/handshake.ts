@@ -13,6 +13,7 @@ import { type AgentConfig } from './config.js';
 import { type GuestVolume } from './guest-volume.js';
 import { helloOf } from './hello.js';
 import { type Mirror } from './mirror.js';
+import { type ResyncOrder } from './resync-order.js';
 import { type Standing } from './standing.js';
 
 /** What this process remembers of its own writes does not tell what a hub lacks that begins anew, or came back older. */
@@ -25,6 +26,7 @@ export interface HandshakeParts {
   readonly tracker: Tracker;
   readonly mirror: Mirror;
   readonly comparer: Comparer;
+  readonly order: Pick<ResyncOrder, 'cause' | 'isFull' | 'drop'>;
   readonly volumes: readonly GuestVolume[];
   /** Drawn by this process. */
   readonly nonce: string;
@@ -103,7 +105,7 @@ export class Handshake {
 
   /** Brings the mirror to where the verdict wants it. Rejects when marks could not be made durable. */
   async carryOut(verdict: Verdict, welcome: Welcome): Promise<void> {
-    const { comparer, mirror } = this.#parts;
+    const { comparer, mirror, order } = this.#parts;
     const hub = welcome.group;
     mirror.notBefore(hub?.lastTimeUs ?? 0);
     const inStep = verdict.kind === 'resume' || verdict.kind === 'nothing-to-do';
@@ -113,6 +115,7 @@ export class Handshake {
         mirror.resume(hub.lastNumber);
         return;
       }
+      order.drop();
       this.#hubKnows(hub.volumes);
       mirror.inStep(hub.lastNumber, hub.lastChecksum);
       this.#numbersKnown = true;
@@ -120,13 +123,14 @@ export class Handshake {
     }
     // Marks that another process left are mostly of hot extents, where little differs; marks of this one are of an outage.
     const isDoubtful = verdict.kind === 'compare-everything' || welcome.seeded === true || !this.#numbersKnown;
-    if (verdict.kind === 'first-sync' && welcome.seeded !== true) comparer.stop();
+    if (verdict.kind === 'first-sync') order.drop();
+    if (order.isFull || (verdict.kind === 'first-sync' && welcome.seeded !== true)) comparer.stop();
     else if (isDoubtful) comparer.start();
     if (!this.#numbersKnown || ANEW.has(verdict.kind)) mirror.exposedSince(this.#exposedSinceMs(welcome));
     mirror.restartAfter(verdict.previousChecksum, Math.max(verdict.nextNumber, mirror.lastNumber + 1));
     this.#numbersKnown = true;
     this.#hubKnows(hub?.volumes ?? []);
-    this.#spanCause = causeOf(verdict, welcome);
+    this.#spanCause = causeOf(verdict, welcome, order.cause);
     if (verdict.kind === 'resync-by-bitmap') return;
     await mirror.copyEverything(verdict.reason);
     this.#everythingMarked = true;
@@ -177,7 +181,8 @@ function areOtherNumbers(used: ReadonlyMap<string, number>, hub: ReadonlyMap<str
   );
 }
 
-function causeOf(verdict: Verdict, welcome: Welcome): string {
+function causeOf(verdict: Verdict, welcome: Welcome, ordered: string | null): string {
+  if (ordered !== null) return `${ordered}; gone on with (${verdict.kind}: ${verdict.reason})`;
   if (verdict.kind !== 'first-sync') return `${verdict.kind}: ${verdict.reason}`;
   return welcome.seeded === true ? 'first sync from a seed' : 'first sync';
 }

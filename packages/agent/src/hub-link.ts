@@ -15,6 +15,7 @@ import { type AgentConfig } from './config.js';
 import { Handshake } from './handshake.js';
 import { HubSession, type HubSessionParts } from './hub-session.js';
 import { type LinkMemory, type LinkStatus, namesHub } from './link-status.js';
+import { type ResyncOrder } from './resync-order.js';
 import { Returning } from './returning.js';
 
 const SAVE_DURABLE_MS = 10_000;
@@ -23,6 +24,7 @@ export interface HubLinkParts extends Omit<HubSessionParts, 'handshake' | 'memor
   readonly config: AgentConfig;
   readonly tracker: Tracker;
   readonly comparer: Comparer;
+  readonly order: ResyncOrder;
 }
 
 export class HubLink {

@@ -19,6 +19,7 @@ import { Findings } from './findings.js';
 import { Handshake } from './handshake.js';
 import { HubSession } from './hub-session.js';
 import { type LinkMemory } from './link-status.js';
+import { ResyncOrder } from './resync-order.js';
 import { Standing } from './standing.js';
 import { type VolumeKit, volumeKit } from './testing/volume-kit.js';
 
@@ -140,7 +141,8 @@ async function meet(group: (hello: Hello) => HubGroup | null): Promise<Meeting> 
     },
   };
   const standing = new Standing(tracker);
-  const common = { platform, log: silentLogger, tracker, mirror, comparer, volumes: [volume] };
+  const order = new ResyncOrder(tracker, silentLogger);
+  const common = { platform, log: silentLogger, tracker, mirror, comparer, order, volumes: [volume] };
   const handshake = new Handshake({ ...common, config, nonce: NONCE }, standing);
   const up: { readonly comparesAll: boolean }[] = [];
   const durable: number[] = [];

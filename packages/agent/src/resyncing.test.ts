@@ -62,6 +62,15 @@ describe('Resyncing', () => {
     expect(told.at(-1)).toBe('noted full: asked for');
   });
 
+  it('keeps to sending everything when a hub asks for a comparison meanwhile, not when the operator does', async () => {
+    const { kit, resyncing, told } = await rig();
+    await kit.run(resyncing.copyAll(false, 'asked for'));
+    await kit.run(resyncing.copyAll(true, 'asked for at the hub'));
+    expect([told.at(-1), resyncing.order.isFull]).toEqual(['noted full: asked for at the hub', true]);
+    await kit.run(resyncing.copyAll(true, 'asked for', true));
+    expect([told.at(-1), resyncing.order.isFull]).toEqual(['noted compare: asked for', false]);
+  });
+
   it('begins a span with its cause, then names the volumes, then copies', async () => {
     const { kit, resyncing, ended } = await rig();
     await kit.run(resyncing.copyAll(false, 'asked for'));

@@ -21,6 +21,7 @@ import { type Marks } from './marks.js';
 import { type Mirror } from './mirror.js';
 import { Pace } from './pace.js';
 import { type RateCap } from './rate-cap.js';
+import { ResyncOrder } from './resync-order.js';
 import { StartSample } from './start-sample.js';
 import { Verifier } from './verifier.js';
 
@@ -55,6 +56,8 @@ export class Resyncing {
   readonly sample: StartSample;
   /** Differences that no hub keeps yet. */
   readonly findings: Findings;
+  /** What was asked for, by this process or one before. */
+  readonly order: ResyncOrder;
   /** On what is read for copies. */
   readonly cap: RateCap;
   readonly #parts: ResyncingParts;
@@ -81,6 +84,7 @@ export class Resyncing {
       ended: (progress) => {
         // Whatever made something dirty meanwhile is served.
         link()?.takeSpanCause();
+        this.order.sent();
         parts.ended(progress);
       },
       unreadable: parts.unreadable,
@@ -88,6 +92,7 @@ export class Resyncing {
     const tell = (): void => {
       link()?.reportNow();
     };
+    this.order = new ResyncOrder(tracker, log);
     this.findings = new Findings(tracker, log, () => clock.monotonicMs());
     const found = (report: VerifyReport): Promise<void> => this.findings.keep(report);
     this.verifier = new Verifier({
@@ -126,10 +131,17 @@ export class Resyncing {
   }
 
   /**
-   * What a process before has found different, and no hub keeps yet, is marked: that one may not have lived to. Durable when it
-   * resolves; before a session.
+   * What a process before has found different, and no hub keeps yet, is marked: that one may not have lived to; and everything
+   * for an order that it had only begun to mark for. Durable when it resolves; before a session.
    */
   async recall(): Promise<void> {
+    const { cause } = this.order;
+    if (cause !== null && this.order.isUnmarked) {
+      await this.order.begun(this.#parts.mirror.copyEverything(cause)).catch((fault: unknown) => {
+        // It stays noted as it is, for the start after this one.
+        this.#parts.log.warn('resync-not-noted', { fault: String(fault) });
+      });
+    }
     const isRepaired = this.#parts.tracker.found === 'clean';
     await this.verifier.recall(isRepaired ? [] : this.findings.untold);
   }
@@ -151,11 +163,17 @@ export class Resyncing {
     this.copier.start(cause);
   }
 
-  /** Makes everything dirty: to be compared first, or all sent. Durable when it resolves; the span is the caller's to want. */
-  async copyAll(compare: boolean, cause: string): Promise<void> {
-    if (compare) this.comparer.start();
+  /**
+   * Makes everything dirty: to be compared first, or all sent; `mayWeaken`: also where all was to be sent. Durable when it
+   * resolves; the span is the caller's to want.
+   */
+  async copyAll(compare: boolean, cause: string, mayWeaken = false): Promise<void> {
+    const { order } = this;
+    const compares = compare && (mayWeaken || !order.isFull);
+    if (compares) this.comparer.start();
     else this.comparer.stop();
-    this.#parts.link()?.noteSpanCause(`${compare ? 'compare' : 'full'}: ${cause}`);
-    await this.#parts.mirror.copyEverything(cause);
+    const given = await order.give(compares, cause);
+    this.#parts.link()?.noteSpanCause(given);
+    await order.begun(this.#parts.mirror.copyEverything(cause));
   }
 }
