@@ -203,6 +203,8 @@ test('metrics name each group, its state and what ended sessions', async () => {
   expect(text).toContain('rephub_group_state{group="vm1",state="protected"}');
   expect(text).toContain('rephub_agent_session_ends_total{code="frame-magic"} 1');
   expect(text).toMatch(/rephub_group_records_total\{group="vm1"\} [1-9]/);
+  expect(text).toMatch(/rephub_group_resyncs_total\{group="vm1",cause="first-sync"\} 1/);
+  expect(text).toMatch(/rephub_group_resync_bytes_total\{group="vm1",cause="verify"\} 0/);
 });
 
 describe('the guard', () => {

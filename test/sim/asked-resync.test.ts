@@ -49,6 +49,13 @@ describe('a full resync that is cut by a crash of the agent', () => {
     const last = cluster.agent?.status().lastResync;
     expect(last?.cause).toMatch(/^full: asked for by the operator; gone on with \(resync-by-bitmap: /);
     expect([last?.bytesCompared, last?.bytesSent]).toEqual([0, leftBytes]);
+    // What it sent is counted with its cause, at both sides; the hub has counted what was sent before the crash too.
+    const counted = { sentBytes: leftBytes, comparedBytes: 0, ended: 1 };
+    expect(cluster.agent?.status().resyncsByCause).toEqual({ full: counted });
+    const [group] = cluster.hub?.hub.groups ?? [];
+    expect(group?.counters.resyncs['first-sync']).toMatchObject({ sentBytes: 2 * DISK, ended: 1 });
+    expect(group?.counters.resyncs.full?.sentBytes).toBeGreaterThanOrEqual(2 * DISK);
+    expect(group?.counters.resyncs.full?.ended).toBe(1);
     // It is over: what another crash leaves hot is compared.
     await cluster.work(50);
     cluster.killAgent(fate);

@@ -1,5 +1,5 @@
 /** The shape of `repagent status --json`: the contract's group object, and what only the agent knows. */
-import { type AgentReport, type Divergence, type VerifyReport } from '@rephub/protocol';
+import { type AgentReport, type Divergence, type ResyncsByCause, type VerifyReport } from '@rephub/protocol';
 import { type CompressionStatus } from './compression/packer.js';
 import { type LinkStatus } from './link-status.js';
 import { type GroupState } from './status.js';
@@ -53,6 +53,8 @@ export interface GroupStatus {
   readonly windowBytes: number;
   readonly compression: CompressionStatus;
   readonly counters: Readonly<Record<string, number>>;
+  /** Of all resyncs of this process, the one under way too. */
+  readonly resyncsByCause: ResyncsByCause;
   readonly tracking: { readonly found: string; readonly reason: string; readonly session: number };
 }
 

@@ -7,7 +7,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import { type NbdServer } from '@rephub/nbd';
 import { type Clock, type Logger } from '@rephub/platform';
-import { type AgentReport } from '@rephub/protocol';
+import { type AgentReport, figuresOf, type ResyncsByCause } from '@rephub/protocol';
 import { type Acknowledgement } from './acknowledgement.js';
 import { type AgentConfig } from './config.js';
 import { type Copier, type CopyProgress } from './copier.js';
@@ -53,6 +53,7 @@ export class Reporter {
   /** Client connections ended for what the client did. */
   clientFaults = 0;
   readonly #parts: ReporterParts;
+  readonly #resyncs: ResyncsByCause = {};
   #lastResync: AgentReport['lastResync'] = null;
   #endedResync: AgentReport['lastResync'] = null;
 
@@ -63,6 +64,7 @@ export class Reporter {
   /** Nothing is dirty any more; the span's end is on its way. */
   resyncEnded(progress: CopyProgress): void {
     const { clock, log } = this.#parts;
+    count(this.#resyncs, progress, 1);
     this.#endedResync = {
       cause: progress.cause,
       bytesSent: progress.bytesSent,
@@ -124,12 +126,20 @@ export class Reporter {
         volumesGrown: this.#parts.growth.count,
         failedRequests: upstreams.reduce((sum, { failedRequests }) => sum + failedRequests, 0),
       },
+      resyncsByCause: this.#resyncsByCause(),
       tracking: {
         found: tracker.found,
         reason: tracker.foundReason,
         session: tracker.identity.session,
       },
     };
+  }
+
+  #resyncsByCause(): ResyncsByCause {
+    const counted = structuredClone(this.#resyncs);
+    const { progress } = this.#parts.copier;
+    if (progress !== null) count(counted, progress, 0);
+    return counted;
   }
 
   report(): AgentReport {
@@ -174,6 +184,13 @@ export class Reporter {
       stalled: link?.stalled ?? null,
     });
   }
+}
+
+function count(counted: ResyncsByCause, progress: Readonly<CopyProgress>, ended: number): void {
+  const figures = figuresOf(counted, progress.cause);
+  figures.sentBytes += progress.bytesSent;
+  figures.comparedBytes += progress.bytesCompared;
+  figures.ended += ended;
 }
 
 function progressOf(progress: Readonly<CopyProgress>, nowMs: number): NonNullable<AgentReport['resync']> {

@@ -13,4 +13,5 @@ export * from './lineage.js';
 export * from './messages.js';
 export * from './record-encoder.js';
 export * from './verify-outcome.js';
+export * from './resync-cause.js';
 export * from './resync-share.js';

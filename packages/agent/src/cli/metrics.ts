@@ -1,5 +1,6 @@
 /** The agent's status as Prometheus metrics. */
 import { Counter, Gauge, Registry } from 'prom-client';
+import { RESYNC_CAUSES, type ResyncFigures } from '@rephub/protocol';
 import { type GroupStatus } from '../report.js';
 
 const STATES = ['protected', 'catching-up', 'degraded', 'unprotected', 'unknown'] as const;
@@ -13,6 +14,16 @@ export async function metricsText(status: GroupStatus): Promise<string> {
   };
   const counter = (name: string, help: string, value: number): void => {
     new Counter({ name: `repagent_${name}`, help, registers: [registry] }).inc(value);
+  };
+  const byCause = (name: string, help: string, figure: keyof ResyncFigures): void => {
+    const labelled = new Counter({
+      name: `repagent_${name}`,
+      help,
+      labelNames: ['cause'],
+      registers: [registry],
+    });
+    // All of them from the start: a counter that comes to be with its first value has no increase.
+    for (const cause of RESYNC_CAUSES) labelled.inc({ cause }, status.resyncsByCause[cause]?.[figure] ?? 0);
   };
   const state = new Gauge({
     name: 'repagent_state',
@@ -98,6 +109,13 @@ export async function metricsText(status: GroupStatus): Promise<string> {
     'Bytes that the last resync compared by checksum',
     status.lastResync === null ? null : status.lastResync.bytesCompared,
   );
+  byCause('resync_sent_bytes_total', 'Bytes of content that resyncs sent, by what they were for', 'sentBytes');
+  byCause(
+    'resync_compared_bytes_total',
+    'Bytes that resyncs compared by checksum, by what they were for',
+    'comparedBytes',
+  );
+  byCause('resyncs_total', 'Resyncs after which nothing was dirty, by what they were for', 'ended');
   counter(
     'upstream_reconnects_total',
     'Reconnects to upstream',

@@ -263,8 +263,8 @@ export class AgentSeat implements SessionGroup {
     return this.#verifications.kept;
   }
 
-  record(header: FrameHeader): void {
-    this.#parts.counters.took(header);
+  record(header: FrameHeader, raw: readonly Buffer[]): void {
+    this.#parts.counters.took(header, raw);
   }
 
   acknowledged(): void {

@@ -3,6 +3,7 @@
  * groups' states are read.
  */
 import { Counter, Gauge, Registry } from 'prom-client';
+import { RESYNC_CAUSES, type ResyncFigures } from '@rephub/protocol';
 import type { GroupStatus, ProtectionState } from '../group/group-status.js';
 import type { GroupCounters, HubCounters, LabelledCounter } from '../hub/counters.js';
 
@@ -170,6 +171,14 @@ export function hubMetrics(hub: Measured): Registry {
       }
     },
   });
+  resyncsByCause(
+    registers,
+    hub,
+    'rephub_group_resync_bytes_total',
+    'Bytes of content that resyncs brought',
+    'sentBytes',
+  );
+  resyncsByCause(registers, hub, 'rephub_group_resyncs_total', 'Resyncs that have ended', 'ended');
   labelled(
     registers,
     'rephub_agent_session_ends_total',
@@ -197,6 +206,28 @@ export function hubMetrics(hub: Measured): Registry {
     });
   }
   return registry;
+}
+
+function resyncsByCause(
+  registers: Registry[],
+  hub: Measured,
+  name: string,
+  help: string,
+  figure: keyof ResyncFigures,
+): void {
+  new Counter({
+    name,
+    help: `${help}, by what they were for`,
+    labelNames: ['group', 'cause'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { name: group, counters } of hub.groups) {
+        // All of them from the start: a counter that comes to be with its first value has no increase.
+        for (const cause of RESYNC_CAUSES) this.inc({ group, cause }, counters.resyncs[cause]?.[figure] ?? 0);
+      }
+    },
+  });
 }
 
 function labelled(registers: Registry[], name: string, help: string, counter: LabelledCounter): void {

@@ -1,5 +1,16 @@
 /** What the hub counts, as plain numbers: cheap to raise on any path, read when somebody looks. */
-import { Compression, type FrameHeader, FrameType } from '@rephub/protocol';
+import {
+  Compression,
+  decodeBody,
+  figuresOf,
+  FrameFlag,
+  type FrameHeader,
+  FrameType,
+  payloadOf,
+  type ResyncFigures,
+  type ResyncsByCause,
+  spanBeginSchema,
+} from '@rephub/protocol';
 
 /** Counts by a short, bounded label. */
 export class LabelledCounter {
@@ -45,12 +56,26 @@ export class GroupCounters {
   /** Of source and replica that were told to differ, by verifications and samples. */
   differsBytes = 0;
 
-  took(header: FrameHeader): void {
+  /** Of spans: what came for them, decompressed. Nothing is compared here. */
+  readonly resyncs: ResyncsByCause = {};
+  /** Of the span that began last; null: none has since the hub's start. */
+  #span: ResyncFigures | null = null;
+
+  took(header: FrameHeader, raw: readonly Buffer[]): void {
+    if (header.type === FrameType.SpanBegin) this.#span = figuresOf(this.resyncs, causeOf(header, raw));
+    if (header.type === FrameType.SpanEnd) this.#openSpan.ended += 1;
+    const isCopy = (header.flags & FrameFlag.Copied) !== 0 && (header.flags & FrameFlag.Answer) === 0;
+    if (isCopy && header.type === FrameType.Write) this.#openSpan.sentBytes += header.length;
     const isWrite = header.type === FrameType.Write;
     this.records += 1;
     this.recordBytes += header.storedLength;
     this.rawBytes += isWrite ? header.length : header.storedLength;
     if (isWrite) this.compression = header.compression === 0 ? 'none' : nameOf(header.compression);
+  }
+
+  /** One that was begun before this hub was started has a cause that it was not told. */
+  get #openSpan(): ResyncFigures {
+    return (this.#span ??= figuresOf(this.resyncs, ''));
   }
 
   /** For the status. */
@@ -65,6 +90,16 @@ export interface Received {
   readonly rawBytes: number;
   readonly carriedBytes: number;
   readonly compression: keyof typeof Compression;
+}
+
+function causeOf(header: FrameHeader, raw: readonly Buffer[]): string {
+  try {
+    const what = `record ${header.number}`;
+    return decodeBody(spanBeginSchema, Buffer.concat(payloadOf(header, raw)), what).cause;
+  } catch {
+    // Another version's: what came for it is counted all the same.
+    return '';
+  }
 }
 
 function nameOf(compression: number): keyof typeof Compression {

@@ -78,7 +78,7 @@ export interface SessionGroup {
   beat(session: AgentSession, beat: Beat): void;
   /** Of the differences that were told last: those of which the event is on the disk. */
   readonly kept: readonly KeptFinding[];
-  record(header: FrameHeader): void;
+  record(header: FrameHeader, raw: readonly Buffer[]): void;
   /** A volume that is known gets another size. */
   resized(index: number, sizeBytes: number): void;
   acknowledged(): void;
@@ -323,7 +323,7 @@ export class AgentSession {
       this.#link.refuse(thrown, NO_ROOM_RETRY_MS);
       return;
     }
-    group.record(header);
+    group.record(header, raw);
     this.#reads.record(header, raw);
   }
 
