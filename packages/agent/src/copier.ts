@@ -4,8 +4,7 @@
  * before the lock is released, so a record says what upstream held at that number.
  *
  * Holes are asked for, not read; zeroes that were read cost no payload; where the marks say little, the hub is asked what
- * it holds, and what is the same is not sent. It yields to the guest: while guest requests are being completed it copies
- * one range at a time and leaves the disk half of the time.
+ * it holds, and what is the same is not sent. It reads when its turn comes (background-reads.ts), which is how it yields to guests.
  *
  * Must not know: the link, the hub, why something is dirty.
  */
@@ -13,6 +12,7 @@ import { type Tracker } from '@rephub/bitmap';
 import { cutSlices, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
 import { type Clock, type Logger, releaseBytes, sleep } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
+import { type BackgroundReads } from './background-reads.js';
 import { ByteBudget } from './byte-budget.js';
 import { compareBlocks } from './compare.js';
 import { type Comparer, type Comparison } from './comparer.js';
@@ -28,7 +28,6 @@ import { RateMeter } from './rate-meter.js';
 import { cutAtZeroes, sliceRange } from './zero-runs.js';
 
 const COPY_BYTES = 1024 * 1024;
-const BUSY_COPY_BYTES = 256 * 1024;
 /**
  * Ranges copied at once when the guest is idle: many small ones, or as many large ones as make so many bytes, few enough to
  * stay in the processor's caches from the upstream's socket to the hub's.
@@ -37,13 +36,11 @@ const IDLE_LANES = 16;
 const IDLE_BYTES = 2 * COPY_BYTES;
 /** Ranges that are asked about, or copied, at once while copies are compared first: answers take a round trip. */
 const COMPARING_LANES = 16;
-const BUSY_COMPARING_LANES = 4;
 const COMPARING_BYTES = COMPARING_LANES * COPY_BYTES;
 /** A hole longer than this is recorded in steps, so that the range lock is never held for long. */
 const HOLE_STEP_BYTES = 64 * 1024 * 1024 * 1024;
 const ROOM_POLL_MS = 5;
 const UPSTREAM_POLL_MS = 500;
-const BUSY_WINDOW_MS = 20;
 /** What could not be read as a whole is tried again in pieces of this size. */
 const RESCUE_BYTES = 4096;
 
@@ -74,6 +71,8 @@ export interface CopierParts {
   readonly granularityBytes: number;
   /** What is read is read at this pace. */
   readonly pace: Pace;
+  /** When it is read, and how much at once, is decided there. */
+  readonly reads: BackgroundReads;
   readonly comparer: Comparer;
   /** Nothing is dirty and the span has been ended. */
   readonly ended: (progress: CopyProgress) => void;
@@ -174,54 +173,45 @@ export class Copier {
       const cursor: Cursor = { at: 0, holes: new HoleFinder(volume.reader) };
       const lanes: Promise<void>[] = [];
       const count = this.#parts.comparer.isOn ? COMPARING_LANES : IDLE_LANES;
-      for (let lane = 0; lane < count; lane++) lanes.push(this.#lane(volume, cursor, lane));
+      for (let lane = 0; lane < count; lane++) lanes.push(this.#lane(volume, cursor));
       await Promise.all(lanes);
     }
   }
 
-  /** Copies range after range from the shared cursor on; lanes but the first rest while the guest is busy. */
-  async #lane(volume: GuestVolume, cursor: Cursor, lane: number): Promise<void> {
-    const { clock, comparer, tracker } = this.#parts;
-    let seenRequests = volume.guestRequests;
+  /** Copies range after range from the shared cursor on. */
+  async #lane(volume: GuestVolume, cursor: Cursor): Promise<void> {
+    const { comparer, tracker } = this.#parts;
     while (this.#isActive()) {
       const run = tracker.nextDirty(volume.index, cursor.at);
       if (run === null) break;
-      const busy = volume.guestRequests !== seenRequests;
-      seenRequests = volume.guestRequests;
-      if (busy && lane >= (comparer.isOn ? BUSY_COMPARING_LANES : 1)) {
-        this.#budget.passOn();
-        await sleep(clock, BUSY_WINDOW_MS);
-        continue;
-      }
-      const length = Math.min(run.length, this.#copyBytes(busy));
+      const length = Math.min(run.length, this.#copyBytes());
       if (!this.#budget.take(length, comparer.isOn ? COMPARING_BYTES : IDLE_BYTES)) {
         await this.#budget.freed();
         continue;
       }
-      const tookMs = await this.#copyFrom(volume, cursor, run.offset, run.length, length).finally(() => {
+      await this.#copyFrom(volume, cursor, run.offset, run.length, length).finally(() => {
         this.#budget.giveBack(length);
       });
-      if (busy) await sleep(clock, Math.min(BUSY_WINDOW_MS, tookMs));
     }
     this.#budget.passOn();
   }
 
   /** A copy takes at most an eighth of the window, in whole blocks of the bitmap. */
-  #copyBytes(busy: boolean): number {
-    const { granularityBytes, mirror } = this.#parts;
-    const most = Math.min(busy ? BUSY_COPY_BYTES : COPY_BYTES, mirror.window.limitBytes / 8);
+  #copyBytes(): number {
+    const { granularityBytes, mirror, reads } = this.#parts;
+    const most = Math.min(COPY_BYTES, reads.pieceBytes, mirror.window.limitBytes / 8);
     return Math.max(granularityBytes, most - (most % granularityBytes));
   }
 
-  /** Copies the next part of a dirty run; moves the cursor behind what it takes on. Resolves to the time for which it used the disk. */
+  /** Copies the next part of a dirty run; moves the cursor behind what it takes on. */
   async #copyFrom(
     volume: GuestVolume,
     cursor: Cursor,
     offset: number,
     runLength: number,
     partLength: number,
-  ): Promise<number> {
-    const { clock, comparer, pace } = this.#parts;
+  ): Promise<void> {
+    const { comparer, pace, reads } = this.#parts;
     // Taken for this lane before anything is awaited, so that no other lane takes it too.
     let length = partLength;
     cursor.at = offset + length;
@@ -238,12 +228,18 @@ export class Copier {
     const isHole = hole >= length;
     if (!isHole) await pace.take(length);
     const comparison = isHole || !this.#isActive() ? null : await comparer.ask(volume.index, offset, length);
-    await this.#whenRoom(length);
-    const begunMs = clock.monotonicMs();
-    await withRange(volume.lock, offset, length, () =>
-      this.#copyLocked(volume, offset, length, isHole ? 'hole' : comparison),
-    );
-    return clock.monotonicMs() - begunMs;
+    // The window may have filled until it is our turn; a turn is not spent on waiting for the hub.
+    for (let isDone = false; !isDone;) {
+      await this.#whenRoom(length);
+      isDone = await reads.run(isHole ? 0 : length, async () => {
+        if (!this.#isActive()) return true;
+        if (!this.#hasRoom(length)) return false;
+        await withRange(volume.lock, offset, length, () =>
+          this.#copyLocked(volume, offset, length, isHole ? 'hole' : comparison),
+        );
+        return true;
+      });
+    }
   }
 
   /** So many of `length` bytes that they end with a block of the bitmap, or the volume. */
@@ -375,17 +371,12 @@ export class Copier {
 
   /** Waits until the window can take the copy and still leave half of itself to the guest. */
   async #whenRoom(bytes: number): Promise<void> {
-    const { clock, mirror } = this.#parts;
-    const { window } = mirror;
-    const need = Math.min(bytes, COPY_BYTES);
-    while (
-      !this.#stopped &&
-      mirror.state === 'span' &&
-      window.count > 0 &&
-      window.bytes + need > window.limitBytes / 2
-    ) {
-      await sleep(clock, ROOM_POLL_MS);
-    }
+    while (this.#isActive() && !this.#hasRoom(bytes)) await sleep(this.#parts.clock, ROOM_POLL_MS);
+  }
+
+  #hasRoom(bytes: number): boolean {
+    const { window } = this.#parts.mirror;
+    return window.count === 0 || window.bytes + Math.min(bytes, COPY_BYTES) <= window.limitBytes / 2;
   }
 }
 

@@ -16,6 +16,7 @@ import { Flusher } from './flusher.js';
 import { FreezeGate } from './freeze-gate.js';
 import { Growth } from './growth.js';
 import { GuestDoor, type PassedSocket } from './guest-door.js';
+import { GuestLatency } from './guest-latency.js';
 import { GuestVolume } from './guest-volume.js';
 import { HubLink } from './hub-link.js';
 import { Marks } from './marks.js';
@@ -56,7 +57,8 @@ export class AgentGroup {
 
   /** Opens everything but the listeners. Throws the ConfigFault of what is wrong. */
   static async open(platform: Platform, config: AgentConfig, log: Logger): Promise<AgentGroup> {
-    const owner: UpstreamOwner = { volumes: [], growth: null };
+    const latency = new GuestLatency();
+    const owner: UpstreamOwner = { volumes: [], growth: null, latency };
     const upstreams = await openUpstreams(platform, config, log, owner);
     try {
       const seen = await lookAtFiles(platform.files, config.volumes);
@@ -86,7 +88,7 @@ export class AgentGroup {
         },
       });
       const telling = new Set(seen.map(({ volume }) => volume));
-      const group = new AgentGroup(platform, config, log, tracker, upstreams, telling);
+      const group = new AgentGroup(platform, config, log, tracker, upstreams, telling, latency);
       // Before anything can happen to a volume that would be noted in place of it.
       group.#doubtNote.recall();
       owner.volumes = group.#volumes;
@@ -116,6 +118,7 @@ export class AgentGroup {
     upstreams: readonly Upstream[],
     /** Volumes whose upstream tells by itself whether it was changed. */
     telling: ReadonlySet<string>,
+    latency: GuestLatency,
   ) {
     this.#platform = platform;
     this.config = config;
@@ -193,6 +196,7 @@ export class AgentGroup {
         new GuestVolume({
           index: tracker.indexOf(name),
           name,
+          clock,
           upstream: readAhead(upstreams[position] as BlockDevice, config.readCacheBytes),
           // What we read ourselves is cut to what this upstream takes.
           reader: fitLimits((upstreams[position] as Upstream).once, DEFAULT_LIMITS),
@@ -227,6 +231,7 @@ export class AgentGroup {
       marks,
       proof: this.#proof,
       volumes: this.#volumes,
+      latency,
       telling,
       link: () => this.#link,
       ended: (progress) => {
@@ -236,7 +241,7 @@ export class AgentGroup {
         this.#reporter.unreadableRanges++;
       },
     });
-    const { comparer, copier, hashes, sample, verifier } = this.#resyncing;
+    const { comparer, hashes, sample, verifier } = this.#resyncing;
     this.#flusher = new Flusher({
       clock,
       log,
@@ -288,11 +293,7 @@ export class AgentGroup {
       acknowledgement: this.#acknowledgement,
       upstreams,
       volumes: this.#volumes,
-      copier,
-      cap: this.#resyncing.cap,
-      verifier,
-      sample,
-      findings: this.#resyncing.findings,
+      resyncing: this.#resyncing,
       growth: this.#growth,
       link: this.#link,
       servers: this.#door.servers,

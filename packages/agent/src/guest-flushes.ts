@@ -69,6 +69,8 @@ export class GuestFlushes implements FlushSteps {
       },
     });
     flush.command = Command.Flush;
+    // It takes a flush and a read, as no other does.
+    request.startedMs = 0;
     this.send(flush);
   }
 
@@ -80,6 +82,8 @@ export class GuestFlushes implements FlushSteps {
     operation.tellsLoss = tellsLoss;
     operation.covered = proof.coveredBy(index);
     operation.inner.command = Command.Flush;
+    // Only what a guest waits for is measured.
+    operation.inner.startedMs = tellsLoss && request !== null ? request.startedMs : 0;
     upstream.submit(operation.inner);
   }
 

@@ -21,7 +21,7 @@ import {
   type Limits,
   NbdError,
 } from '@rephub/nbd';
-import { type Logger } from '@rephub/platform';
+import { type Clock, type Logger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { type Acknowledgement } from './acknowledgement.js';
 import { type Answerer } from './answer-queue.js';
@@ -48,6 +48,7 @@ export interface GuestVolumeParts {
   /** Its number in marks and records; not its place among the group's volumes. */
   readonly index: number;
   readonly name: string;
+  readonly clock: Clock;
   readonly upstream: BlockDevice;
   /** The same disk for background reads: an error that it answers is not repeated. */
   readonly reader: BlockDevice;
@@ -81,8 +82,9 @@ export class GuestVolume implements BlockDevice, Answerer {
   /** False while upstream is away: an error then says nothing about the disk. */
   readonly upstreamIsUp: () => boolean;
   readonly abilities: Abilities;
-  /** Guest requests completed so far: the copier yields to a busy guest. */
+  /** Guest requests completed so far. */
   guestRequests = 0;
+  readonly #clock: Clock;
   readonly #tracker: Tracker;
   readonly #marks: Marks;
   readonly #doubted: () => void;
@@ -104,6 +106,7 @@ export class GuestVolume implements BlockDevice, Answerer {
   constructor(parts: GuestVolumeParts) {
     this.index = parts.index;
     this.name = parts.name;
+    this.#clock = parts.clock;
     this.upstream = parts.upstream;
     this.reader = parts.reader;
     this.#tracker = parts.tracker;
@@ -156,13 +159,17 @@ export class GuestVolume implements BlockDevice, Answerer {
       case Command.Read:
       case Command.Cache:
         this.guestRequests++;
+        request.startedMs = this.#clock.monotonicMs();
         if ((request.flags & CommandFlag.Fua) === 0) this.upstream.submit(request);
         else this.#flushes.beforeRead(request);
         return;
       case Command.BlockStatus:
+        // Its time depends on what it asks for, and is not measured.
+        request.startedMs = 0;
         this.#submitStatus(request);
         return;
       case Command.Flush:
+        request.startedMs = this.#clock.monotonicMs();
         this.#flushes.submit(request);
         return;
       case Command.WriteZeroes:
@@ -191,6 +198,7 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.#inFlight++;
     const operation = this.#writePool.pop() ?? new WriteOperation(this);
     operation.outer = request;
+    operation.inner.startedMs = this.#clock.monotonicMs();
     operation.rangeStart = request.offset;
     operation.rangeEnd = request.offset + request.length;
     if (this.lock.acquire(operation)) this.locked(operation);
@@ -198,8 +206,11 @@ export class GuestVolume implements BlockDevice, Answerer {
 
   /** The operation holds its range. */
   locked(operation: WriteOperation): void {
-    if (this.#freeze?.hold(operation) === true) return;
-    if (this.#gate?.hold(operation) === true) return;
+    if (this.#freeze?.hold(operation) === true || this.#gate?.hold(operation) === true) {
+      // It waits for the hub: how long it takes says nothing of the disk.
+      operation.inner.startedMs = 0;
+      return;
+    }
     this.mark(operation);
   }
 

@@ -8,6 +8,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import { DeviceError, readSlices } from '@rephub/nbd';
 import { BlockKind } from '@rephub/protocol';
+import { type BackgroundReads } from './background-reads.js';
 import { BLOCK_BYTES, type BlockRun, compareBlocks } from './compare.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type Answer, type HashClient } from './hash-client.js';
@@ -39,11 +40,12 @@ export interface RegionCheckParts {
   readonly tracker: Tracker;
   readonly mirror: Mirror;
   readonly hashes: HashClient;
+  readonly reads: BackgroundReads;
 }
 
 /**
- * Compares the region, or its first part. The reason when it could not be told; `beforeReading` is waited for when
- * there is something to be read.
+ * Compares the region, or its first part. The reason when it could not be told; `beforeReading` is waited for, with
+ * the bytes that may be read.
  */
 export async function checkRegion(
   parts: RegionCheckParts,
@@ -53,8 +55,9 @@ export async function checkRegion(
 ): Promise<CheckedRegion | string> {
   const { hashes } = parts;
   if (!hashes.available) return NO_HUB;
-  if (region.length <= REGION_BYTES) await beforeReading(region.length);
-  const read = await readAndAsk(parts, region, timeoutMs);
+  const bytes = region.length <= REGION_BYTES ? region.length : 0;
+  await beforeReading(bytes);
+  const read = await parts.reads.run(bytes, () => readAndAsk(parts, region, timeoutMs));
   if (typeof read === 'string') return read;
   const answer = await read.answer;
   if (answer === null) return hashes.lastRefusal ?? 'the hub did not answer';

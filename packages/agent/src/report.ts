@@ -1,6 +1,7 @@
 /** The shape of `repagent status --json`: the contract's group object, and what only the agent knows. */
 import { type AgentReport, type Divergence, type ResyncsByCause, type VerifyReport } from '@rephub/protocol';
 import { type CompressionStatus } from './compression/packer.js';
+import { type CourtesyStatus } from './courtesy.js';
 import { type LinkStatus } from './link-status.js';
 import { type GroupState } from './status.js';
 
@@ -41,6 +42,8 @@ export interface GroupStatus {
   /** What a resync may read a second just now, and by which schedule; null: no limit, no schedule. */
   readonly maxBytesPerSecond: number | null;
   readonly maxRateSchedule: string | null;
+  /** How far what is read in the background gives way to guests, and by what. */
+  readonly courtesy: CourtesyStatus;
   readonly hub: LinkStatus | null;
   readonly clients: readonly {
     readonly peer: string;

@@ -10,18 +10,15 @@ import { type Clock, type Logger } from '@rephub/platform';
 import { type AgentReport, figuresOf, type ResyncsByCause } from '@rephub/protocol';
 import { type Acknowledgement } from './acknowledgement.js';
 import { type AgentConfig } from './config.js';
-import { type Copier, type CopyProgress } from './copier.js';
-import { type Findings } from './findings.js';
+import { type CopyProgress } from './copier.js';
 import { type Growth } from './growth.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HubLink } from './hub-link.js';
 import { type Mirror } from './mirror.js';
-import { type RateCap } from './rate-cap.js';
 import { type GroupStatus, reportOf } from './report.js';
+import { type Resyncing } from './resyncing.js';
 import { describeState } from './status.js';
-import { type StartSample } from './start-sample.js';
 import { type Upstream } from './upstream/upstream.js';
-import { type Verifier } from './verifier.js';
 
 export interface ReporterParts {
   readonly clock: Clock;
@@ -32,12 +29,7 @@ export interface ReporterParts {
   readonly acknowledgement: Acknowledgement;
   readonly upstreams: readonly Upstream[];
   readonly volumes: readonly GuestVolume[];
-  readonly copier: Copier;
-  /** Of a resync. */
-  readonly cap: RateCap;
-  readonly verifier: Verifier;
-  readonly sample: StartSample;
-  readonly findings: Findings;
+  readonly resyncing: Pick<Resyncing, 'copier' | 'cap' | 'courtesy' | 'findings' | 'sample' | 'verifier'>;
   readonly growth: Growth;
   /** Null without a hub. */
   readonly link: HubLink | null;
@@ -86,7 +78,8 @@ export class Reporter {
   }
 
   status(): GroupStatus {
-    const { cap, config, tracker, mirror, upstreams, volumes, servers, link } = this.#parts;
+    const { clock, config, tracker, mirror, upstreams, volumes, servers, link } = this.#parts;
+    const { cap, courtesy, verifier } = this.#parts.resyncing;
     return {
       name: config.group,
       ...reportOf(this.report(), config.hubs.length > 0),
@@ -105,6 +98,7 @@ export class Reporter {
       })),
       maxBytesPerSecond: cap.bytesPerSecond,
       maxRateSchedule: cap.schedule,
+      courtesy: courtesy.status(clock.monotonicMs()),
       hub: link?.status ?? null,
       clients: servers.flatMap((server) =>
         server.clients().map(({ peer, exportName, requestsInFlight, requestsDone }) => ({
@@ -121,7 +115,7 @@ export class Reporter {
       counters: {
         ...mirror.counters,
         ...mirror.packer.counters,
-        ...this.#parts.verifier.counters,
+        ...verifier.counters,
         clientFaults: this.clientFaults,
         volumesGrown: this.#parts.growth.count,
         failedRequests: upstreams.reduce((sum, { failedRequests }) => sum + failedRequests, 0),
@@ -137,17 +131,18 @@ export class Reporter {
 
   #resyncsByCause(): ResyncsByCause {
     const counted = structuredClone(this.#resyncs);
-    const { progress } = this.#parts.copier;
+    const { progress } = this.#parts.resyncing.copier;
     if (progress !== null) count(counted, progress, 0);
     return counted;
   }
 
   report(): AgentReport {
-    const { acknowledgement, clock, copier, mirror, tracker, verifier } = this.#parts;
+    const { acknowledgement, clock, mirror, tracker } = this.#parts;
+    const { copier, findings, sample, verifier } = this.#parts.resyncing;
     const { progress } = copier;
     const { state, reason } = this.#describe(progress);
-    const [verify, startSample] = [verifier.report, this.#parts.sample.report];
-    const untold = this.#parts.findings.untold.filter(({ id }) => id !== verify?.id && id !== startSample?.id);
+    const [verify, startSample] = [verifier.report, sample.report];
+    const untold = findings.untold.filter(({ id }) => id !== verify?.id && id !== startSample?.id);
     return {
       state,
       reason,

@@ -44,6 +44,7 @@ async function rig(hasHub = true): Promise<Rig> {
     marks: new Marks(tracker, platform.clock, silentLogger, () => undefined),
     proof: new FlushProof(),
     volumes: [volume],
+    latency: kit.latency,
     telling: new Set(),
     link: () => (hasHub ? link : null),
     ended: (progress) => ended.push(progress),

@@ -9,11 +9,14 @@
 import { type Tracker } from '@rephub/bitmap';
 import { type Logger, type Platform } from '@rephub/platform';
 import { type VerifyReport } from '@rephub/protocol';
+import { BackgroundReads } from './background-reads.js';
 import { Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
 import { Copier, type CopyProgress } from './copier.js';
+import { Courtesy } from './courtesy.js';
 import { Findings } from './findings.js';
 import { type FlushProof } from './flush-proof.js';
+import { type GuestLatency } from './guest-latency.js';
 import { type GuestVolume } from './guest-volume.js';
 import { HashClient } from './hash-client.js';
 import { type HubLink } from './hub-link.js';
@@ -39,6 +42,8 @@ export interface ResyncingParts {
   readonly marks: Marks;
   readonly proof: FlushProof;
   readonly volumes: readonly GuestVolume[];
+  /** How long guests' requests take, on all volumes. */
+  readonly latency: GuestLatency;
   /** Volumes whose upstream tells by itself whether it was changed: they need no sample. */
   readonly telling: ReadonlySet<string>;
   /** Null without a hub. */
@@ -60,14 +65,18 @@ export class Resyncing {
   readonly order: ResyncOrder;
   /** On what is read for copies. */
   readonly cap: RateCap;
+  /** How far all of these give way to guests. */
+  readonly courtesy: Courtesy;
   readonly #parts: ResyncingParts;
 
   constructor(parts: ResyncingParts) {
-    const { config, link, log, marks, mirror, platform, proof, telling, tracker, volumes } = parts;
+    const { config, latency, link, log, marks, mirror, platform, proof, telling, tracker, volumes } = parts;
     const { clock, randomness } = platform;
     this.#parts = parts;
     const pace = new Pace(clock, config.maxBytesPerSecond);
     this.cap = pace.cap;
+    this.courtesy = new Courtesy(latency);
+    const reads = new BackgroundReads(clock, this.courtesy);
     const hashes = new HashClient(clock, randomness);
     this.hashes = hashes;
     this.comparer = new Comparer(mirror, hashes);
@@ -80,6 +89,7 @@ export class Resyncing {
       log,
       granularityBytes: config.granularityBytes,
       pace,
+      reads,
       comparer: this.comparer,
       ended: (progress) => {
         // Whatever made something dirty meanwhile is served.
@@ -104,6 +114,7 @@ export class Resyncing {
       marks,
       mirror,
       hashes,
+      reads,
       pace: new Pace(clock, config.verifyBytesPerSecond),
       stalled: () => link()?.status.stalled ?? null,
       found,
@@ -120,6 +131,7 @@ export class Resyncing {
       tracker,
       mirror,
       hashes,
+      reads,
       regions: config.startSample,
       found,
       tell,

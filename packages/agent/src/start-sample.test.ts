@@ -37,6 +37,7 @@ async function prepared(held: Buffer, regions = 64): Promise<Sampled> {
     tracker,
     mirror,
     hashes,
+    reads: kit.reads,
     regions,
     found: async () => {
       logged.push(`found ${records.length}`);

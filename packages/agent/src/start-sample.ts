@@ -9,6 +9,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import { type Clock, type Logger, type Randomness, randomUuid, sleep } from '@rephub/platform';
 import { SAMPLE_CAUSE, type VerifyReport } from '@rephub/protocol';
+import { type BackgroundReads } from './background-reads.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HashClient } from './hash-client.js';
 import { type Mirror } from './mirror.js';
@@ -32,6 +33,7 @@ export interface StartSampleParts {
   readonly tracker: Tracker;
   readonly mirror: Mirror;
   readonly hashes: HashClient;
+  readonly reads: BackgroundReads;
   /** Random regions of each volume; 0: no sample is taken. */
   readonly regions: number;
   /** Something differs: resolves when that is noted durably. */

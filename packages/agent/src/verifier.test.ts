@@ -9,6 +9,7 @@ import { Findings } from './findings.js';
 import { Marks } from './marks.js';
 import { Pace } from './pace.js';
 import { ModelHub } from './testing/model-hub.js';
+import { QueuedDisk } from './testing/queued-disk.js';
 import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
 import { Verifier } from './verifier.js';
 import { VerifyTally } from './verify-tally.js';
@@ -50,6 +51,7 @@ async function prepared(disk: Buffer, held: Buffer, seed = 1, rate: number | nul
     mirror,
     hashes,
     pace: new Pace(clock, rate),
+    reads: kit.reads,
     stalled: () => stall.why,
     found: (report) => findings.keep(report),
     tell: () => told.push({ report: verifier.report, records: records.length }),
@@ -117,6 +119,20 @@ describe('a verification', () => {
     hub.letGo();
     await clock.advance(5000);
     expect(outcomeOf(await verify())).toBe('same');
+  });
+
+  it('reads one small piece at a time while a guest is at work on any volume, and four at once otherwise', async () => {
+    const { kit, verify } = await prepared(filled(7), filled(7));
+    const disk = new QueuedDisk(kit.platform.clock, { requestMs: 5, bytesPerMs: 1e6 });
+    disk.carry(kit.upstream);
+    const reads = (): number => kit.upstream.seen.filter((command) => command === Command.Read).length;
+    expect(outcomeOf(await verify())).toBe('same');
+    expect([reads(), disk.mostReads]).toEqual([16, 4]);
+    // Its request does not come back; how long it takes alone nobody knows.
+    kit.latency.addVolume('another').began(kit.platform.clock.monotonicMs());
+    disk.mostReads = 0;
+    expect(outcomeOf(await verify())).toBe('same');
+    expect([reads() - 16, disk.mostReads]).toEqual([64, 1]);
   });
 
   it('finds data at the hub where upstream has a hole', async () => {

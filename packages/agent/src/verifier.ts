@@ -10,6 +10,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import { type Clock, type Logger, type Randomness, randomUuid, sleep, type Timer } from '@rephub/platform';
 import { MAX_HASHED_BYTES, type VerifyReport } from '@rephub/protocol';
+import { type BackgroundReads } from './background-reads.js';
 import { BLOCK_BYTES } from './compare.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HashClient } from './hash-client.js';
@@ -30,7 +31,6 @@ const HUB_AWAY_MS = 10_000;
 /** What a hub that takes nothing holds already it can tell at once. */
 const STALLED_ANSWER_MS = 5_000;
 const POLL_MS = 200;
-const BUSY_PAUSE_MS = 20;
 /** Verifications that wait for the one under way, at most. */
 const MOST_WAITING = 8;
 /** An outcome is there to be seen for so long, by whoever asks now and then, before the next verification takes its place. */
@@ -48,6 +48,8 @@ export interface VerifierParts {
   readonly mirror: Mirror;
   readonly hashes: HashClient;
   readonly pace: Pace;
+  /** When it is read, and how much at once, is decided there. */
+  readonly reads: BackgroundReads;
   /** Why the hub takes nothing at the moment; null while it does. */
   readonly stalled: () => string | null;
   /** Something differs: resolves when that is noted durably. */
@@ -194,10 +196,9 @@ export class Verifier {
     const lane = async (): Promise<void> => {
       const { volume } = whole;
       const end = whole.offset + whole.length;
-      let seenRequests = volume.guestRequests;
       while (cursor.at < end && !this.#isOver) {
         const offset = cursor.at;
-        const partEnd = Math.min(end, offset + REGION_BYTES);
+        const partEnd = Math.min(end, offset + this.#regionBytes);
         cursor.at = partEnd;
         const hole = await holes.holeAt(offset, Math.min(end - offset, MAX_HASHED_BYTES));
         // All of a longer hole, unless another lane has gone on from where this one's part ends.
@@ -207,11 +208,14 @@ export class Verifier {
           cursor.at = to;
         }
         for (let at = offset; at < to;) at += await this.#verify(tally, { volume, offset: at, length: to - at }, later);
-        if (volume.guestRequests !== seenRequests) await sleep(this.#parts.clock, BUSY_PAUSE_MS);
-        seenRequests = volume.guestRequests;
       }
     };
     await Promise.all(Array.from({ length: LANES }, lane));
+  }
+
+  get #regionBytes(): number {
+    const most = Math.min(REGION_BYTES, this.#parts.reads.pieceBytes);
+    return Math.max(BLOCK_BYTES, most - (most % BLOCK_BYTES));
   }
 
   /** Looks at a region, or its first part; resolves to the bytes of that. */

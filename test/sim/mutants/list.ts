@@ -141,9 +141,9 @@ export const MUTANTS: readonly Mutant[] = [
     id: 'copier-without-range-lock',
     promise: 'ORD',
     file: 'agent/src/copier.ts',
-    find: '    await withRange(volume.lock, offset, length, () =>\n      this.#copyLocked(',
+    find: 'await withRange(volume.lock, offset, length, () =>\n          this.#copyLocked(',
     replace:
-      '    await withRange(Reflect.construct(volume.lock.constructor, []), offset, length, () =>\n      this.#copyLocked(',
+      'await withRange(Reflect.construct(volume.lock.constructor, []), offset, length, () =>\n          this.#copyLocked(',
     profile: 'trimming',
   },
   {

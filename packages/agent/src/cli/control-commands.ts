@@ -120,6 +120,7 @@ function describe(status: GroupStatus): string {
   }
   if (status.resync !== null) {
     lines.push(['resync', describeResync(status.resync)]);
+    if (status.courtesy.yielding) lines.push(['  yields', describeCourtesy(status.courtesy)]);
   }
   if (status.lastResync !== null) {
     const { cause, bytesSent, bytesCompared, finishedAt } = status.lastResync;
@@ -144,6 +145,19 @@ function describeResync(resync: NonNullable<GroupStatus['resync']>): string {
   const rate = bytesPerSecond === undefined ? '' : `, ${formatSize(bytesPerSecond)}/s`;
   const left = etaSeconds === null ? '' : `, ${formatDuration(Math.round(etaSeconds * 1000))} left`;
   return `${cause}: ${formatSize(dataBytesDone)} of ${formatSize(dataBytes)}${holes}${compared}${rate}${left}`;
+}
+
+/** By what guests notice most. */
+function describeCourtesy({ speed, latency }: GroupStatus['courtesy']): string {
+  const told = latency.flatMap(({ volume, kind, aloneP99Ms, besideP99Ms }) =>
+    aloneP99Ms === null || besideP99Ms === null ? [] : [{ volume, kind, aloneP99Ms, besideP99Ms }],
+  );
+  told.sort((one, other) => other.besideP99Ms / other.aloneP99Ms - one.besideP99Ms / one.aloneP99Ms);
+  const [worst] = told;
+  const most = speed === 1 ? 'not at all' : `to ${(100 * speed).toFixed(speed < 0.1 ? 1 : 0)} % of full speed at most`;
+  if (worst === undefined) return `to guests, ${most}`;
+  const { volume, kind, aloneP99Ms, besideP99Ms } = worst;
+  return `to guests, ${most}; p99 of a ${kind} on ${volume} ${besideP99Ms.toFixed(1)} ms, alone ${aloneP99Ms.toFixed(1)} ms`;
 }
 
 function hubLine({ hub }: GroupStatus): string {

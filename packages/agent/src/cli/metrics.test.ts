@@ -11,6 +11,7 @@ const STATUS: GroupStatus = {
   compression: { wish: 'off', codec: null, active: false },
   resyncsByCause: { full: { sentBytes: 7, comparedBytes: 0, ended: 1 } },
   tracking: { found: 'clean', reason: '', session: 1 },
+  courtesy: { yielding: false, speed: 1, latency: [] },
 };
 
 test('metrics: what resyncs sent is told by cause, of every cause from the start', async () => {

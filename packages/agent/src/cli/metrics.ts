@@ -100,6 +100,21 @@ export async function metricsText(status: GroupStatus): Promise<string> {
     status.resync === null ? null : (status.resync.bytesPerSecond ?? null),
   );
   gauge(
+    'background_speed_ratio',
+    'What is read in the background, beside guests, of what is when they are idle',
+    status.courtesy.speed,
+  );
+  const latency = new Gauge({
+    name: 'repagent_guest_latency_p99_seconds',
+    help: 'What 99 of 100 requests of guests took at most upstream, alone and beside what is read in the background',
+    labelNames: ['volume', 'kind', 'beside'],
+    registers: [registry],
+  });
+  for (const { volume, kind, aloneP99Ms, besideP99Ms } of status.courtesy.latency) {
+    if (aloneP99Ms !== null) latency.set({ volume, kind, beside: 'nothing' }, aloneP99Ms / 1000);
+    if (besideP99Ms !== null) latency.set({ volume, kind, beside: 'reads' }, besideP99Ms / 1000);
+  }
+  gauge(
     'last_resync_sent_bytes',
     'Bytes that the last resync sent',
     status.lastResync === null ? null : status.lastResync.bytesSent,

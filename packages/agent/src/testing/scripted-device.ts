@@ -17,7 +17,7 @@ export class ScriptedDevice implements BlockDevice {
   /** True: requests are kept, uncompleted, until `letGo`. */
   holding = false;
   /** Puts requests off; null: they are taken at once. */
-  later: ((run: () => void) => void) | null = null;
+  later: ((run: () => void, request: BlockRequest) => void) | null = null;
   /** Writes that fail have done their work all the same. */
   failsAfterwards = false;
   readonly #memory: BlockDevice;
@@ -61,7 +61,7 @@ export class ScriptedDevice implements BlockDevice {
     );
     if (rule !== undefined) rule.times--;
     if (this.later === null) this.#take(request, rule);
-    else this.later(() => this.#take(request, rule));
+    else this.later(() => this.#take(request, rule), request);
   }
 
   #take(request: BlockRequest, rule: Rule | undefined): void {

@@ -2,6 +2,7 @@
 import { DeviceError } from '@rephub/nbd';
 import { silentLogger } from '@rephub/platform';
 import type { SimClock } from '@rephub/platform/sim';
+import { GuestLatency } from '../guest-latency.js';
 import { type OpenUpstream } from '../upstream/lane.js';
 import { type RetryPolicy } from '../upstream/retry-policy.js';
 import { Upstream } from '../upstream/upstream.js';
@@ -57,6 +58,7 @@ export async function upstreamKit(
     log: silentLogger,
     policy,
     options: { ...OPTIONS, ...options },
+    latency: new GuestLatency().addVolume('disk0'),
     memory: {
       hold: (slices) => (told.heldSlices += slices.length),
       release: (slices) => (told.heldSlices -= slices.length),

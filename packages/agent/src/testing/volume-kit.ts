@@ -4,12 +4,15 @@ import { type Abilities } from '@rephub/nbd';
 import { type Fault, LinkFault, silentLogger } from '@rephub/platform';
 import { simPlatform, type SimPlatform } from '@rephub/platform/sim';
 import { chainStart, FrameReader, type FrameType, payloadOf, uuidBytes } from '@rephub/protocol';
+import { BackgroundReads } from '../background-reads.js';
 import { Comparer } from '../comparer.js';
 import { Packer } from '../compression/packer.js';
 import { Copier, type CopyProgress } from '../copier.js';
+import { Courtesy } from '../courtesy.js';
 import { FlushProof } from '../flush-proof.js';
 import { Flusher } from '../flusher.js';
-import { GuestVolume } from '../guest-volume.js';
+import { GuestLatency } from '../guest-latency.js';
+import { GuestVolume, type GuestVolumeParts } from '../guest-volume.js';
 import { HashClient } from '../hash-client.js';
 import { Marks } from '../marks.js';
 import { Mirror } from '../mirror.js';
@@ -34,7 +37,14 @@ export interface SeenRecord {
 export interface VolumeKit {
   readonly platform: SimPlatform;
   readonly upstream: ScriptedDevice;
+  /** That one, and `others`. */
+  readonly devices: readonly ScriptedDevice[];
   readonly volume: GuestVolume;
+  /** In the same order. */
+  readonly volumes: readonly GuestVolume[];
+  readonly latency: GuestLatency;
+  readonly courtesy: Courtesy;
+  readonly reads: BackgroundReads;
   readonly tracker: Tracker;
   readonly mirror: Mirror;
   /** Copies are compared first once this is started and the client has a hub to ask. */
@@ -58,8 +68,12 @@ export async function volumeKit(
     readonly policy?: RetryPolicy;
     readonly upstream?: Partial<UpstreamOptions>;
     readonly doubted?: () => void;
+    /** What guests of all volumes wait for. */
+    readonly waitsFor?: Partial<Pick<GuestVolumeParts, 'acknowledgement' | 'freeze' | 'gate'>>;
     /** The disk, where an ordinary one will not do. */
     readonly disk?: ScriptedDevice;
+    /** More volumes, in step as the first one. */
+    readonly others?: readonly ScriptedDevice[];
   } = {},
 ): Promise<VolumeKit> {
   const platform = simPlatform(1);
@@ -69,6 +83,7 @@ export async function volumeKit(
   const ended: CopyProgress[] = [];
   const unreadable: [number, number][] = [];
   const upstream = options.disk ?? new ScriptedDevice(DISK_BYTES, options.abilities);
+  const disks = [upstream, ...(options.others ?? [])];
   const run = async <T>(work: Promise<T>): Promise<T> => {
     let over = false;
     work
@@ -87,7 +102,7 @@ export async function volumeKit(
       directory: '/state',
       group: 'vm1',
       granularityBytes: GRANULARITY,
-      volumes: [{ index: 0, name: 'disk0', sizeBytes: DISK_BYTES }],
+      volumes: disks.map(({ sizeBytes }, index) => ({ index, name: `disk${index}`, sizeBytes })),
       hooks: { wantsFlush: () => parts.flusher?.want(), failed: () => undefined },
     }),
   );
@@ -117,73 +132,86 @@ export async function volumeKit(
     mirror.fail(fault);
   });
   const volumes: GuestVolume[] = [];
-  const connected = await Upstream.open({
-    name: 'disk0',
-    clock,
-    log: silentLogger,
-    policy: options.policy ?? { retries: 0, delayMs: 1000, exponential: true },
-    options: {
-      retryReadonly: 'no',
-      connections: 1,
-      multiConn: 'auto',
-      trackDirty: 'fast',
-      idleFlushMs: Infinity,
-      replayBytes: 8 * 1024 * 1024,
-      ...options.upstream,
-    },
-    memory: { hold: () => undefined, release: () => undefined },
-    open: (tell) => {
-      lost.tell = tell;
-      return Promise.resolve(upstream);
-    },
-    askSize: null,
-    hooks: {
-      wantsFlush: () => volumes[0]?.flushForRoom(),
-      contentUnknown: (offset, length) => volumes[0]?.contentUnknown(offset, length),
-      playedAgain: (offset, length) => volumes[0]?.playedAgain(offset, length),
-      writeLost: (offset, length) => volumes[0]?.writeLost(offset, length),
-      doubtChanged: () => volumes[0]?.doubtChanged(),
-      contentDropped: (offset, length) => volumes[0]?.contentDropped(offset, length),
-      unflushedLost: (isDropped) => volumes[0]?.unflushedLost(isDropped),
-      grown: () => undefined,
-    },
-  });
-  const volume = new GuestVolume({
-    index: 0,
-    name: 'disk0',
-    upstream: connected,
-    reader: connected.once,
-    tracker,
-    marks,
-    proof,
-    mirror,
-    log: silentLogger,
-    gate: null,
-    freeze: null,
-    acknowledgement: null,
-    upstreamIsUp: () => true,
-    upstreamDoubt: connected,
-    doubted: () => options.doubted?.(),
-  });
-  volumes.push(volume);
-  parts.flusher = new Flusher({ clock, log: silentLogger, volumes: [volume], tracker, proof, mirror, idleMs: 1000 });
+  const latency = new GuestLatency();
+  for (const [index, disk] of disks.entries()) {
+    const name = `disk${index}`;
+    const connected = await Upstream.open({
+      name,
+      clock,
+      log: silentLogger,
+      policy: options.policy ?? { retries: 0, delayMs: 1000, exponential: true },
+      options: {
+        retryReadonly: 'no',
+        connections: 1,
+        multiConn: 'auto',
+        trackDirty: 'fast',
+        idleFlushMs: Infinity,
+        replayBytes: 8 * 1024 * 1024,
+        ...options.upstream,
+      },
+      memory: { hold: () => undefined, release: () => undefined },
+      latency: latency.addVolume(name),
+      open: (tell) => {
+        if (index === 0) lost.tell = tell;
+        return Promise.resolve(disk);
+      },
+      askSize: null,
+      hooks: {
+        wantsFlush: () => volumes[index]?.flushForRoom(),
+        contentUnknown: (offset, length) => volumes[index]?.contentUnknown(offset, length),
+        playedAgain: (offset, length) => volumes[index]?.playedAgain(offset, length),
+        writeLost: (offset, length) => volumes[index]?.writeLost(offset, length),
+        doubtChanged: () => volumes[index]?.doubtChanged(),
+        contentDropped: (offset, length) => volumes[index]?.contentDropped(offset, length),
+        unflushedLost: (isDropped) => volumes[index]?.unflushedLost(isDropped),
+        grown: () => undefined,
+      },
+    });
+    volumes.push(
+      new GuestVolume({
+        index,
+        name,
+        clock,
+        upstream: connected,
+        reader: connected.once,
+        tracker,
+        marks,
+        proof,
+        mirror,
+        log: silentLogger,
+        gate: null,
+        freeze: null,
+        acknowledgement: null,
+        ...options.waitsFor,
+        upstreamIsUp: () => true,
+        upstreamDoubt: connected,
+        doubted: () => options.doubted?.(),
+      }),
+    );
+  }
+  const [volume] = volumes;
+  if (volume === undefined) throw new Error('there is a volume');
+  const courtesy = new Courtesy(latency);
+  const reads = new BackgroundReads(clock, courtesy);
+  parts.flusher = new Flusher({ clock, log: silentLogger, volumes, tracker, proof, mirror, idleMs: 1000 });
   const hashes = new HashClient(clock, platform.randomness);
   const comparer = new Comparer(mirror, hashes);
   parts.copier = new Copier({
     clock,
-    volumes: [volume],
+    volumes,
     tracker,
     proof,
     mirror,
     log: silentLogger,
     granularityBytes: GRANULARITY,
     pace: new Pace(clock, null),
+    reads,
     comparer,
     ended: (progress) => ended.push(progress),
     unreadable: (_volume, offset, length) => unreadable.push([offset, length]),
   });
   // A new tracker has everything marked; here both sides are empty and equal, and the first acknowledgement proves it.
-  tracker.numbered(tracker.take(0, 0, DISK_BYTES), 1, 0);
+  for (const { index, sizeBytes } of volumes) tracker.numbered(tracker.take(index, 0, sizeBytes), 1, 0);
   const reader = new FrameReader({
     frame: (header, raw) => {
       const { type, flags, number, offset, length } = header;
@@ -201,7 +229,20 @@ export async function volumeKit(
     lost.tell(new LinkFault('connection-lost', 'gone'));
   };
   return {
-    ...{ platform, upstream, volume, tracker, mirror, comparer, hashes },
+    ...{
+      platform,
+      upstream,
+      devices: disks,
+      volume,
+      volumes,
+      tracker,
+      mirror,
+      comparer,
+      hashes,
+      latency,
+      courtesy,
+      reads,
+    },
     ...{ records, ended, unreadable, failures, lose },
     run: async (work) => {
       const outcome = await run(work);

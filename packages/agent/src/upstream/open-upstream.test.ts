@@ -1,6 +1,7 @@
 import { ConfigFault, type Fault, LinkFault, ProtocolFault, silentLogger } from '@rephub/platform';
 import { SimClock } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
+import { GuestLatency } from '../guest-latency.js';
 import { ScriptedDevice } from '../testing/scripted-device.js';
 import { OPTIONS, POLICY } from '../testing/upstream-kit.js';
 import { checkUpstream, openPatiently } from './open-upstream.js';
@@ -19,6 +20,7 @@ function setUp(faults: Fault[], retries = 5) {
     policy: { ...POLICY, retries },
     options: OPTIONS,
     memory: { hold: () => undefined, release: () => undefined },
+    latency: new GuestLatency().addVolume('disk0'),
     askSize: null,
     open: () => {
       triedAt.push(clock.monotonicMs());

@@ -1,6 +1,7 @@
 /** Opens the upstreams of all volumes of a group, as its configuration says. */
 import { holdBytes, type Logger, type Platform, releaseBytes } from '@rephub/platform';
 import { type AgentConfig } from '../config.js';
+import { type GuestLatency } from '../guest-latency.js';
 import { checkUpstream, openPatiently, sizeAsker, upstreamOpener } from './open-upstream.js';
 import { refuseSameFile } from './shared-upstream.js';
 import { type Upstream } from './upstream.js';
@@ -23,6 +24,7 @@ export interface UpstreamOwner {
   volumes: readonly UpstreamListener[];
   /** An upstream has become larger than it was. */
   growth: { offered(position: number, sizeBytes: number): void } | null;
+  readonly latency: GuestLatency;
 }
 
 /** Throws the Fault of the first upstream that cannot be had. */
@@ -50,6 +52,7 @@ export async function openUpstreams(
           replayBytes: config.replayBytes,
         },
         memory: { hold: holdBytes, release: releaseBytes },
+        latency: owner.latency.addVolume(name),
         open: upstreamOpener(platform, uri, config.requestTimeoutMs),
         askSize: sizeAsker(platform, uri),
         hooks: hooksOf(owner, position),

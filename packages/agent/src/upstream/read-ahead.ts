@@ -204,6 +204,7 @@ class WatchedWrite implements Completion {
     inner.offset = outer.offset;
     inner.length = outer.length;
     inner.data = outer.data;
+    inner.startedMs = outer.startedMs;
     this.#owner.invalidate(outer.offset, outer.length);
     device.submit(inner);
   }

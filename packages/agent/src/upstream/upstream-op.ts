@@ -16,6 +16,10 @@ export class UpstreamOp implements LaneUser {
   lane: Lane | null = null;
   /** Rises with each: the order of submission. */
   order = 0;
+  /** When the guest submitted it; 0: it is not a guest's, or not to be measured. */
+  startedMs = 0;
+  /** It waited for a connection, or to be repeated: how long it took says nothing of the disk. */
+  hasWaited = false;
   /** Its entry in the replay log; 0: none. */
   entry = 0;
   /** Failures so far. */
@@ -95,6 +99,8 @@ export class UpstreamOp implements LaneUser {
     this.inner.data = NO_SLICES;
     this.lane = null;
     this.entry = 0;
+    this.startedMs = 0;
+    this.hasWaited = false;
     this.failures = 0;
     this.once = false;
     this.fuaByFlush = false;

@@ -1,5 +1,6 @@
 /** What an Upstream is made of, and what it tells. Shapes only. */
 import { type Clock, type Logger } from '@rephub/platform';
+import { type VolumeLatency } from '../guest-latency.js';
 import { type OpenUpstream } from './lane.js';
 import { type MultiConnMode, type TrackDirty } from './multi-conn.js';
 import { type PayloadMemory } from './replay-log.js';
@@ -45,6 +46,8 @@ export interface UpstreamParts {
   readonly policy: RetryPolicy;
   readonly options: UpstreamOptions;
   readonly memory: PayloadMemory;
+  /** Is told how long guests' requests take. */
+  readonly latency: Pick<VolumeLatency, 'began' | 'ended'>;
   readonly open: OpenUpstream;
   /** How large upstream is for somebody who connects now; null: it cannot be asked without being disturbed. */
   readonly askSize: (() => Promise<number>) | null;

@@ -229,6 +229,8 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     op.outer = request;
     op.once = once;
     op.order = this.#order++;
+    op.startedMs = request.startedMs;
+    if (op.startedMs > 0) this.#parts.latency.began(op.startedMs);
     this.begin(op);
   }
 
@@ -313,7 +315,11 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   }
 
   #finish(op: UpstreamOp, error: number): void {
-    const { outer } = op;
+    const { outer, startedMs } = op;
+    if (startedMs > 0 && outer !== null) {
+      const { clock, latency } = this.#parts;
+      latency.ended(outer, startedMs, clock.monotonicMs(), error === 0 && !op.hasWaited);
+    }
     op.recycle();
     if (this.#free.length < POOL_LIMIT) this.#free.push(op);
     outer?.complete(error);

@@ -35,12 +35,14 @@ export class WaitingRoom {
 
   /** Waits for a connection, until `deadlineMs`. */
   wait(op: UpstreamOp): void {
+    op.hasWaited = true;
     this.#waiting.push(op);
     this.#arm(op.deadlineMs);
   }
 
   /** Is repeated at `dueMs`. */
   delay(op: UpstreamOp): void {
+    op.hasWaited = true;
     this.#delayed.push(op);
     this.#arm(op.dueMs);
   }
