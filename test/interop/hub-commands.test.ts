@@ -53,6 +53,23 @@ test('status --watch goes on until it is interrupted', async () => {
   await child.stop();
 });
 
+test(
+  'status --watch outlives a restart of the hub, and says that it is away and back',
+  { timeout: 60_000 },
+  async () => {
+    const scope = testScope();
+    const { hub } = await place(scope);
+    const child = start(scope, process.execPath, [COMMANDS.rephub, 'status', '--watch', '--http', hub.http]);
+    await child.waitForOutput(/vm1 +protected/);
+    await hub.child.stop();
+    await child.waitForOutput(/The hub is away since 20\S+Z: .*nobody answers.* Waiting for it\./);
+    await hub.start();
+    // No agent has come back: the hub knows how old the newest point is at least.
+    await child.waitForOutput(/The hub answers again\..*vm1 +\S+ +≥ /s);
+    await child.stop();
+  },
+);
+
 test('without a hub the commands say that nobody answers, and that another try may help', async () => {
   const result = await command('rephub', ['status', '--http', '127.0.0.1:1']);
   expect(result.code).toBe(75);

@@ -2,6 +2,9 @@
 import {
   command,
   type CommandContext,
+  describeError,
+  EXIT,
+  exitCodeOf,
   flag,
   formatDuration,
   formatJson,
@@ -13,13 +16,15 @@ import {
 import { divergenceText, resyncShare } from '@rephub/protocol';
 import type { GroupStatus } from '../group/group-status.js';
 import { askGroups, hubOption } from './api.js';
+import { rpoText } from './rpo-text.js';
+import { type Showing, WatchScreen } from './watch-screen.js';
 
 const WATCH_EVERY_MS = 1000;
 
 const statusOptions = {
   ...hubOption,
   json: flag({ help: 'print JSON', inFile: false }),
-  watch: flag({ help: 'print it again every second, until interrupted', inFile: false }),
+  watch: flag({ help: 'print it again every second, until interrupted; a hub that is away is waited for', inFile: false }),
 };
 
 export const statusCommand = command({
@@ -28,15 +33,35 @@ export const statusCommand = command({
   arguments: [{ name: 'GROUP', help: 'only this one', optional: true }],
   options: statusOptions,
   run: async (values, context) => {
-    do {
-      const text = await statusText(values, context);
-      // To a terminal the new table goes over the old one; to a pipe one after the other.
-      context.out(values.watch && !values.json && process.stdout.isTTY ? `\x1b[H\x1b[2J${text}` : text);
-      if (values.watch) await new Promise((resolve) => setTimeout(resolve, WATCH_EVERY_MS));
-    } while (values.watch);
+    if (values.watch) return await watch(values, context);
+    context.out(await statusText(values, context));
     return undefined;
   },
 });
+
+/** Until it is interrupted, or the hub refuses: a hub that is being restarted is waited for. */
+async function watch(values: ValuesOf<typeof statusOptions>, context: CommandContext): Promise<never> {
+  const screen = new WatchScreen(!values.json && process.stdout.isTTY);
+  for (;;) {
+    const { out, err } = await look(screen, values, context);
+    if (out !== '') context.out(out);
+    if (err !== '') context.err(err);
+    await new Promise((resolve) => setTimeout(resolve, WATCH_EVERY_MS));
+  }
+}
+
+async function look(
+  screen: WatchScreen,
+  values: ValuesOf<typeof statusOptions>,
+  context: CommandContext,
+): Promise<Showing> {
+  try {
+    return screen.answered(await statusText(values, context), Date.now());
+  } catch (thrown) {
+    if (!screen.hasAnswered || exitCodeOf(thrown) !== EXIT.tryAgain) throw thrown;
+    return screen.away(describeError(thrown, false), Date.now());
+  }
+}
 
 async function statusText(values: ValuesOf<typeof statusOptions>, context: CommandContext): Promise<string> {
   const groups = await askGroups(values.http, context, context.arguments[0]);
@@ -77,11 +102,6 @@ function partingText({ name, divergence }: GroupStatus): string {
 function enrolledText({ name, enrolled }: GroupStatus): string {
   if (!enrolled) return '';
   return `\n${name}: the next unknown agent takes it over; 'rephub enroll ${name} --cancel' takes that back\n`;
-}
-
-function rpoText(group: GroupStatus): string {
-  if (group.rpoSeconds !== null) return formatDuration(group.rpoSeconds * 1000);
-  return group.state === 'unknown' || group.rpoSince ? `≥ ${formatDuration(group.rpoAtLeastSeconds * 1000)}` : '?';
 }
 
 function resyncText({ resync }: GroupStatus): string {
