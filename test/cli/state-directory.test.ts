@@ -62,6 +62,45 @@ test('a file instead of a directory, or a directory of something else, is refuse
   expect(onFile.child.output).toContain(join(dir, 'file'));
 });
 
+test('a directory of a hub, or of somebody else, is refused by its name and left as it is, by the hub too', async () => {
+  const scope = testScope();
+  const { agent, hub } = await startSystem(scope, `file:${await disk(scope)}`);
+  const upstream = `file:${await disk(scope)}`;
+  const args = ['run', '--group', 'vm2', '--upstream', upstream, '--listen', 'nbd://127.0.0.1:0'];
+  // Both are in use: what they are is more to the point than that.
+  const onHub = await command('repagent', [...args, '--state', hub.dataDir]);
+  expect(onHub).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining(`${hub.dataDir} is the data directory of a rephub`) as string,
+  });
+  const onAgent = await command('rephub', ['serve', '--data', agent.stateDir, '--http', '127.0.0.1:0']);
+  expect(onAgent).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining(`${agent.stateDir} is the state directory of a repagent`) as string,
+  });
+  const home = await tempDir(scope);
+  for (const name of ['bin', 'etc', 'photos', 'usr']) await writeFile(join(home, name), 'theirs');
+  const refused = await command('repagent', [...args, '--state', home]);
+  expect(refused).toMatchObject({
+    code: 2,
+    stderr: expect.stringContaining(`${home} holds bin, etc, photos, … and no state of repagent`) as string,
+  });
+  expect(await readdir(home)).toEqual(['bin', 'etc', 'photos', 'usr']);
+  await agent.waitUntilProtected();
+});
+
+test('what people keep beside a state does no harm: configuration, sockets, logs, the disk itself', async () => {
+  const scope = testScope();
+  const dir = await tempDir(scope);
+  for (const name of ['vm1.yaml', 'agent.log', 'agent.log.1.gz', 'vm1.pid', '.hidden', 'disk.raw', 'lost+found']) {
+    await writeFile(join(dir, name), '');
+  }
+  const volumes = [{ name: 'disk0', upstream: `file:${await disk(scope)}` }];
+  const agent = await AgentPlace.prepare(scope, { volumes, stateDir: dir });
+  await agent.start();
+  expect((await agent.child.stop()).code).toBe(0);
+});
+
 test(
   'a directory that the file system does not take is refused, and not tried for ever',
   { timeout: 20_000 },

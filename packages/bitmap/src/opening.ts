@@ -21,6 +21,7 @@ import {
   randomUuid,
   StorageFault,
 } from '@rephub/platform';
+import { refuseForeign } from './foreign-directory.js';
 import {
   type CheckedOptions,
   type Geometry,
@@ -69,7 +70,7 @@ export interface StatePlace {
 
 type StatePlatform = Pick<Platform, 'files' | 'randomness'>;
 
-/** Opens the directory; see the table above. Throws StorageFault `state-in-use`, ConfigFault `state-foreign`, `wrong-size`. */
+/** Opens the directory; see the table above. Throws StorageFault `state-in-use`, ConfigFault `state-not-ours`, `state-foreign`, `wrong-size`. */
 export async function openState(
   platform: StatePlatform,
   place: StatePlace,
@@ -77,6 +78,7 @@ export async function openState(
 ): Promise<OpenedState> {
   const { files } = platform;
   await files.makeDirectory(place.directory);
+  await refuseForeign(files, place.directory);
   const lock = await files.lock(`${place.directory}/lock`);
   if (lock === null) {
     const said = `state directory ${place.directory} is in use by another agent`;

@@ -30,7 +30,7 @@ import { AgentSession, type Meeting, type Refusal, type SessionHost } from '../s
 import { HubCounters } from './counters.js';
 import { type EventLog } from './events.js';
 import { type EventsFile } from './events-file.js';
-import { type HubIdentity, openIdentity } from './identity.js';
+import { type HubIdentity, openIdentity, refuseAgentState } from './identity.js';
 import { openEvents, tellStart, tellStop } from './kept-events.js';
 
 export interface HubOptions {
@@ -85,6 +85,7 @@ export class Hub implements SessionHost {
   static async open(platform: Platform, options: HubOptions): Promise<Hub> {
     const { directory } = options;
     await platform.files.makeDirectory(directory);
+    await refuseAgentState(platform.files, directory);
     const lock = await platform.files.lock(`${directory}/lock`);
     if (lock === null) {
       const said = `${directory} is in use by another rephub; one hub serves a data directory`;

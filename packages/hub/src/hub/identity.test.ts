@@ -1,7 +1,7 @@
 import { simPlatform } from '@rephub/platform/sim';
 import { expect, test } from 'vitest';
 import { crc32 } from 'node:zlib';
-import { openIdentity } from './identity.js';
+import { openIdentity, refuseAgentState } from './identity.js';
 
 async function world(): Promise<ReturnType<typeof simPlatform>> {
   const platform = simPlatform(1);
@@ -45,6 +45,18 @@ test('a directory with something else in it is refused and left alone', async ()
     code: 'data-not-ours',
   });
   expect(await platform.files.list('/data')).toEqual(['holiday.jpg']);
+});
+
+test("an agent's state directory is refused by its name, before anything is looked at", async () => {
+  const { files, ...platform } = await world();
+  await refuseAgentState(files, '/data');
+  await put({ files, ...platform }, '/data/identity', 'x');
+  await refuseAgentState(files, '/data');
+  await put({ files, ...platform }, '/data/hot.log', 'x');
+  await expect(refuseAgentState(files, '/data')).rejects.toMatchObject({
+    code: 'data-not-ours',
+    message: expect.stringContaining('/data is the state directory of a repagent') as string,
+  });
 });
 
 test('any changed byte of the identity is noticed', async () => {

@@ -47,6 +47,14 @@ export async function openIdentity(files: FileSystem, randomness: Randomness, di
   return identity;
 }
 
+/** Before the directory is locked, which an agent may have done. Throws a ConfigFault `data-not-ours` for an agent's state directory. */
+export async function refuseAgentState(files: FileSystem, directory: string): Promise<void> {
+  const names = new Set(await files.list(directory));
+  if (names.has('hub.json') || !(names.has('identity') && names.has('hot.log'))) return;
+  const said = `${directory} is the state directory of a repagent; the hub's data needs a directory of its own`;
+  throw new ConfigFault('data-not-ours', said);
+}
+
 async function makeIdentity(
   files: FileSystem,
   randomness: Randomness,
