@@ -37,8 +37,8 @@ const PATIENCE_MS = 1_000;
 /** A little less than twice: what was too much shows only afterwards. */
 const MOST_TIMES = 1.75;
 const TAIL = 0.01;
-/** Below this nobody notices, and our own timers are no better. */
-const UNNOTICED_MS = 0.2;
+/** Nobody notices less; to take in a piece keeps our own loop nearly as long. */
+const UNNOTICED_MS = 0.5;
 /** Requests without which nothing is judged. */
 const FEW = 8;
 /** Requests by which it is known how long they take alone. */
