@@ -110,8 +110,7 @@ test.each([
 ] as const)('what an earlier process was to send in full after %s (seeded: %s): %s', async (kind, seeded, expected) => {
   const kit = await volumeKit();
   const before = shaking(kit);
-  await kit.run(before.order.give(false, 'asked for'));
-  await kit.run(before.order.begun(Promise.resolve()));
+  await kit.run(before.order.give(false, 'asked for', () => Promise.resolve()));
   const started: boolean[] = [];
   const { comparer } = kit;
   comparer.start = () => started.push(true);

@@ -49,27 +49,29 @@ export class ResyncOrder {
     return this.#isFull;
   }
 
-  /** Not all was marked for it, as far as the disk tells. */
-  get isUnmarked(): boolean {
-    return this.#cause !== null && this.#stage === 'marking';
-  }
-
-  /** Before anything is marked for it. Returns the cause that its span has. Never rejects. */
-  async give(compare: boolean, cause: string): Promise<string> {
+  /**
+   * The order counts at once; `mark` makes everything dirty at once, and resolves when that is durable. Known to the next
+   * process, with its marks, when this resolves. Rejects as `mark` does.
+   */
+  async give(compare: boolean, cause: string, mark: (cause: string) => Promise<void>): Promise<void> {
     this.#cause = `${compare ? 'compare' : 'full'}: ${cause}`.slice(0, LONGEST_CAUSE);
     this.#isFull = !compare;
-    this.#isBegun = false;
     this.#isSent = false;
     this.#stage = 'marking';
-    await this.#note();
-    return this.#cause;
+    const noted = this.#note();
+    await this.#markFor(mark(this.#cause));
+    await noted;
   }
 
-  /** Everything is dirty in memory, and on the disk when `marking` resolves. Rejects as that does. */
-  async begun(marking: Promise<void>): Promise<void> {
+  /** Marks for an order that an earlier process had only begun to mark for. Rejects as `mark` does. */
+  async markAgain(mark: (cause: string) => Promise<void>): Promise<void> {
+    if (this.#cause !== null && this.#stage === 'marking') await this.#markFor(mark(this.#cause));
+  }
+
+  async #markFor(marking: Promise<void>): Promise<void> {
     this.#isBegun = true;
     await marking;
-    if (!this.isUnmarked) return;
+    if (this.#cause === null || this.#stage !== 'marking') return;
     this.#stage = 'sending';
     await this.#note();
   }

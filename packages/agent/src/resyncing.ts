@@ -147,13 +147,13 @@ export class Resyncing {
    * for an order that it had only begun to mark for. Durable when it resolves; before a session.
    */
   async recall(): Promise<void> {
-    const { cause } = this.order;
-    if (cause !== null && this.order.isUnmarked) {
-      await this.order.begun(this.#parts.mirror.copyEverything(cause)).catch((fault: unknown) => {
+    const { log, mirror } = this.#parts;
+    await this.order
+      .markAgain((cause) => mirror.copyEverything(cause))
+      .catch((fault: unknown) => {
         // It stays noted as it is, for the start after this one.
-        this.#parts.log.warn('resync-not-noted', { fault: String(fault) });
+        log.warn('resync-not-noted', { fault: String(fault) });
       });
-    }
     const isRepaired = this.#parts.tracker.found === 'clean';
     await this.verifier.recall(isRepaired ? [] : this.findings.untold);
   }
@@ -184,8 +184,9 @@ export class Resyncing {
     const compares = compare && (mayWeaken || !order.isFull);
     if (compares) this.comparer.start();
     else this.comparer.stop();
-    const given = await order.give(compares, cause);
-    this.#parts.link()?.noteSpanCause(given);
-    await order.begun(this.#parts.mirror.copyEverything(cause));
+    await order.give(compares, cause, (given) => {
+      this.#parts.link()?.noteSpanCause(given);
+      return this.#parts.mirror.copyEverything(cause);
+    });
   }
 }
