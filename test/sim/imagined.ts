@@ -36,6 +36,8 @@ export async function findMarks(world: World, files: SimFiles): Promise<FoundMar
       group: 'vm1',
       granularityBytes: setup.granularityBytes,
       hotExtents: setup.hotExtents,
+      durability: setup.durability,
+      bootId: files.bootId,
       volumes: setup.volumes
         .slice(0, volumeCount)
         .map(({ name }, index) => ({ index, name, sizeBytes: world.blocksOf(index) * BLOCK_BYTES })),

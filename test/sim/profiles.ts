@@ -103,6 +103,8 @@ export interface Profile {
   readonly mode?: 'async' | 'semi-sync' | 'sync';
   readonly onDisconnect?: 'continue' | 'freeze';
   readonly upstream?: 'file' | 'nbd' | 'both';
+  /** Marks are not synced: after a loss of power none is believed. */
+  readonly durability?: 'host' | 'process';
   /** So much the agent keeps of what is not flushed. */
   readonly replayBytes?: number;
   /** Steps that come one soon after the other, so many times in a seed, beside what is drawn. */
@@ -246,6 +248,8 @@ export const PROFILES = {
     },
     weights: { 'kill-hub': 2, 'power-agent': 1 },
   },
+  /** Marks that were not synced, and a host that loses power. */
+  unsynced: { durability: 'process', weights: { 'power-agent': 6, 'power-both': 2, 'kill-agent': 4, 'cut-link': 2 } },
   'silent-hub': { weights: { 'silence-hub': 6, 'half-open': 6, 'pause-hub': 4 } },
 } as const satisfies Record<string, Profile>;
 export type ProfileName = keyof typeof PROFILES;

@@ -39,6 +39,7 @@ export interface Setup {
   /** Until a step changes it, or from the agent's next start on. */
   readonly mode: 'async' | 'semi-sync' | 'sync';
   readonly onDisconnect: 'continue' | 'freeze';
+  readonly durability: 'host' | 'process';
   /** The guest flushes hardly ever. */
   readonly rareFlushes: boolean;
   /** So long the NBD upstream takes to make stable what its cache holds; next to nothing when left out. */
@@ -127,6 +128,8 @@ export const BURST_REQUESTS = 36;
 const SEQUENCE_EVERY = 40;
 /** Every so many seeds meet failing flushes, and little else: they seldom come up among many faults. */
 const FLUSHES_EVERY = 8;
+/** Of so many seeds one has marks that are not synced. */
+const UNSYNCED_EVERY = 13;
 const SEQUENCE_NAMES = Object.keys(SEQUENCES) as SequenceName[];
 
 export function scriptOf(seed: number, asked?: Profile): Script {
@@ -220,6 +223,7 @@ function setupOf(seed: number, random: SeededRandomness, profile: Profile, seque
     allocation: profile.plainTrims !== true && random.chance(0.7),
     lateVolume: !isWide && !single && random.chance(0.15),
     mode: profile.mode ?? pick('async', 'async', 'async', 'semi-sync', 'sync'),
+    durability: profile.durability ?? (seed % UNSYNCED_EVERY === UNSYNCED_EVERY - 1 ? 'process' : 'host'),
     onDisconnect: profile.onDisconnect ?? (random.chance(0.12) ? 'freeze' : 'continue'),
     rareFlushes: profile.rareFlushes ?? random.chance(0.1),
     syncMs: profile.syncMs ?? pick(0, 0, 0, 0, 10, 150),

@@ -385,6 +385,7 @@ export class World {
       mode: setup.mode,
       onDisconnect: setup.onDisconnect,
       hotExtents: setup.hotExtents,
+      durability: setup.durability,
       granularityBytes: setup.granularityBytes,
       windowBytes: setup.windowBytes,
       compress: setup.compress ?? 'auto',

@@ -66,12 +66,15 @@ export class AgentGroup {
         wantsFlush: () => undefined,
         failed: () => undefined,
       };
+      const bootId = await platform.bootId();
+      if (bootId === null && config.durability === 'process') log.warn('no-boot-id');
       const tracker = await Tracker.open(platform, {
         directory: config.stateDirectory,
         group: config.group,
         granularityBytes: config.granularityBytes,
         hotExtents: config.hotExtents,
         durability: config.durability,
+        bootId,
         mayShrink: config.allowShrink,
         doubt: (notes) => doubtOf(seen, notes, config.volumes),
         volumes: config.volumes.map(({ name }, position) => ({

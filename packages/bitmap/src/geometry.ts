@@ -65,6 +65,7 @@ export interface CheckedOptions {
   readonly granularityBytes: number;
   readonly hotExtents: number;
   readonly durability: 'host' | 'process';
+  readonly bootId: string | null;
   readonly volumes: readonly Geometry[];
   /** The indexes of `volumes` are only positions in the list: what counts is the number of each name. */
   readonly isNumberedByName: boolean;
@@ -102,6 +103,7 @@ export function checkOptions(options: TrackerOptions): CheckedOptions {
     granularityBytes,
     hotExtents,
     durability: options.durability ?? 'host',
+    bootId: options.bootId ?? null,
     volumes,
     isNumberedByName: options.volumes.every(({ index }) => index === undefined),
     mayShrink: options.mayShrink ?? false,

@@ -57,6 +57,11 @@ export class HotLog {
     this.#isBusy = false;
   }
 
+  /** Durable from now on, also where it is not synced each time. */
+  async sync(): Promise<void> {
+    await this.#file.sync();
+  }
+
   async close(): Promise<void> {
     await this.#file.close();
   }

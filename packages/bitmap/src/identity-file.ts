@@ -1,7 +1,8 @@
 /**
  * STATE/identity on the disk: two slots written in turn, so that a torn write leaves the image before.
  *
- * Always holds: when `save` resolves the new identity is durable; saves happen one after the other, in the
+ * Always holds: when `save` resolves the new identity is durable, whatever the marks are (a session or a number that is
+ * given twice would bar this agent); saves happen one after the other, in the
  * order they were asked for; after one that failed, all fail.
  */
 import { CorruptionFault, type FileSystem, type OpenFile } from '@rephub/platform';
@@ -19,14 +20,12 @@ export const IDENTITY_NAME = 'identity';
 
 export class IdentityFile {
   readonly #file: OpenFile;
-  readonly #syncs: boolean;
   #stored: StoredIdentity;
   #sequence: number;
   #last: Promise<void> = Promise.resolve();
 
-  constructor(file: OpenFile, syncs: boolean, read: ReadIdentity) {
+  constructor(file: OpenFile, read: ReadIdentity) {
     this.#file = file;
-    this.#syncs = syncs;
     this.#stored = read.identity;
     this.#sequence = read.sequence;
   }
@@ -45,7 +44,7 @@ export class IdentityFile {
     this.#sequence = sequence;
     this.#last = this.#last.then(async () => {
       await this.#file.write([slot], (sequence % 2) * IDENTITY_SLOT_BYTES);
-      if (this.#syncs) await this.#file.sync();
+      await this.#file.sync();
     });
     return this.#last;
   }

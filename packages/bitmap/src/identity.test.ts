@@ -21,6 +21,7 @@ const identity: StoredIdentity = {
   trusted: true,
   reason: '',
   clean: false,
+  kept: 'synced',
   volumes: [0, 254],
 };
 

@@ -34,6 +34,8 @@ export interface StoredIdentity extends Identity {
   readonly clean: boolean;
   /** Indexes of the volumes that have a map. */
   readonly volumes: readonly number[];
+  /** How marks are kept, and by which run of the host (boot.ts); empty: an earlier version did not say. */
+  readonly kept: string;
 }
 
 /** One slot: the block, twice. Throws ConfigFault `identity-too-big` when the notes are too long. */
@@ -93,11 +95,12 @@ function parseIdentity(body: unknown): StoredIdentity | null {
   const { agentId, session, group, lastNumber, restsOn, durableNumber, notes, stage, trusted, reason, clean } = body;
   const line = parseLine(body['line']);
   const volumes = body['volumes'];
+  const kept = body['kept'] ?? '';
   if (!isUuid(agentId) || typeof group !== 'string' || line === null || !isRecord(notes)) return null;
   if (!isCount(session) || !isCount(lastNumber) || !isCount(restsOn) || !isCount(durableNumber)) return null;
   if (!Array.isArray(volumes) || !volumes.every(isCount)) return null;
   if ((stage !== 'making' && stage !== 'made') || typeof trusted !== 'boolean') return null;
-  if (typeof reason !== 'string' || typeof clean !== 'boolean') return null;
+  if (typeof reason !== 'string' || typeof clean !== 'boolean' || typeof kept !== 'string') return null;
   const checked: Record<string, string> = {};
   for (const [key, value] of Object.entries(notes)) {
     if (typeof value !== 'string') return null;
@@ -117,6 +120,7 @@ function parseIdentity(body: unknown): StoredIdentity | null {
     reason,
     clean,
     volumes,
+    kept,
   };
 }
 

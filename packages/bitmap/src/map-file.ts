@@ -55,6 +55,11 @@ export class MapFile {
     if (this.#syncs) await this.#file.sync();
   }
 
+  /** Also where pages are not synced each time. */
+  async syncAlways(): Promise<void> {
+    await this.#file.sync();
+  }
+
   async close(): Promise<void> {
     await this.#file.close();
   }

@@ -5,7 +5,8 @@
  *   found      when                                                     what is done
  *   new        no identity and no other file; or never finished making  all files made, every block marked
  *   untrusted  a file is missing, corrupt, foreign, of another          bad files put aside, all made anew,
- *              version or size; or the identity, or the agent's doubt, says so   every block marked
+ *              version or size, was not synced before the host was      every block marked
+ *              started anew; or the identity, or the agent's doubt, says so
  *   clean      stopped in order without a mark                          read
  *   marked     else                                                     read; torn pages written again
  *
@@ -30,6 +31,7 @@ import {
   PAGE_BYTES,
   PAGE_HEADER_BYTES,
 } from './geometry.js';
+import { bootDoubt, keptAs } from './boot.js';
 import { HOT_LOG_NAME, HotLog, type LogFacts, makeHotLog } from './hot-log.js';
 import type { ReadIdentity, StoredIdentity } from './identity.js';
 import { IDENTITY_NAME, IdentityFile, makeIdentity, readIdentity } from './identity-file.js';
@@ -121,9 +123,11 @@ class Opening {
   async open(): Promise<Omit<OpenedState, 'lock'>> {
     const read = (await this.#readIdentity()) ?? (await this.#makeIdentity());
     if (this.#checked.isNumberedByName) await this.#numberByName(read.identity);
-    const { stage, trusted, clean, notes } = read.identity;
+    const { stage, trusted, clean, kept, notes } = read.identity;
     if (stage === 'made' && trusted) {
-      const doubt = this.#checked.doubt(notes);
+      const { bootId, durability } = this.#checked;
+      const stale = clean ? null : bootDoubt(kept, durability, bootId);
+      const doubt = stale ?? this.#checked.doubt(notes);
       if (doubt !== null) return await this.#startAnew(read, 'untrusted', doubt);
       const readable = await this.#readAll(read.identity);
       if (readable !== null) return await this.#takeOver(read, readable, clean);
@@ -187,7 +191,12 @@ class Opening {
       reason: shorten(this.#faults[0]?.message ?? ''),
       clean: false,
       volumes: [],
+      kept: this.#keptAs,
     });
+  }
+
+  get #keptAs(): string {
+    return keptAs(this.#checked.durability, this.#checked.bootId);
   }
 
   /** From here on each volume has the number that belongs to its name in this directory. */
@@ -271,7 +280,9 @@ class Opening {
     const identity = await this.#openIdentity(read);
     // What has gone is not known from here on: a crash before its map has gone too must not let it be taken for whole.
     const kept = read.identity.volumes.filter((index) => volumes.some((volume) => volume.index === index));
-    await identity.save({ session: read.identity.session + 1, clean: false, volumes: kept });
+    // Before anything is written and not synced; what a killed process has left so is synced below.
+    const unsynced = this.#syncs ? {} : { kept: this.#keptAs };
+    await identity.save({ session: read.identity.session + 1, clean: false, volumes: kept, ...unsynced });
     for (const map of readMaps) await repair(map, marks.durableNumber);
     const maps = new Map(readMaps.map(({ map }) => [map.geometry.index, map]));
     for (const geometry of volumes.filter(({ index }) => !maps.has(index))) {
@@ -289,6 +300,7 @@ class Opening {
       const changes = strangers.splice(0, MAX_CHANGES).flatMap((slot) => [slot, NO_EXTENT]);
       await log.append(changes, [], facts);
     } while (strangers.length > 0);
+    if (identity.stored.kept !== this.#keptAs) await identity.save({ kept: this.#keptAs });
 
     const isClean = clean && !marks.hasMarks();
     const reason = isClean
@@ -353,7 +365,10 @@ class Opening {
     const file = await this.#files.open(this.#path(HOT_LOG_NAME), 'write');
     const log = new HotLog(file, this.#syncs, table, sequence);
     await this.#dropOtherMaps();
-    await identity.save({ stage: 'made', trusted: true, reason: '', volumes: volumes.map(({ index }) => index) });
+    await identity.save({
+      ...{ stage: 'made', trusted: true, reason: '', kept: this.#keptAs },
+      volumes: volumes.map(({ index }) => index),
+    });
     return { identity, log, maps, marks, volumes, found, reason, faults: this.#faults };
   }
 
@@ -402,7 +417,7 @@ class Opening {
 
   async #openIdentity(read: ReadIdentity): Promise<IdentityFile> {
     const file = await this.#files.open(this.#path(IDENTITY_NAME), 'write');
-    return new IdentityFile(file, this.#syncs, read);
+    return new IdentityFile(file, read);
   }
 }
 

@@ -31,6 +31,8 @@ export interface TrackerOptions {
   readonly hotExtents?: number;
   /** `host`: marks survive a power cut. `process`: they survive a killed agent only. Default `host`. */
   readonly durability?: 'host' | 'process';
+  /** Names the run of the host: marks that were not synced are not believed after another one. Null, or left out: not known. */
+  readonly bootId?: string | null;
   /** In any order. All of them come with an index, or none. */
   readonly volumes: readonly WantedVolume[];
   /** A volume may be smaller than its marks say. One that has grown is taken; either way nothing found is believed. */

@@ -26,6 +26,9 @@ const optionsOf = (patch: Partial<TrackerOptions> = {}): TrackerOptions => ({
   ...patch,
 });
 
+/** Marks that are only written, in this run of the host. */
+const unsynced = ({ files }: World): Partial<TrackerOptions> => ({ durability: 'process', bootId: files.bootId });
+
 const open = (here: World, patch: Partial<TrackerOptions> = {}): Promise<Tracker> =>
   Tracker.open(here, optionsOf(patch));
 
@@ -210,20 +213,20 @@ describe('a tracker', () => {
 
   it('syncs nothing after opening with durability process', async () => {
     const here = world();
-    const tracker = await clean(here, { durability: 'process' });
+    const tracker = await clean(here, unsynced(here));
     const before = here.files.changes;
     await tracker.activate(0, 0, 1);
     expect(here.files.changes - before).toBe(1);
     await powerCut(here, 'keep');
-    expect([...(await open(here, { durability: 'process' })).runs(0)]).toEqual([{ offset: 0, length: EXTENT_BYTES }]);
+    expect([...(await open(here, unsynced(here))).runs(0)]).toEqual([{ offset: 0, length: EXTENT_BYTES }]);
   });
 
   it('relies on nothing that a killed process wrote without syncing it', async () => {
     const here = world();
-    const first = await clean(here, { durability: 'process' });
+    const first = await clean(here, unsynced(here));
     await write(first, 0, 4096, 2);
     await first.close();
-    const second = await open(here);
+    const second = await open(here, { bootId: here.files.bootId });
     expect(second.begin(0, 0, 4096)).toBe(true);
     await powerCut(here, 'lose');
     expect([...(await open(here)).runs(0)]).toEqual([{ offset: 0, length: EXTENT_BYTES }]);
@@ -231,11 +234,11 @@ describe('a tracker', () => {
 
   it('makes fine marks durable that a killed process wrote without syncing them', async () => {
     const here = world();
-    const first = await clean(here, { durability: 'process' });
+    const first = await clean(here, unsynced(here));
     await write(first, 0, 4096, 0);
     await first.coolIdle();
     await first.close();
-    await (await open(here)).close();
+    await (await open(here, { bootId: here.files.bootId })).close();
     await powerCut(here, 'lose');
     expect([...(await open(here)).runs(0)]).toEqual([{ offset: 0, length: 64 * KIB }]);
   });

@@ -9,6 +9,7 @@
  * Must not know: network, records' content, NBD.
  */
 import { asError, assert, type CorruptionFault, type Platform } from '@rephub/platform';
+import { SYNCED } from './boot.js';
 import { checkOptions, geometryOf } from './geometry.js';
 import { growVolume } from './growth.js';
 import { HOT_LOG_NAME, makeHotLog } from './hot-log.js';
@@ -334,8 +335,14 @@ export class Tracker {
         await this.coolIdle();
         await this.#loop.commit();
         isClean = !this.hasMarks();
+        // What is left in order is to be believed by a host that was started anew.
+        if (!this.#syncs) {
+          for (const map of this.#state.maps.values()) await map.syncAlways();
+          await this.#state.log.sync();
+        }
         const { durableNumber, restsOn } = this.identity;
-        await this.#state.identity.save({ lastNumber: this.#marks.lastNumber, durableNumber, restsOn, clean: isClean });
+        const { lastNumber } = this.#marks;
+        await this.#state.identity.save({ lastNumber, durableNumber, restsOn, clean: isClean, kept: SYNCED });
       }
     } catch (thrown) {
       isClean = false;

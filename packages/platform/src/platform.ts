@@ -12,4 +12,6 @@ export interface Platform {
   readonly network: Network;
   /** What there is to compress with, the fastest first. */
   readonly codecs: readonly BlockCodec[];
+  /** Names the run of the host, from its start to its end; null where nothing does. */
+  readonly bootId: () => Promise<string | null>;
 }

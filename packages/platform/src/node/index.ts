@@ -1,5 +1,6 @@
 /** The real world: the Node implementations of the seams. Only commands and tests import this door. */
 import type { Platform } from '../platform.js';
+import { nodeBootId } from './boot-id.js';
 import { nodeClock } from './clock.js';
 import { nodeCodecs } from './codecs.js';
 import { nodeFiles } from './files.js';
@@ -22,5 +23,6 @@ export function nodePlatform(options: NodeNetworkOptions = {}): Platform {
     files: nodeFiles(),
     network: nodeNetwork(options),
     codecs: nodeCodecs(),
+    bootId: () => nodeBootId(),
   };
 }

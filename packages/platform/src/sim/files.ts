@@ -66,6 +66,7 @@ export class SimFiles implements FileSystem, OpenFileDisk {
   #order = 0;
   #crashAtChange = Infinity;
   #crashed = false;
+  #powerCuts = 0;
   /** Called in the moment in which `crashAt` strikes, before the operation's caller hears of it. */
   onCrash: (() => void) | null = null;
 
@@ -80,6 +81,11 @@ export class SimFiles implements FileSystem, OpenFileDisk {
   /** Operations so far that changed or synced something (reads do not count). */
   get changes(): number {
     return this.#changes;
+  }
+
+  /** Of the host that has this disk: another one after each loss of power. */
+  get bootId(): string {
+    return `00000000-0000-4000-8000-${String(this.#powerCuts).padStart(12, '0')}`;
   }
 
   get crashed(): boolean {
@@ -103,6 +109,7 @@ export class SimFiles implements FileSystem, OpenFileDisk {
     const tree = treeAfter(this.#tree, options);
     const after = new SimFiles(this.#options, tree);
     after.#capacityBytes = this.#capacityBytes;
+    after.#powerCuts = this.#powerCuts + (options.fate === 'keep' ? 0 : 1);
     return after;
   }
 
@@ -114,7 +121,9 @@ export class SimFiles implements FileSystem, OpenFileDisk {
   /** What a crash now would leave, on a disk of its own, that takes no time unless `disk` says so; this one goes on. */
   imagineCrash(options: CrashOptions, disk: SimFilesOptions = {}): SimFiles {
     const tree = treeAfter(this.#tree, options);
-    return new SimFiles(disk, tree);
+    const after = new SimFiles(disk, tree);
+    after.#powerCuts = this.#powerCuts + (options.fate === 'keep' ? 0 : 1);
+    return after;
   }
 
   /** Where a file has data, as programs see it, without an operation of the disk. */

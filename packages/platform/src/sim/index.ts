@@ -34,11 +34,13 @@ export interface SimPlatform extends Platform {
 /** A whole simulated world from one seed. Share `clock` and `network` between the hosts of one world. */
 export function simPlatform(seed: number, shared: Partial<SimPlatform> = {}): SimPlatform {
   const clock = shared.clock ?? new SimClock();
+  const files = shared.files ?? new SimFiles({ clock });
   return {
     clock,
     randomness: shared.randomness ?? new SeededRandomness(seed),
-    files: shared.files ?? new SimFiles({ clock }),
+    files,
     network: shared.network ?? new SimNetwork({ clock }),
     codecs: [pureLz4],
+    bootId: shared.bootId ?? (() => Promise.resolve(files.bootId)),
   };
 }

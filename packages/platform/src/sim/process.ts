@@ -36,6 +36,7 @@ export class SimProcess {
       network: this.#network,
       randomness: host.randomness,
       codecs: host.codecs,
+      bootId: host.bootId,
     };
   }
 
