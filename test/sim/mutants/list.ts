@@ -265,6 +265,14 @@ export const MUTANTS: readonly Mutant[] = [
     profile: 'lost-agent-and-power',
   },
   {
+    id: 'unsynced-marks-believed',
+    promise: 'SUPERSET',
+    file: 'bitmap/src/boot.ts',
+    find: "if (id !== '' && id === bootId) return null;",
+    replace: "if (id !== '') return null;",
+    profile: 'unsynced',
+  },
+  {
     id: 'a-crash-distrusts-everything',
     promise: 'NOFULL',
     file: 'bitmap/src/opening.ts',
