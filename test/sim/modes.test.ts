@@ -136,6 +136,34 @@ describe('modes (promise ACK)', () => {
     await refused;
   });
 
+  it.each(['freeze', 'continue'] as const)(
+    '%s: where mirroring has stopped for a fault of ours',
+    async (onDisconnect) => {
+      const cluster = await clusterIn('async', {}, onDisconnect);
+      const client = await cluster.guest('disk0');
+      await cluster.run(writeBytes(client, 0, Buffer.alloc(BLOCK, 1), false));
+      cluster.agent?.failMirroring(new Error('planted'));
+      let isAnswered = false;
+      const write = writeBytes(client, 0, Buffer.alloc(BLOCK, 2), false).then(() => {
+        isAnswered = true;
+      });
+      await cluster.clock.advance(60_000);
+      const isFrozen = onDisconnect === 'freeze';
+      expect([isAnswered, cluster.agent?.status().reason]).toEqual([!isFrozen, 'mirroring has stopped: planted']);
+      expect((await cluster.run(readBytes(client, 0, BLOCK)))[0]).toBe(isFrozen ? 1 : 2);
+      // An operator's word: the guest matters more now.
+      if (isFrozen) await cluster.run(cluster.agent?.pause() ?? Promise.resolve());
+      await cluster.run(write, 1_000);
+      // Whatever was written meanwhile is marked: the next start makes it good.
+      await cluster.stopAgent();
+      await cluster.startAgent();
+      await cluster.run(cluster.agent?.resume() ?? Promise.resolve());
+      await cluster.waitProtected();
+      await cluster.clock.runUntil(() => cluster.agent?.status().lagBytes === 0);
+      expect((await cluster.replica('disk0'))[0]).toBe(2);
+    },
+  );
+
   it('can be changed while the guest writes', async () => {
     const cluster = await clusterIn('async');
     const working = cluster.work(600);
