@@ -24,7 +24,10 @@ const WATCH_EVERY_MS = 1000;
 const statusOptions = {
   ...hubOption,
   json: flag({ help: 'print JSON', inFile: false }),
-  watch: flag({ help: 'print it again every second, until interrupted; a hub that is away is waited for', inFile: false }),
+  watch: flag({
+    help: 'print it again every second, until interrupted; a hub that is away is waited for',
+    inFile: false,
+  }),
 };
 
 export const statusCommand = command({
