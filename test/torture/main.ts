@@ -50,7 +50,7 @@ async function main(scope: Scope): Promise<number> {
   });
   const time = parseDuration(values.time);
   if (!('value' in time)) throw new Error(`--time ${values.time}: expected ${time.expected}`);
-  const seed = values.seed === undefined ? { value: randomInt(1 << 31) } : parseCount(values.seed);
+  const seed = values.seed === undefined ? { value: randomInt(2 ** 31) } : parseCount(values.seed);
   if (!('value' in seed)) throw new Error(`--seed ${values.seed ?? ''}: expected ${seed.expected}`);
   const upstream = UPSTREAMS.find((name) => name === values.upstream);
   if (upstream === undefined) throw new Error(`--upstream ${values.upstream}: expected one of ${UPSTREAMS.join(', ')}`);

@@ -1,4 +1,7 @@
 // All promises at once, with real processes: every kind of blow lands under load, then everything is equal.
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { testScope } from '../kit/test-scope.js';
 import { torture } from './torture.js';
@@ -25,3 +28,9 @@ test(
     expect(report.fio.runs).toBeGreaterThan(0);
   },
 );
+
+test('the command draws a seed where none is given, and says what it does not know', { timeout: 60_000 }, async () => {
+  const words = ['--import', 'tsx', '-C', '@rephub/source', join(import.meta.dirname, 'main.ts'), '--upstream', 'none'];
+  const outcome = await promisify(execFile)(process.execPath, words).catch((fault: unknown) => fault);
+  expect(outcome).toMatchObject({ code: 2, stderr: '--upstream none: expected one of qemu-nbd, nbdkit, file\n' });
+});
