@@ -75,7 +75,7 @@ test(
     const { upstream, hub, agent } = await protectedDisk(scope, 64 * MiB);
     const running = await startLoad(scope, agent.uri(), {
       sizeBytes: 32 * MiB,
-      seconds: 6,
+      untilStopped: true,
       ratePerSecond: 1000,
     });
     await hub.moreRecords('vm1', 200);
@@ -88,7 +88,7 @@ test(
     expect(tested, tested.stdout + tested.stderr).toMatchObject({ code: 0 });
     const atEnd = await hub.status('vm1');
     expect(atEnd.seq).toBeGreaterThan(atStart.seq);
-    expect((await running.finished()).errors).toBe(0);
+    expect((await running.stopped()).errors).toBe(0);
     await agent.waitUntilProtected();
     await expectReplica(scope, upstream.uri, hub);
   },

@@ -15,6 +15,8 @@ export interface LoadOptions {
   readonly offsetBytes?: number;
   /** Runs for so long, over and over; without it, once over the size. */
   readonly seconds?: number;
+  /** Runs over and over until it is stopped: for what takes as long as the machine needs. Only with `startLoad`. */
+  readonly untilStopped?: boolean;
   /** Writes a checksum into each block and reads all back at the end. */
   readonly verify?: boolean;
   /** Most requests a second. */
@@ -34,6 +36,9 @@ export interface LoadFigures {
   readonly p99Ms: number;
 }
 
+/** What fio ends with after SIGINT. */
+const CODE_OF_STOPPED_FIO = 128;
+
 interface FioSide {
   readonly iops: number;
   readonly bw_bytes: number;
@@ -47,6 +52,7 @@ function fioArgs(uri: string, options: LoadOptions): readonly string[] {
     ...[`--bs=${options.blockBytes ?? 4096}`, `--iodepth=${options.depth ?? 8}`],
     ...[`--size=${options.sizeBytes}`, `--offset=${options.offsetBytes ?? 0}`],
     ...[`--randseed=${options.seed ?? 1}`, '--output-format=json', '--group_reporting'],
+    ...(options.untilStopped === true ? ['--time_based', '--runtime=1d'] : []),
     ...(options.seconds === undefined ? [] : ['--time_based', `--runtime=${options.seconds}`]),
     ...(options.verify === true
       ? ['--verify=crc32c', '--do_verify=1', '--verify_fatal=1', '--verify_state_save=0']
@@ -85,6 +91,8 @@ export interface RunningLoad {
   readonly child: Child;
   /** Waits for its end; fails as `load` does. */
   finished(): Promise<LoadFigures>;
+  /** Ends one that runs until it is stopped, after the requests in flight; fails when it had ended, or as `load` does. */
+  stopped(): Promise<LoadFigures>;
 }
 
 /** Starts fio in a folder of its own and returns at once. */
@@ -94,14 +102,19 @@ export async function startLoad(scope: Scope, uri: string, options: LoadOptions)
     cwd: dir,
     stopWithinMs: 2000,
   });
+  const figuresAfter = async (expectedCode: number): Promise<LoadFigures> => {
+    const exit = await child.waitForExit(((options.seconds ?? 60) + 120) * 1000);
+    const text = (await run('cat', [join(dir, 'fio.json')])).stdout;
+    if (exit.code !== expectedCode)
+      throw new Error(`fio ended with ${exit.signal ?? exit.code ?? ''}: ${child.output}${text.slice(0, 400)}`);
+    return figures(text);
+  };
   return {
     child,
-    finished: async () => {
-      const exit = await child.waitForExit(((options.seconds ?? 60) + 120) * 1000);
-      const text = (await run('cat', [join(dir, 'fio.json')])).stdout;
-      if (exit.code !== 0)
-        throw new Error(`fio ended with ${exit.signal ?? exit.code ?? ''}: ${child.output}${text.slice(0, 400)}`);
-      return figures(text);
+    finished: async () => await figuresAfter(0),
+    stopped: async () => {
+      child.signal('SIGINT');
+      return await figuresAfter(CODE_OF_STOPPED_FIO);
     },
   };
 }

@@ -48,7 +48,7 @@ test('killed again while it resyncs: marks of both runs hold', { timeout: 180_00
   const guest = await patientGuest(scope, agent);
   const running = await startLoad(scope, guest.uri, {
     sizeBytes: TOUCHED,
-    seconds: 8,
+    untilStopped: true,
     ratePerSecond: 800,
   });
   for (let round = 0; round < 3; round += 1) {
@@ -56,7 +56,7 @@ test('killed again while it resyncs: marks of both runs hold', { timeout: 180_00
     await agent.child.killHard();
     await agent.start();
   }
-  expect((await running.finished()).errors).toBe(0);
+  expect((await running.stopped()).errors).toBe(0);
   await agent.waitUntilProtected();
   await guest.child.stop();
   await expectReplica(scope, upstream.uri, hub);

@@ -17,7 +17,7 @@ test('a hub that is killed again and again while it catches up still converges',
   });
   const running = await startLoad(scope, agent.uri(), {
     sizeBytes: TOUCHED,
-    seconds: 8,
+    untilStopped: true,
     ratePerSecond: 800,
   });
   for (let round = 0; round < 4; round += 1) {
@@ -26,7 +26,7 @@ test('a hub that is killed again and again while it catches up still converges',
     await agent.waitFor('the agent to notice', ({ agentConnected }) => !agentConnected);
     await hub.start();
   }
-  expect((await running.finished()).errors).toBe(0);
+  expect((await running.stopped()).errors).toBe(0);
   await agent.waitUntilProtected();
   await expectReplica(scope, upstream.uri, hub);
 });
