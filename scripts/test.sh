@@ -3,7 +3,7 @@
 #
 #   REPHUB_TEST_PEERS=none     runs what needs no other maker's program and no root, and says what it left out
 #   REPHUB_TEST_REPORT=FILE    also writes vitest's report as JSON
-#   REPHUB_TEST_SIM_TIME=10s   how long the simulator runs fresh seeds at the end (3m)
+#   REPHUB_TEST_SIM_TIME=10s   how long the simulator runs fresh seeds (3m)
 #   arguments                  go to vitest: npm test -- test/e2e; no seeds are run then
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -79,21 +79,40 @@ if [ -n "${REPHUB_TEST_REPORT:-}" ]; then
   options+=(--reporter=default --reporter=json "--outputFile.json=$REPHUB_TEST_REPORT")
 fi
 
-say 'build'
-npm run --silent build
-say 'lint and format'
-npx --no-install eslint .
-npx --no-install prettier --check --log-level warn .
 # Drawn afresh for every state of the sources, and the same for the same one: what fails here fails again.
 drawn=$(git rev-parse HEAD:packages HEAD:test 2>/dev/null | git hash-object --stdin 2>/dev/null | cut -c1-7 || true)
 export REPHUB_TEST_SEED=$((16#${drawn:-1}))
+
+build_and_lint() {
+  say 'build'
+  npm run --silent build
+  say 'lint and format'
+  npx --no-install eslint .
+  npx --no-install prettier --check --log-level warn .
+}
+
+if [ "$#" -gt 0 ]; then
+  build_and_lint
+else
+  # The simulator runs in one thread, from the sources: the other processor builds and lints beside it.
+  aside=$(mktemp)
+  # In a process group of its own, to be ended as one.
+  set -m
+  (build_and_lint) >"$aside" 2>&1 &
+  set +m
+  building=$!
+  trap 'kill -- "-$building" 2>/dev/null || true; rm -f "$aside"' EXIT
+  say 'fresh seeds (build and lint beside them)'
+  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-3m}" --from "$REPHUB_TEST_SEED"
+  built=0
+  wait "$building" || built=$?
+  trap - EXIT
+  cat "$aside"
+  rm -f "$aside"
+  [ "$built" -eq 0 ] || exit "$built"
+fi
 say "tests, seed $REPHUB_TEST_SEED"
 npx --no-install vitest run "${options[@]}" "$@"
-# All of it, or only the tests that were named.
-if [ "$#" -eq 0 ]; then
-  say 'fresh seeds'
-  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-3m}" --from "$REPHUB_TEST_SEED"
-fi
 if [ "${REPHUB_TEST_PEERS:-all}" = none ]; then
   say "left out, because REPHUB_TEST_PEERS=none: ${with_peers[*]}"
 fi

@@ -6,9 +6,9 @@ import { fileURLToPath } from 'node:url';
 const ROOT = new URL('../../', import.meta.url);
 
 export const COMMANDS = {
-  repagent: fileURLToPath(new URL('packages/agent/dist/main.js', ROOT)),
-  rephub: fileURLToPath(new URL('packages/hub/dist/main.js', ROOT)),
-  failoverTest: fileURLToPath(new URL('packages/hub/dist/failover-test-main.js', ROOT)),
+  repagent: fileURLToPath(new URL('packages/agent/bin/repagent.js', ROOT)),
+  rephub: fileURLToPath(new URL('packages/hub/bin/rephub.js', ROOT)),
+  failoverTest: fileURLToPath(new URL('packages/hub/bin/failover-test.js', ROOT)),
 } as const;
 
 export interface Running {

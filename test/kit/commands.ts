@@ -6,9 +6,9 @@ const packages = join(import.meta.dirname, '../../packages');
 
 /** The script that Node runs for each command. */
 export const COMMANDS = {
-  repagent: join(packages, 'agent/dist/main.js'),
-  rephub: join(packages, 'hub/dist/main.js'),
-  'failover-test': join(packages, 'hub/dist/failover-test-main.js'),
+  repagent: join(packages, 'agent/bin/repagent.js'),
+  rephub: join(packages, 'hub/bin/rephub.js'),
+  'failover-test': join(packages, 'hub/bin/failover-test.js'),
 } as const;
 
 export type CommandName = keyof typeof COMMANDS;

@@ -5,7 +5,7 @@ import { eventsCommand } from './cli/events.js';
 import { dropTestCommand, enrollCommand, forgetCommand, resyncCommand } from './cli/operate.js';
 import { readCommand } from './cli/read.js';
 import { seedCommand } from './cli/seed.js';
-import { serveCommand } from './cli/serve.js';
+import { serveCommand } from './cli/serve-command.js';
 import { groupsCommand, statusCommand } from './cli/status.js';
 import { verifyCommand } from './cli/verify.js';
 import { VERSION } from './version.js';

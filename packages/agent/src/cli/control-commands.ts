@@ -5,7 +5,7 @@ import { divergenceText, resyncShare } from '@rephub/protocol';
 import { join } from 'node:path';
 import { namesHub } from '../link-status.js';
 import { type GroupStatus } from '../report.js';
-import { CONTROL_SOCKET } from './control-server.js';
+import { CONTROL_SOCKET } from './control-socket.js';
 
 const TIMEOUT_MS = 5_000;
 

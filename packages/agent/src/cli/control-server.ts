@@ -14,8 +14,6 @@ import { metricsText } from './metrics.js';
 /** What sun_path holds on Linux, without the closing zero byte. */
 const MAX_SOCKET_PATH_BYTES = 107;
 
-export const CONTROL_SOCKET = 'control.sock';
-
 /** What a request's path is relative to. */
 const BASE_URL = 'http://agent';
 

@@ -15,7 +15,7 @@ import { describeVerify, outcomeOf } from '@rephub/protocol';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { type GroupStatus } from '../report.js';
-import { CONTROL_SOCKET } from './control-server.js';
+import { CONTROL_SOCKET } from './control-socket.js';
 
 const TIMEOUT_MS = 5_000;
 const POLL_MS = 250;

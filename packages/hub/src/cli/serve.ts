@@ -1,110 +1,26 @@
 /**
- * `rephub serve`: reads the options, opens the hub with the real disk, clock and sockets, serves until a
+ * `rephub serve` once its options are read: opens the hub with the real disk, clock and sockets, serves until a
  * signal says stop, and ends in order.
  */
-import { command, type CommandContext, EXIT, type ExitCode } from '@rephub/command';
-import {
-  address,
-  badValue,
-  duration,
-  flag,
-  formatDuration,
-  logOptions,
-  openLogger,
-  type OpenLogger,
-  optional,
-  path,
-  repeated,
-  required,
-  size,
-  type ValuesOf,
-  withDefault,
-} from '@rephub/command';
-import { type Address, asError, ConfigFault, formatAddress } from '@rephub/platform';
+import { type CommandContext, EXIT, type ExitCode, openLogger, type OpenLogger } from '@rephub/command';
+import { type Address, asError, formatAddress } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
+import { collectDefaultMetrics } from 'prom-client';
 import { openSqliteCatalogue } from '../catalogue/sqlite-catalogue.js';
 import type { EventFields, HubEvent } from '../hub/events.js';
-import { HubServer, refuseOpenDoors } from '../hub/hub-server.js';
+import { HubServer } from '../hub/hub-server.js';
 import { httpApp } from '../http/app.js';
 import { hubMetrics } from '../http/metrics.js';
 import { openGroupStore } from '../storage/index.js';
 import { SOFTWARE } from '../version.js';
 import { type HttpServer, serveHttp } from './http-server.js';
-import { hubListen, nbdListen } from './option-types.js';
-import { collectDefaultMetrics } from 'prom-client';
-
-const options = {
-  data: required(path(), { placeholder: 'DIR', help: 'where journals, replicas and the identity live; locked' }),
-  listen: repeated(hubListen(), {
-    placeholder: 'URL',
-    help: 'where agents connect to: tcp://HOST:PORT or unix:///PATH',
-    defaults: ['tcp://127.0.0.1:9010'],
-  }),
-  nbd: repeated(nbdListen(), {
-    placeholder: 'URI',
-    help: 'where replicas and tests are exported: nbd://HOST:PORT or nbd+unix:///?socket=PATH',
-    defaults: ['nbd://127.0.0.1:10809'],
-  }),
-  http: withDefault(address(), '127.0.0.1:9011', {
-    placeholder: 'ADDR',
-    help: 'health, metrics and the API: HOST:PORT or unix:PATH',
-  }),
-  retention: withDefault(duration(), '24h', {
-    placeholder: 'TIME',
-    help: 'how long records stay in the journal before they go into the base images; 0: as soon as possible',
-  }),
-  'journal-max': optional(size({ min: 64 * 1024 * 1024 }), {
-    placeholder: 'SIZE',
-    help: 'journal of a group, at most; history gives way from its old end',
-  }),
-  reserve: optional(size(), {
-    placeholder: 'SIZE',
-    help: 'room on the disk that is kept for protection: tests end, and history and large resyncs give way, before it is used (default: 5 % of the disk or 1 GiB, whichever is less)',
-  }),
-  'index-cache': withDefault(size({ min: 1024 * 1024 }), '64MiB', {
-    placeholder: 'SIZE',
-    help: 'memory for the indexes of all groups; history of those that use most gives way when they need more',
-  }),
-  heartbeat: withDefault(duration({ min: 50, max: 60_000 }), '1s', {
-    placeholder: 'TIME',
-    help: 'how often both sides say that they live',
-  }),
-  'heartbeat-timeout': withDefault(duration({ min: 200, max: 600_000 }), '5s', {
-    placeholder: 'TIME',
-    help: 'an agent silent for so long is gone, and its group unknown; more than --heartbeat',
-  }),
-  insecure: flag({ help: 'listen where other machines can connect, without TLS' }),
-  ...logOptions,
-};
-
-type ServeValues = ValuesOf<typeof options>;
+import { type ServeValues } from './serve-options.js';
 
 const STOP_WITHIN_MS = 9500;
 const NBD_GRACE_MS = 3000;
 
-export const serveCommand = command({
-  name: 'serve',
-  summary: 'receive from agents, keep replicas, serve them',
-  options,
-  takesFile: true,
-  examples: ['rephub serve --data /var/lib/rephub', 'rephub serve -c /etc/rephub/rephub.yaml'],
-  check: (values) => {
-    if (values.listen.length === 0) {
-      throw new ConfigFault('missing-option', 'listen: the list is empty; no agent could connect');
-    }
-    refuseOpenDoors('--listen', values.listen, values.insecure);
-    refuseOpenDoors('--nbd', values.nbd, values.insecure);
-    refuseOpenDoors('--http', [values.http], values.insecure);
-    // No agent takes it otherwise (Welcome).
-    if (values.heartbeatTimeout <= values.heartbeat) {
-      const given = formatDuration(values.heartbeatTimeout);
-      throw badValue('--heartbeat-timeout', given, `more than --heartbeat (${formatDuration(values.heartbeat)})`);
-    }
-  },
-  run: serve,
-});
-
-async function serve(values: ServeValues, context: CommandContext): Promise<ExitCode> {
+/** Serves until SIGTERM or SIGINT. */
+export async function serve(values: ServeValues, context: CommandContext): Promise<ExitCode> {
   const log = await openLogger(values);
   const stopping = stopSignal(log);
   try {

@@ -5,17 +5,10 @@
  * Always holds: listeners open only when every group has been recovered; they close before the groups do.
  */
 import { exportUri, NbdServer } from '@rephub/nbd';
-import {
-  type Address,
-  ConfigFault,
-  formatAddress,
-  isLocalAddress,
-  listeningFor,
-  type Listener,
-  type Platform,
-} from '@rephub/platform';
+import { type Address, listeningFor, type Listener, type Platform } from '@rephub/platform';
 import { hubExports } from '../exports/hub-exports.js';
 import { Hub, type HubOptions } from './hub.js';
+import { refuseOpenDoors } from './open-doors.js';
 
 export interface HubServerOptions extends HubOptions {
   /** Where agents connect to. */
@@ -82,18 +75,6 @@ export class HubServer {
     await this.nbd.close(options.graceMs);
     await this.hub.close(options.drain);
   }
-}
-
-/** Other machines may come in only when somebody said so (the contract; TLS and credentials come later). */
-export function refuseOpenDoors(option: string, addresses: readonly Address[], insecure: boolean): void {
-  if (insecure) return;
-  const open = addresses.find((address) => !isLocalAddress(address));
-  if (open === undefined) return;
-  throw new ConfigFault(
-    'not-local',
-    `${option}: other machines could reach ${formatAddress(open)} without TLS or a credential; ` +
-      'listen on loopback or a Unix socket, or say --insecure',
-  );
 }
 
 /** An address of all interfaces, as this machine itself connects to it. */

@@ -1,0 +1,93 @@
+/** `repagent run` once its options are read: opens the group, serves it until a signal, stops in order. */
+import { CommandFailure, EXIT, type ExitCode, openLogger } from '@rephub/command';
+import { asError, ConfigFault, Fault, formatAddress } from '@rephub/platform';
+import { adoptListener, BusyPoll, nodePlatform } from '@rephub/platform/node';
+import { type Server } from 'node:http';
+import { join } from 'node:path';
+import { AgentGroup } from '../group.js';
+import { serveControl, serveHttp } from './control-server.js';
+import { CONTROL_SOCKET } from './control-socket.js';
+import { agentConfig, type RunValues } from './run-options.js';
+import { passedSockets } from './socket-activation.js';
+
+/** About what a thread takes to fall asleep and be woken again. */
+const PROXY_POLL_MS = 0.05;
+
+/** Serves until SIGTERM or SIGINT. */
+export async function run(values: RunValues): Promise<ExitCode> {
+  const sockets = passedSockets(process.env, process.pid);
+  const config = agentConfig(values, sockets.length > 0);
+  const log = await openLogger(values);
+  process.on('SIGHUP', () => {
+    log.reopen();
+  });
+  const servers: Server[] = [];
+  try {
+    await nodePlatform().files.makeDirectory(config.stateDirectory);
+  } catch (cause) {
+    // A disk that is full says nothing against the option.
+    if (cause instanceof Fault && cause.retryable) throw cause;
+    throw new ConfigFault('state-not-made', `--state: ${asError(cause).message}`, { cause });
+  }
+  // While upstream is awaited nothing is held that would have to be let go in order.
+  const leave = (): void => {
+    log.info('stopped', { clean: true });
+    log.flush();
+    process.exit(EXIT.done);
+  };
+  process.on('SIGTERM', leave).on('SIGINT', leave);
+  // Nothing else keeps a process that only waits alive.
+  const alive = setInterval(() => undefined, 60_000);
+  const busyPoll = new BusyPoll(values.busyPoll ?? (config.hubs.length > 0 ? 0 : PROXY_POLL_MS));
+  const group = await AgentGroup.open(nodePlatform({ busyPoll }), config, log);
+  busyPoll.expectsOne = () => group.requestsInFlight <= 1;
+  clearInterval(alive);
+  process.off('SIGTERM', leave).off('SIGINT', leave);
+  // From here on there is something to end in order: a signal between the first client and `ready` must not be a crash.
+  const asked = untilSignal();
+  process.on('unhandledRejection', (fault) => {
+    log.error('bug', { fault: fault instanceof Error ? (fault.stack ?? fault.message) : String(fault) });
+    group.failMirroring(fault);
+  });
+  try {
+    servers.push(await serveControl(group, join(config.stateDirectory, CONTROL_SOCKET)));
+    const { http } = values;
+    if (http !== undefined) servers.push(await serveHttp(group, http.host, http.port));
+    await group.start(sockets.map((fd) => (accept) => adoptListener(fd, accept, { busyPoll })));
+    log.info('ready', {
+      group: config.group,
+      volumes: config.volumes.map(({ name }) => name).join(' '),
+      listen: group.addresses.map((address) => formatAddress(address)).join(' '),
+      hub: config.hubs.join(' '),
+    });
+    await asked;
+  } catch (fault) {
+    for (const server of servers) server.close();
+    await group.stop();
+    throw fault;
+  }
+  log.info('stopping');
+  for (const server of servers) {
+    server.closeAllConnections();
+    server.close();
+  }
+  const clean = await group.stop();
+  log.info('stopped', { clean });
+  log.flush();
+  if (!clean) throw new CommandFailure(EXIT.failed, 'upstream could not be flushed; the state was saved unclean');
+  return EXIT.done;
+}
+
+/** SIGTERM or SIGINT: the orderly end. A second one ends the process at once, as a crash would. */
+async function untilSignal(): Promise<void> {
+  await new Promise<void>((resolve) => {
+    let asked = false;
+    const stop = (): void => {
+      if (asked) process.exit(EXIT.failed);
+      asked = true;
+      resolve();
+    };
+    process.on('SIGTERM', stop);
+    process.on('SIGINT', stop);
+  });
+}
