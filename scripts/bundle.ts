@@ -30,16 +30,16 @@ async function entryPoints(directory: string): Promise<string[]> {
   return [...Object.values(manifest.exports).map((entry) => entry['@rephub/source']), ...commands];
 }
 
-/** Code of entry points or parts that are no more, or of a build of another kind. */
-async function dropCode(dist: string): Promise<void> {
-  const files = await readdir(dist, { recursive: true });
-  await Promise.all(files.filter((name) => /\.js(\.map)?$/.test(name)).map(async (name) => await rm(join(dist, name))));
+/** Removes code of entry points or parts that are no more, or of a build of another kind. */
+async function dropOldCode(directory: string, written: readonly string[]): Promise<void> {
+  const files = (await readdir(join(directory, 'dist'), { recursive: true })).map((name) => join('dist', name));
+  const old = files.filter((name) => /\.js(\.map)?$/.test(name) && !written.includes(name));
+  await Promise.all(old.map(async (name) => await rm(join(directory, name))));
 }
 
 for (const name of await readdir(PACKAGES)) {
   const directory = join(PACKAGES, name);
-  await dropCode(join(directory, 'dist'));
-  await build({
+  const { metafile } = await build({
     absWorkingDir: directory,
     entryPoints: await entryPoints(directory),
     outdir: 'dist',
@@ -52,6 +52,9 @@ for (const name of await readdir(PACKAGES)) {
     format: 'esm',
     target: 'node20.19',
     sourcemap: 'linked',
+    metafile: true,
     logLevel: 'warning',
   });
+  // Only now: a command that begins during a build finds one whole set of files or the other.
+  await dropOldCode(directory, Object.keys(metafile.outputs));
 }

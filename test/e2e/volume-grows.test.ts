@@ -1,5 +1,6 @@
 // SIZE: a disk that becomes larger while the agent runs, however it is served: noticed, marked, replicated; the guest that
-// is connected goes on with the size it knows, those that come see the new one.
+// is connected goes on with the size it knows, those that come see the new one. All at once: what takes long is waiting
+// until somebody looks.
 import { open, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readBytes, writeBytes } from '@rephub/nbd';
@@ -42,11 +43,11 @@ async function expectReplicated(scope: Scope, upstream: string, hub: HubPlace): 
   expect((await compareWithReplica(scope, upstream, hub)).verdict).toBe('same');
 }
 
-test(
+test.concurrent(
   'a file that is made larger is used so within seconds; a new guest writes there, an old one goes on',
   { timeout: 120_000 },
-  async () => {
-    const scope = testScope();
+  async (context) => {
+    const scope = testScope(context);
     const disk = await sparseFile(scope, SIZE);
     const { hub, agent } = await startSystem(scope, `file:${disk}`, { hub: { args: ['--retention', '0'] } });
     const old = await ourClient(scope, agent.uri());
@@ -73,11 +74,11 @@ test(
   },
 );
 
-test(
+test.concurrent(
   'a server that tells those who ask (nbdkit file) is asked, and its connections are opened anew',
   { timeout: 120_000 },
-  async () => {
-    const scope = testScope();
+  async (context) => {
+    const scope = testScope(context);
     const disk = await sparseFile(scope, SIZE);
     const server = await nbdkit(scope, ['file', disk]);
     const { hub, agent } = await startSystem(scope, server.uri);
@@ -91,11 +92,11 @@ test(
   },
 );
 
-test(
+test.concurrent(
   'a server that is started again over a larger disk (qemu-nbd): seen when it is back',
   { timeout: 120_000 },
-  async () => {
-    const scope = testScope();
+  async (context) => {
+    const scope = testScope(context);
     const disk = await sparseFile(scope, SIZE);
     const server = await qemuNbd(scope, disk);
     const { hub, agent } = await startSystem(scope, server.uri, { agent: { args: ['--retries', 'forever'] } });
@@ -107,11 +108,11 @@ test(
   },
 );
 
-test(
+test.concurrent(
   'the agent or the hub is killed just when it grows: nothing is lost, nothing compared in full',
   { timeout: 180_000 },
-  async () => {
-    const scope = testScope();
+  async (context) => {
+    const scope = testScope(context);
     const disk = await sparseFile(scope, SIZE);
     const { hub, agent } = await startSystem(scope, `file:${disk}`);
     const guest = await ourClient(scope, agent.uri());
@@ -135,11 +136,11 @@ interface Node {
   readonly image: { readonly 'virtual-size': number };
 }
 
-test(
+test.concurrent(
   'a VM that runs on: QEMU connects anew, and block_resize gives it the new size',
   { timeout: 120_000 },
-  async () => {
-    const scope = testScope();
+  async (context) => {
+    const scope = testScope(context);
     const disk = await sparseFile(scope, SIZE);
     const { agent } = await startSystem(scope, `file:${disk}`);
     const monitor = join(await tempDir(scope), 'qmp.sock');
