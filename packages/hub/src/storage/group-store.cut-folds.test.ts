@@ -7,7 +7,7 @@ import { SeededRandomness, SimClock, SimFiles } from '@rephub/platform/sim';
 import { beforeEach, describe, expect, it } from 'vitest';
 import type { GroupStore, GroupStoreOptions } from './store-types.js';
 import { ScriptedAgent } from './testing/scripted-agent.js';
-import { DIRECTORY, expectBase, expectView, openStore, pattern, startedStore } from './testing/store-kit.js';
+import { DIRECTORY, expectBase, expectView, openStore, pattern, rotRecord, startedStore } from './testing/store-kit.js';
 
 const SIZE = 64 * 1024;
 const NOW: Partial<GroupStoreOptions> = { retentionMs: 0 };
@@ -47,7 +47,7 @@ describe('group store, a fold cut short and a journal damaged', () => {
     const going = agent.lastNumber;
     await cutFold(store, 'disk0.raw');
     const after = world(files.crash({ seed: 1, fate: 'keep' }), clock);
-    await rot(after.files, going);
+    await rotRecord(after.files, agent, going);
 
     const again = await openStore(after, NOW);
     expect(again.state).toMatchObject({ lastNumber: good, consistentNumber: null });
@@ -78,7 +78,7 @@ describe('group store, a fold cut short and a journal damaged', () => {
     agent.write(0, 0, pattern(10_000, 3));
     await cutFold(store, 'disk0.raw');
     const after = world(files.crash({ seed: 1, fate: 'keep' }), clock);
-    await rot(after.files, good + 1);
+    await rotRecord(after.files, agent, good + 1);
 
     const again = await openStore(after, NOW);
     resyncAfter(good);
@@ -109,7 +109,7 @@ describe('group store, a fold cut short and a journal damaged', () => {
     agent.write(0, 0, pattern(4000, 6));
     await cutFold(store, 'disk0.raw');
     const after = world(files.crash({ seed: 1, fate: 'keep' }), clock);
-    await rot(after.files, good + 1);
+    await rotRecord(after.files, agent, good + 1);
 
     const again = await openStore(after, NOW);
     expect(again.state).toMatchObject({ lastNumber: good, consistentNumber: null });
@@ -136,7 +136,7 @@ describe('group store, a fold cut short and a journal damaged', () => {
     agent.write(0, 0, pattern(4096, 5));
     agent.write(1, 0, pattern(4096, 77));
     await cutFold(store, 'disk0.raw');
-    await rot(files, good + 1);
+    await rotRecord(files, agent, good + 1);
 
     // Only the process begins again: what was never synced is read all the same.
     const again = await openStore(on, NOW);
@@ -163,7 +163,7 @@ describe('group store, a fold cut short and a journal damaged', () => {
     await cutFold(store, 'disk0.raw');
     for (const slot of [0, 1]) {
       const after = world(files.crash({ seed: 1, fate: 'keep' }), clock);
-      await rot(after.files, good + 1);
+      await rotRecord(after.files, agent, good + 1);
       after.files.rot(`${DIRECTORY}/base/applied`, slot * 64 * 1024 + 40, 2);
       const again = await openStore(after, NOW);
       expect(again.state).toMatchObject({ lastNumber: good, consistentNumber: null });
@@ -191,21 +191,5 @@ describe('group store, a fold cut short and a journal damaged', () => {
 
   function checksumOf(number: number): number {
     return agent.records.find((record) => record.number === number)!.checksum;
-  }
-
-  /** Flips a bit in the frame of this record, wherever it lies in the journal. */
-  async function rot(disk: SimFiles, number: number): Promise<void> {
-    const directory = `${DIRECTORY}/lines/${agent.line.id}`;
-    const { frame } = agent.records.find((record) => record.number === number)!;
-    for (const name of await disk.list(directory)) {
-      if (!name.endsWith('.seg')) continue;
-      const bytes = Buffer.alloc(64 * 1024);
-      disk.look(`${directory}/${name}`, bytes, 0);
-      const at = bytes.indexOf(frame);
-      if (at < 0) continue;
-      disk.rot(`${directory}/${name}`, at + (frame.length >> 1), 3);
-      return;
-    }
-    throw new Error(`record ${number} is not in the journal`);
   }
 });

@@ -6,13 +6,15 @@
  *  - `applied` says how far a fold will go before an image changes; base images are synced, and what they lack is stored,
  *    before it says that they hold a layer; segments go only below the position that its older slot names, so that either
  *    slot is good for a restart;
- *  - receiving never waits for it; a failed sync of a base image ends it for good, everything stays in the journal;
+ *  - receiving never waits for it; a failed sync of a base image, or a record that does not match its checksum any more,
+ *    ends it for good, everything stays in the journal;
  *  - nothing above a pin, nothing of an open span is folded, unless the group never had a consistent point.
  * Must not know: sessions.
  */
 import { asError, type Clock, Fault, type Logger, type Timer } from '@rephub/platform';
 import type { Applied, AppliedFile } from '../base/applied-file.js';
 import type { BaseSet } from '../base/base-set.js';
+import { isWhole } from '../journal/journal-check.js';
 import type { JournalReader } from '../journal/journal-reader.js';
 import type { SegmentSet } from '../journal/segments.js';
 import type { Layer } from '../layers/layer.js';
@@ -264,6 +266,9 @@ export class Applier {
   /** False when it was interrupted. */
   async #fold(layer: Layer): Promise<boolean> {
     const { appliedFile, base, journal, segments, timeline } = this.#options;
+    const { position, point } = this.#applied;
+    const stretch = { from: position, to: layer.endPosition, checksum: point.checksum };
+    if (!(await isWhole(segments, stretch, () => this.#stopped))) return false;
     await this.#foldingTo(timeline.reachOf(layer));
     const result = await foldLayer(layer, base, journal, () => this.#stopped);
     if (result === null) return false;

@@ -2,12 +2,17 @@
  * Reads a stretch of one segment frame by frame, checking each, until it ends, or until a frame is bad.
  * Must not know: what a bad frame means here; that is judged in recovery.
  */
-import { Fault, type OpenFile, StorageFault } from '@rephub/platform';
+import { Fault, type OpenFile, SlabPool, StorageFault } from '@rephub/platform';
 import { frameBytes, type FrameHeader, FrameReader } from '@rephub/protocol';
 
 const CHUNK_BYTES = 1024 * 1024;
+/** Memory that is read into, for all scans: most need one chunk, and one that holds the beginning of a frame. */
+const chunks = new SlabPool(4 * CHUNK_BYTES);
 
-/** Takes a whole frame; throws a ProtocolFault when it is not the one that may come here. `position` is its first byte. */
+/**
+ * Takes a whole frame, whose bytes are its own until it returns; throws a ProtocolFault when it is not the one that may come
+ * here. `position` is its first byte.
+ */
 export type FrameTaker = (header: FrameHeader, raw: readonly Buffer[], position: number) => void;
 
 export interface ScanResult {
@@ -39,8 +44,9 @@ export async function scanFrames(
   });
   let at = from;
   while (at < end) {
-    const chunk = Buffer.allocUnsafeSlow(Math.min(CHUNK_BYTES, end - at));
+    const slab = chunks.take(CHUNK_BYTES);
     try {
+      const chunk = slab.memory.subarray(0, Math.min(CHUNK_BYTES, end - at));
       const read = await file.read(chunk, at - base, true);
       reader.push(chunk.subarray(0, read));
       at += read;
@@ -48,6 +54,8 @@ export async function scanFrames(
     } catch (error) {
       if (!(error instanceof Fault)) throw error;
       return { position, why: error.message, unread: error instanceof StorageFault ? error : null };
+    } finally {
+      slab.release();
     }
   }
   if (reader.atBoundary && (at >= end || end === Infinity)) return { position, why: null, unread: null };

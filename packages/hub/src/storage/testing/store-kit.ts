@@ -1,6 +1,7 @@
 /** What the tests of the storage share: opening stores, and comparing what they serve with the model. */
 import { type BlockDevice, DeviceError, readBytes } from '@rephub/nbd';
 import { type FileSystem, type Logger, silentLogger } from '@rephub/platform';
+import { type SimFiles } from '@rephub/platform/sim';
 import { openGroupStore } from '../group-store.js';
 import type { GroupStore, GroupStoreOptions, StorePlatform, View } from '../store-types.js';
 import { type ModelVolume, type ScriptedAgent, UNREADABLE } from './scripted-agent.js';
@@ -97,6 +98,32 @@ export async function expectBase(files: FileSystem, agent: ScriptedAgent, number
       }
     }
   }
+}
+
+/** Where the frame of a record lies on the disk. */
+export async function placeOf(
+  disk: SimFiles,
+  agent: ScriptedAgent,
+  number: number,
+): Promise<{ readonly path: string; readonly offset: number; readonly frame: Buffer }> {
+  const directory = `${DIRECTORY}/lines/${agent.line.id}`;
+  const frame = agent.records.find((record) => record.number === number)?.frame;
+  if (frame === undefined) throw new Error(`the agent never made record ${number}`);
+  for (const name of await disk.list(directory)) {
+    if (!name.endsWith('.seg')) continue;
+    const path = `${directory}/${name}`;
+    const bytes = Buffer.alloc(64 * 1024);
+    disk.look(path, bytes, 0);
+    const offset = bytes.indexOf(frame);
+    if (offset >= 0) return { path, offset, frame };
+  }
+  throw new Error(`record ${number} is not in the journal`);
+}
+
+/** Flips a bit in the frame of this record, wherever it lies in the journal. */
+export async function rotRecord(disk: SimFiles, agent: ScriptedAgent, number: number): Promise<void> {
+  const { path, offset, frame } = await placeOf(disk, agent, number);
+  disk.rot(path, offset + (frame.length >> 1), 3);
 }
 
 /** Bytes that tell where they came from. */
