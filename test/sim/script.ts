@@ -28,6 +28,8 @@ export interface Setup {
   readonly retentionMs: number;
   readonly segmentBytes: number;
   readonly linkLatencyMs: number;
+  /** Each piece on the link takes up to so much longer; each between guest, agent and upstream up to a tenth of that. */
+  readonly jitterMs: number;
   /** What the NBD upstream can do besides the common. */
   readonly fua: boolean;
   readonly fastZero: boolean;
@@ -130,6 +132,8 @@ const SEQUENCE_EVERY = 40;
 const FLUSHES_EVERY = 8;
 /** Of so many seeds one has marks that are not synced. */
 const UNSYNCED_EVERY = 13;
+/** Of one seed after the other. */
+const JITTERS_MS = [0, 0, 3, 0, 0, 30, 0];
 const SEQUENCE_NAMES = Object.keys(SEQUENCES) as SequenceName[];
 
 export function scriptOf(seed: number, asked?: Profile): Script {
@@ -218,6 +222,7 @@ function setupOf(seed: number, random: SeededRandomness, profile: Profile, seque
     retentionMs: pick(0, 0, 2_000, 30_000),
     segmentBytes: pick(1, 4, 64) * 1024 * 1024,
     linkLatencyMs: pick(0.1, 1, 4, 20),
+    jitterMs: JITTERS_MS[seed % JITTERS_MS.length] ?? 0,
     fua: random.chance(0.7),
     fastZero: profile.plainTrims !== true && random.chance(0.6),
     allocation: profile.plainTrims !== true && random.chance(0.7),

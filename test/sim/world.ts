@@ -106,6 +106,7 @@ export class World {
     this.records = new WireRecords(this.contents, blocksOf);
     this.network = new SimNetwork({ clock: this.clock });
     this.network.conditionsOf(LINK).latencyMs = setup.linkLatencyMs;
+    this.#makeJitter(setup.jitterMs);
     this.answersWait = setup.mode !== 'async' || setup.onDisconnect === 'freeze';
     this.volumeCount = setup.lateVolume ? 1 : volumes.length;
     const around: Surroundings = {
@@ -251,6 +252,16 @@ export class World {
   /** The agent that is there can play it again. */
   isAtHand({ submittedMs }: Operation): boolean {
     return this.setup.replayBytes !== 0 && submittedMs >= this.agent.startedMs;
+  }
+
+  /** So that what one connection brings overtakes what another one does. */
+  #makeJitter(linkMs: number): void {
+    if (linkMs === 0) return;
+    const random = this.random(4);
+    const places = [[LINK, linkMs] as const, [UPSTREAM, linkMs / 10] as const, [GUESTS, linkMs / 10] as const];
+    for (const [address, mostMs] of places) {
+      this.network.conditionsOf(address).jitterMs = () => (random.below(1000) / 1000) * mostMs;
+    }
   }
 
   /** The link is as it was set up. */
