@@ -33,6 +33,7 @@ const HAPPENINGS = [
   'sync',
   'written-again',
   'corruption-named',
+  'jitter',
 ];
 
 /** One is demanded of so many seeds: about ten came up in as many when it was counted, so a lack of it is no chance. */

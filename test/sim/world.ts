@@ -257,6 +257,7 @@ export class World {
   /** So that what one connection brings overtakes what another one does. */
   #makeJitter(linkMs: number): void {
     if (linkMs === 0) return;
+    this.coverage.happened('jitter');
     const random = this.random(4);
     const places = [[LINK, linkMs] as const, [UPSTREAM, linkMs / 10] as const, [GUESTS, linkMs / 10] as const];
     for (const [address, mostMs] of places) {
