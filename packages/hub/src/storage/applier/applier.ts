@@ -350,7 +350,7 @@ export class Applier {
     this.#fault = new Fault(
       'storage',
       'apply-failed',
-      `the base images are not brought up to date any more: ${cause.message}`,
+      `the base images are not brought up to date until the hub is started again: ${cause.message}`,
       { cause },
     );
     log.error('apply-failed', { line: timeline.line.id, message: cause.message });
