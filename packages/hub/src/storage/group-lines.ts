@@ -4,6 +4,7 @@
  *
  *   DATA/groups/GROUP/lines/LINE/…            a line's journal; `base` in it once the line is kept aside
  *   DATA/groups/GROUP/lines/LINE.damaged-N/…  a line whose base or journal could not be believed
+ *   DATA/groups/GROUP/lines/LINE.earlier-N/…  a line that was kept aside, and then began anew
  *   DATA/groups/GROUP/base/…                  the main line's base images
  */
 import type { FileSystem } from '@rephub/platform';
@@ -110,6 +111,16 @@ export async function keepOldBaseAside(files: FileSystem, paths: GroupPaths, lin
   await files.rename(paths.base, `${paths.lines}/${old}/base`);
   await files.syncDirectory(`${paths.lines}/${old}`);
   await files.syncDirectory(paths.group);
+}
+
+/** Before `line-begun` of a line that is not the main one: what was kept aside of it gets another name. */
+export async function keepEarlierAside(files: FileSystem, paths: GroupPaths, line: Line): Promise<void> {
+  const kept = `${paths.lines}/${line.id}`;
+  if ((await files.status(kept)) === null) return;
+  let count = 1;
+  while ((await files.status(`${kept}.earlier-${count}`)) !== null) count += 1;
+  await files.rename(kept, `${kept}.earlier-${count}`);
+  await files.syncDirectory(paths.lines);
 }
 
 /** After `set-aside`: journal and base images get their other name. */

@@ -9,7 +9,7 @@
 import { asError, ConfigFault, CorruptionFault, InTurn } from '@rephub/platform';
 import { type Line } from '@rephub/protocol';
 import type { DecisionLog } from './decisions.js';
-import { type Decided, finishSetAside, type GroupPaths, keepOldBaseAside } from './group-lines.js';
+import { type Decided, finishSetAside, type GroupPaths, keepEarlierAside, keepOldBaseAside } from './group-lines.js';
 import type { LineStoreEvents } from './line-options.js';
 import { LineStore } from './line-store.js';
 import type { Room } from './room.js';
@@ -42,6 +42,8 @@ export class MainLine {
   #store: LineStore | null = null;
   /** A line has begun, now or ever. */
   #hasHistory: boolean;
+  /** Of the line that was begun last, and was not put aside; what is on the disk of it may still have to be made. */
+  #decidedId: string | null;
   #begunUnixMs: number | null;
   #setAsideCount: number;
   #setAsideWhy: string | null = null;
@@ -52,6 +54,7 @@ export class MainLine {
     this.#parts = parts;
     this.#begunUnixMs = decided.lineBegunUnixMs;
     this.#setAsideCount = decided.setAsideCount;
+    this.#decidedId = decided.line?.id ?? null;
     this.#hasHistory = decided.line !== null || decided.setAsideCount > 0;
     this.#seeds = new Seeds(platform.files, options.directory, decided.seeds);
   }
@@ -151,12 +154,27 @@ export class MainLine {
   async #begin(line: Line): Promise<void> {
     if (this.#store?.line.id === line.id) return;
     await this.close('another line of history begins', false);
-    // The decision first: everything after it is finished by the next start, should this one be cut short.
-    this.#begunUnixMs = this.#parts.platform.clock.unixMs();
-    await this.#parts.decisions.append({ kind: 'line-begun', line }, this.#begunUnixMs);
+    // One that was decided and could not be opened is tried again.
+    if (this.#decidedId !== line.id) await this.#decide(line);
+    try {
+      await this.#openStore(line);
+    } catch (error) {
+      // So that it can begin anew when the agent comes back.
+      if (error instanceof CorruptionFault) await this.#setAside(line, error);
+      throw error;
+    }
+  }
+
+  async #decide(line: Line): Promise<void> {
+    const { decisions, paths, platform } = this.#parts;
+    // What it was in an earlier life is another history: the agent has been away since, and what it brings now is whole.
+    await keepEarlierAside(platform.files, paths, line);
+    // The decision before the rest: everything after it is finished by the next start, should this one be cut short.
+    this.#begunUnixMs = platform.clock.unixMs();
+    await decisions.append({ kind: 'line-begun', line }, this.#begunUnixMs);
+    this.#decidedId = line.id;
     if (this.#hasHistory) this.#seeds.forget();
     this.#hasHistory = true;
-    await this.#openStore(line);
   }
 
   async #openStore(line: Line): Promise<void> {
@@ -192,6 +210,7 @@ export class MainLine {
     this.#setAsideCount += 1;
     const directory = `${line.id}.damaged-${this.#setAsideCount}`;
     await decisions.append({ kind: 'set-aside', line, directory, why }, platform.clock.unixMs());
+    this.#decidedId = null;
     await finishSetAside(platform.files, paths, line, directory);
     this.#setAsideWhy = why;
     this.#seeds.forget();

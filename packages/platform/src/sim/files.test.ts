@@ -424,6 +424,21 @@ describe('SimFiles when the disk goes wrong', () => {
     expect(later.usedBytes).toBe(0);
   });
 
+  it.each(['/from', '/to'])(
+    'a directory that was moved is in one place after a crash, when %s was synced',
+    async (side) => {
+      const disk = new SimFiles();
+      for (const path of ['/from', '/to']) await disk.makeDirectory(path);
+      await disk.syncDirectory('/');
+      await disk.makeDirectory('/from/moved');
+      await disk.rename('/from/moved', '/to/moved');
+      await disk.syncDirectory(side);
+      const after = disk.crash({ seed: 1, fate: 'lose' });
+      expect(await after.list('/from')).toEqual([]);
+      expect(await after.list('/to')).toEqual(['moved']);
+    },
+  );
+
   it('gets full and has room again while it runs', async () => {
     const disk = new SimFiles();
     const file = await disk.open('/a', 'create');

@@ -163,13 +163,23 @@ export class Tree {
     else directory.stored.set(name, node);
   }
 
-  /** Puts the directory's names on the disk. A rename from elsewhere is then half there until its other side is synced. */
+  /**
+   * Puts the directory's names on the disk. A file's rename from elsewhere is then half there until its other side is synced;
+   * a directory never has two names, for file systems move one in a single transaction.
+   */
   syncDirectory(directory: DirectoryNode): void {
+    const moved = this.#unsynced.flatMap((sets, order) => {
+      const isMove =
+        sets.some(({ node }) => node?.kind === 'directory') && sets.some((set) => set.directory === directory);
+      return isMove ? sets.map((set) => ({ set, order })) : [];
+    });
+    const isWithMove = (one: NameSet, at: number): boolean =>
+      moved.some(({ set, order }) => at <= order && one.directory === set.directory && one.name === set.name);
     this.#unsynced = this.#unsynced
-      .map((sets) =>
+      .map((sets, order) =>
         sets.filter((set) => {
-          if (set.directory !== directory) return true;
-          place(directory.stored, set);
+          if (set.directory !== directory && !isWithMove(set, order)) return true;
+          place(set.directory.stored, set);
           return false;
         }),
       )
