@@ -44,6 +44,7 @@ export class AgentGroup {
   readonly #volumes: readonly GuestVolume[];
   readonly #resyncing: Resyncing;
   readonly #flusher: Flusher;
+  readonly #standing: Standing;
   readonly #link: HubLink | null;
   readonly #gate: CongestionGate | null;
   readonly #freeze: FreezeGate | null;
@@ -172,6 +173,7 @@ export class AgentGroup {
       this.#mirror.fail(fault);
     });
     const standing = new Standing(tracker);
+    this.#standing = standing;
     this.#acknowledgement = new Acknowledgement({
       clock,
       log,
@@ -394,6 +396,7 @@ export class AgentGroup {
       tracker: this.#tracker,
       mirror: this.#mirror,
       flusher: this.#flusher,
+      standing: this.#standing,
       link: this.#link,
       watch: this.#watch,
       readers: [this.#growth, ...this.#resyncing.readers],

@@ -2,7 +2,8 @@
  * The orderly end of a group: no new clients, requests in flight answered, upstream flushed, the hub given time to
  * acknowledge, state saved clean. Each step has its time, so that all of it is over within 10 s.
  *
- * Always holds: the state is saved as clean only when the last flush has succeeded and mirroring has not failed.
+ * Always holds: the state is saved as clean only when the last flush has succeeded and mirroring has not failed, and with a
+ * last number that no process of before has passed: one that never met a hub knows no better than what they had reserved.
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type NbdServer } from '@rephub/nbd';
@@ -10,6 +11,7 @@ import { asError, type Clock, type Logger, sleep } from '@rephub/platform';
 import { type Flusher } from './flusher.js';
 import { type HubLink } from './hub-link.js';
 import { type Mirror } from './mirror.js';
+import { type Standing } from './standing.js';
 import { type UpstreamWatch } from './upstream-watch.js';
 import { type Upstream } from './upstream/upstream.js';
 
@@ -28,6 +30,7 @@ export interface EndingParts {
   readonly tracker: Tracker;
   readonly mirror: Mirror;
   readonly flusher: Flusher;
+  readonly standing: Pick<Standing, 'lastNumberBefore'>;
   readonly link: HubLink | null;
   readonly watch: UpstreamWatch;
   /** Who reads upstream in the background. */
@@ -38,7 +41,7 @@ export interface EndingParts {
 
 /** Returns false when the state could only be saved unclean. */
 export async function endInOrder(parts: EndingParts): Promise<boolean> {
-  const { clock, flusher, link, log, mirror, servers, tracker, upstreams, watch } = parts;
+  const { clock, flusher, link, log, mirror, servers, standing, tracker, upstreams, watch } = parts;
   const within = async (work: Promise<unknown>, mostMs: number): Promise<void> => {
     await Promise.race([work, sleep(clock, mostMs)]);
   };
@@ -70,7 +73,8 @@ export async function endInOrder(parts: EndingParts): Promise<boolean> {
   mirror.setAside();
   watch.stop();
   if (clean) await watch.noteStopped();
-  if (clean && mirror.state !== 'stopped') await tracker.closeClean(mirror.lastNumber);
+  if (clean && mirror.state !== 'stopped')
+    await tracker.closeClean(Math.max(mirror.lastNumber, standing.lastNumberBefore));
   else await tracker.close();
   await within(Promise.all(upstreams.map((upstream) => upstream.close())), CLOSE_MS);
   return clean;

@@ -34,6 +34,7 @@ export class Standing {
   #barred: string;
   #divergence: Divergence | null;
   #reserved: number;
+  readonly #reservedBefore: number;
   #reserving: Promise<void> | null = null;
   /** Sessions that were noted by processes before this one, newest first. */
   readonly earlierSessions: NonNullable<Hello['earlierSessions']>;
@@ -46,6 +47,7 @@ export class Standing {
     this.#barred = notes['barred'] ?? '';
     this.#divergence = readDivergence(notes['divergence'] ?? '');
     this.#reserved = Number(notes['reserved'] ?? 0);
+    this.#reservedBefore = this.#reserved;
     this.earlierSessions = readSessions(notes['sessions'] ?? '');
   }
 
@@ -66,7 +68,7 @@ export class Standing {
   /** The highest number that an earlier process may have used: exact after an orderly stop, else the reserve. */
   get lastNumberBefore(): number {
     const { lastNumber } = this.#tracker.identity;
-    return this.#tracker.found === 'clean' ? lastNumber : Math.max(lastNumber, this.#reserved);
+    return this.#tracker.found === 'clean' ? lastNumber : Math.max(lastNumber, this.#reservedBefore);
   }
 
   /** The mode in force, as far as the disk knows: while it says so, the hub has all that the guest was told is done. */
