@@ -4,11 +4,13 @@
  *    it is copied (doubts.ts).
  *  - Acknowledged writes are gone, or upstream went and they are not played yet: the guest's next flush must fail (FLUSH).
  *
- * Always holds: what is noted of a volume that is away stays until it is back.
+ * Always holds: what is noted of a volume belongs to its name, for its number may be another at the next start; of one that is
+ * away it stays until it is back.
  * Must not know: flushes, upstream.
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type Logger } from '@rephub/platform';
+import { digest, NAME_DIGITS } from './digest.js';
 import { type Doubts } from './doubts.js';
 import { type FlushDebt } from './flush-debt.js';
 
@@ -18,6 +20,7 @@ const OWED = 'flush-error-owed';
 const STEP_BYTES = 256 * 1024 * 1024;
 
 export interface DoubtedVolume {
+  /** In marks. */
   readonly index: number;
   readonly name: string;
   readonly doubts: Doubts;
@@ -93,15 +96,18 @@ export class DoubtNote {
   }
 }
 
-/** The numbers of the volumes that are meant, which stay theirs, and of those that were and are away. */
+/** Which volumes are meant, and which were and are away. */
 function noteOf(volumes: readonly DoubtedVolume[], isMeant: (volume: DoubtedVolume) => boolean, before = ''): string {
   const away = before
     .split(',')
-    .filter((noted) => noted !== '' && !volumes.some(({ index }) => String(index) === noted));
-  const meant = volumes.filter(isMeant).map(({ index }) => String(index));
-  return [...away, ...meant].join();
+    .filter((noted) => noted !== '' && !volumes.some((volume) => entryOf(volume) === noted));
+  return [...away, ...volumes.filter(isMeant).map(entryOf)].join();
 }
 
-function isNoted(note = '', { index }: DoubtedVolume): boolean {
-  return note.split(',').includes(String(index));
+function isNoted(note = '', volume: DoubtedVolume): boolean {
+  return note.split(',').includes(entryOf(volume));
+}
+
+function entryOf({ name }: DoubtedVolume): string {
+  return digest(name, NAME_DIGITS);
 }

@@ -11,6 +11,7 @@ import {
 import { silentLogger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { describe, expect, it, test } from 'vitest';
+import { digest, NAME_DIGITS } from './digest.js';
 import { type DoubtedVolume, DoubtNote } from './doubt-note.js';
 import { Doubts } from './doubts.js';
 import { FlushDebt } from './flush-debt.js';
@@ -293,7 +294,7 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
     alone.debt.settle();
     without.look();
     await run(Promise.resolve());
-    expect(tracker.identity.notes['flush-error-owed']).toBe('1');
+    expect(tracker.identity.notes['flush-error-owed']).toBe(digest('disk1', NAME_DIGITS));
     const back = [0, 1].map((index) => nextVolume(index));
     const withBothAgain = new DoubtNote(tracker, silentLogger, () => back);
     withBothAgain.recall();
@@ -324,13 +325,14 @@ describe('what a failed flush has dropped, and readers see still (promise CLEAR)
       else debt.owe();
       note.look();
     }
-    expect(saved).toEqual(['0']);
+    const noted = digest('disk0', NAME_DIGITS);
+    expect(saved).toEqual([noted]);
     saves.shift()?.();
     await run(Promise.resolve());
-    expect(saved).toEqual(['0', '']);
+    expect(saved).toEqual([noted, '']);
     saves.shift()?.();
     await run(Promise.resolve());
-    expect(saved).toEqual(['0', '']);
+    expect(saved).toEqual([noted, '']);
   });
 
   it('and is more than may be written again: so much of it is, and it says so', () => {

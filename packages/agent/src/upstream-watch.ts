@@ -12,8 +12,8 @@
 import { type Tracker } from '@rephub/bitmap';
 import { parseDeviceUri } from '@rephub/nbd';
 import { type Clock, type FileSystem, type Logger, type Timer } from '@rephub/platform';
-import { createHash } from 'node:crypto';
 import { type VolumeConfig } from './config.js';
+import { digest, NAME_DIGITS } from './digest.js';
 
 /** What is known of an upstream file. Its device number is not: it may be another after a boot. */
 export interface SeenFile {
@@ -31,7 +31,6 @@ const STOPPED_NOTE = 'files-stopped';
 /** How they were when there last was a sign of life. */
 const OPEN_NOTE = 'files-open';
 const ALIVE_NOTE = 'alive';
-const NAME_DIGITS = 6;
 const IDENTITY_DIGITS = 8;
 /** 23 bytes each at most; all notes together have 2 KiB. What is more is noted as one. */
 const MOST_NOTED = 60;
@@ -147,10 +146,6 @@ function entryOf(noted: string): Entry {
     identity: noted.slice(NAME_DIGITS, NAME_DIGITS + IDENTITY_DIGITS),
     changedUnixMs: Number.parseInt(noted.slice(NAME_DIGITS + IDENTITY_DIGITS), 36),
   };
-}
-
-function digest(text: string, digits: number): string {
-  return createHash('sha256').update(text).digest('hex').slice(0, digits);
 }
 
 function describe(seen: readonly SeenFile[]): string {
