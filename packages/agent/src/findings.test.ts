@@ -68,10 +68,23 @@ test('a finding: a hub that cannot say what it keeps is believed when it has rea
 test('a finding: it is noted without its places where the notes have no room for them', async () => {
   const platform = simPlatform(1);
   const { findings, tracker } = await opened(platform);
-  await tracker.saveIdentity({ notes: { other: 'x'.repeat(3200) } });
+  await tracker.saveIdentity({ notes: { other: 'x'.repeat(1800) } });
   const differs = Array.from({ length: 8 }, (_, at) => ({ volume: 'v'.repeat(40), offset: at, length: 1 }));
   await findings.keep({ ...REPORT, differs });
   const later = await opened(afterPowerCut(platform));
   expect(later.findings.untold).toMatchObject([{ id: 'a', bytesDiffer: 5 }]);
-  expect(later.tracker.identity.notes['other']).toHaveLength(3200);
+  expect(later.tracker.identity.notes['other']).toHaveLength(1800);
+});
+
+test('a finding: however many there are, and however much each says, there is room for the other notes', async () => {
+  const platform = simPlatform(1);
+  const { findings, tracker } = await opened(platform);
+  const differs = Array.from({ length: 64 }, (_, at) => ({ volume: 'v'.repeat(60), offset: at * 2 ** 40, length: 1 }));
+  const said = { cause: 'c'.repeat(4000), reason: 'r'.repeat(4000), differs };
+  for (const id of ['a', 'b', 'c', 'd', 'e']) await findings.keep({ ...REPORT, ...said, id: id.repeat(36) });
+  const others = { barred: 'x'.repeat(500), files: 'y'.repeat(700) };
+  await tracker.saveIdentity({ notes: { ...tracker.identity.notes, ...others } });
+  const later = await opened(afterPowerCut(platform));
+  expect(later.tracker.identity.notes).toMatchObject(others);
+  expect(later.findings.untold.map(({ id }) => id[0])).toEqual(['b', 'c', 'd', 'e']);
 });

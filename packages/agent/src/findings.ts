@@ -13,8 +13,14 @@ import { type KeptFinding, MAX_UNTOLD, untoldSchema, type VerifyReport } from '@
 const NOTE = 'found';
 /** Of one report. */
 const MOST_PLACES = 8;
-/** All notes have one block together: places are left out of this one until it fits. */
-const PLACES_NOTED: readonly number[] = [MOST_PLACES, 2, 0];
+/** All notes have one block together: of this one so many bytes, or less where the others have taken more than their part. */
+const NOTE_BYTES: readonly number[] = [1536, 768, 384];
+/** What is said of each, until all fit: so many places, and so many characters of a text. The cause of a sample is shorter. */
+const DETAILS = [
+  { places: MOST_PLACES, characters: 200 },
+  { places: 2, characters: 60 },
+  { places: 0, characters: 20 },
+] as const;
 
 export class Findings {
   readonly #tracker: Tracker;
@@ -82,15 +88,17 @@ export class Findings {
 
   async #save(): Promise<void> {
     const version = this.#asked;
-    for (const [attempt, places] of PLACES_NOTED.entries()) {
+    for (const [attempt, mostBytes] of NOTE_BYTES.entries()) {
       const { notes } = this.#tracker.identity;
+      const { note, left } = noteOf(this.untold, mostBytes);
       try {
-        await this.#tracker.saveIdentity({ notes: { ...notes, [NOTE]: noteOf(this.untold, places) } });
+        await this.#tracker.saveIdentity({ notes: { ...notes, [NOTE]: note } });
         this.#noted = version;
+        for (const { id } of left) this.#log.error('finding-not-noted', { id, fault: 'there is no room for it' });
         return;
       } catch (fault) {
         const isTooBig = fault instanceof ConfigFault && fault.code === 'identity-too-big';
-        if (!isTooBig || attempt === PLACES_NOTED.length - 1) throw fault;
+        if (!isTooBig || attempt === NOTE_BYTES.length - 1) throw fault;
       }
     }
   }
@@ -114,7 +122,26 @@ interface Finding {
   readonly sinceMs: number;
 }
 
-function noteOf(untold: readonly VerifyReport[], places: number): string {
-  if (untold.length === 0) return '';
-  return JSON.stringify(untold.map((report) => ({ ...report, differs: report.differs.slice(0, places) })));
+/** Of as many as there is room for, the newest first to be; `left` are those that it does not speak of. */
+function noteOf(
+  untold: readonly VerifyReport[],
+  mostBytes: number,
+): { readonly note: string; readonly left: readonly VerifyReport[] } {
+  for (let first = 0; first < untold.length; first++) {
+    for (const { places, characters } of DETAILS) {
+      const note = JSON.stringify(untold.slice(first).map((report) => shortened(report, places, characters)));
+      // As it will stand there, within JSON.
+      if (Buffer.byteLength(JSON.stringify(note)) <= mostBytes) return { note, left: untold.slice(0, first) };
+    }
+  }
+  return { note: '', left: untold };
+}
+
+function shortened(report: VerifyReport, places: number, characters: number): VerifyReport {
+  return {
+    ...report,
+    cause: report.cause.slice(0, characters),
+    reason: report.reason?.slice(0, characters) ?? null,
+    differs: report.differs.slice(0, places),
+  };
 }

@@ -32,7 +32,7 @@ const STOPPED_NOTE = 'files-stopped';
 const OPEN_NOTE = 'files-open';
 const ALIVE_NOTE = 'alive';
 const IDENTITY_DIGITS = 8;
-/** 23 bytes each at most; all notes together have 2 KiB. What is more is noted as one. */
+/** 23 bytes each at most; all notes together have less than 3 KiB. What is more is noted as one. */
 const MOST_NOTED = 60;
 const TICK_MS = 1_000;
 const ALIVE_MS = 10_000;

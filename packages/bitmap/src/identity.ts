@@ -22,6 +22,8 @@ const MAGIC = 0x4948_5052;
 const VERSION = 1;
 const BODY_AT = 16;
 const MAX_BODY_BYTES = IDENTITY_BLOCK_BYTES - BODY_AT - 4;
+/** The rest is for what the tracker itself stores, at a start above all: no note may keep it from that. */
+const MAX_NOTES_BYTES = 2816;
 
 /** What is stored besides what the agent sees. */
 export interface StoredIdentity extends Identity {
@@ -38,7 +40,18 @@ export interface StoredIdentity extends Identity {
   readonly kept: string;
 }
 
-/** One slot: the block, twice. Throws ConfigFault `identity-too-big` when the notes are too long. */
+/** Throws ConfigFault `identity-too-big` for notes that take too much, and more than those of before. */
+export function checkNotes(notes: Identity['notes'], before: Identity['notes']): void {
+  const bytes = notesBytes(notes);
+  if (bytes <= MAX_NOTES_BYTES || bytes <= notesBytes(before)) return;
+  throw new ConfigFault('identity-too-big', `notes take ${bytes} bytes, ${MAX_NOTES_BYTES} are there`);
+}
+
+function notesBytes(notes: Identity['notes']): number {
+  return Buffer.byteLength(JSON.stringify(notes));
+}
+
+/** One slot: the block, twice. Throws ConfigFault `identity-too-big` when it does not fit. */
 export function encodeIdentity(identity: StoredIdentity, sequence: number): Buffer {
   const body = Buffer.from(JSON.stringify(identity), 'utf8');
   if (body.length > MAX_BODY_BYTES) {

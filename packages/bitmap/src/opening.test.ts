@@ -285,6 +285,33 @@ describe('opening a state directory', () => {
     expect(second.identity.notes).toEqual({ paused: 'yes' });
   });
 
+  it('however full the notes are, it opens: also with a long reason not to believe the marks, and many volumes', async () => {
+    const names = Array.from({ length: 64 }, (_, at) => `volume-${at}`);
+    const volumes = names.map((name) => ({ name, sizeBytes: MIB }));
+    const files = new SimFiles();
+    const tracker = await open(files, { volumes });
+    let noteBytes = 4096;
+    const fill = (): Promise<unknown> =>
+      tracker.saveIdentity({ notes: { note: 'x'.repeat(noteBytes) } }).then(
+        () => null,
+        (fault: unknown) => fault,
+      );
+    while ((await fill()) !== null) noteBytes -= 1;
+    expect(noteBytes).toBeGreaterThan(2048);
+    await tracker.close();
+    const doubted = await open(files, { volumes, doubt: () => 'a reason '.repeat(100) });
+    expect([doubted.found, doubted.identity.notes['note']?.length]).toEqual(['untrusted', noteBytes]);
+    await doubted.distrust('another reason '.repeat(100));
+    await doubted.close();
+    const distrusted = await open(files, { volumes });
+    expect([distrusted.found, distrusted.foundReason]).toEqual([
+      'untrusted',
+      expect.stringMatching(/^another reason /),
+    ]);
+    // What takes no more room than before is stored all the same.
+    await distrusted.saveIdentity({ notes: { note: 'y'.repeat(noteBytes) } });
+  });
+
   it('works on the real disk: locked, taken in full when made, and found again', async () => {
     const base = await mkdtemp(join(tmpdir(), 'tracker-'));
     const directory = join(base, 'deep', 'state');

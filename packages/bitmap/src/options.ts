@@ -60,7 +60,7 @@ export interface Identity {
   readonly restsOn: number;
   /** The highest number that a hub has acknowledged as durable. */
   readonly durableNumber: number;
-  /** Small facts of the agent: paused, superseded, leftSync … At most 2 KiB in all. */
+  /** Small facts of the agent: paused, superseded, leftSync … At most 2816 bytes of JSON in all. */
   readonly notes: Readonly<Record<string, string>>;
 }
 

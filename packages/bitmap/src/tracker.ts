@@ -13,6 +13,7 @@ import { SYNCED } from './boot.js';
 import { checkOptions, geometryOf } from './geometry.js';
 import { growVolume } from './growth.js';
 import { HOT_LOG_NAME, makeHotLog } from './hot-log.js';
+import { checkNotes } from './identity.js';
 import { LogLoop } from './log-loop.js';
 import type { Marks } from './marks.js';
 import { factsOf, type OpenedState, openState } from './opening.js';
@@ -134,12 +135,13 @@ export class Tracker {
    */
   async saveIdentity(patch: IdentityPatch): Promise<void> {
     const marks = this.#marks;
+    const notes = patch.notes ?? this.#state.identity.stored.notes;
+    checkNotes(notes, this.#state.identity.stored.notes);
     const durable = patch.durableNumber ?? patch.restsOn;
     if (patch.line !== undefined)
       marks.setNumbers(durable ?? marks.durableNumber, patch.lastNumber ?? marks.lastNumber);
     else if (patch.lastNumber !== undefined) marks.noteLastNumber(patch.lastNumber);
     const { line, lastNumber, durableNumber, restsOn } = { ...this.identity, ...patch };
-    const notes = patch.notes ?? this.#state.identity.stored.notes;
     await this.#state.identity.save({
       line,
       notes,
