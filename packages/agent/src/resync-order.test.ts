@@ -74,6 +74,21 @@ test('an order that was sent before its marks were all on the disk is served', a
   expect(again(kit.tracker).cause).toBeNull();
 });
 
+test('an order is marked for when its own marks are on the disk, not those of the one before', async () => {
+  const { kit, order } = await ready();
+  const marked: (() => void)[] = [];
+  const mark = (): Promise<void> => new Promise((resolve) => marked.push(resolve));
+  void order.give(true, 'by comparing', mark);
+  void order.give(false, 'in full', mark);
+  marked[0]?.();
+  await kit.platform.clock.advance(100);
+  expect(await markedAgain(again(kit.tracker))).toBe('full: in full');
+  marked[1]?.();
+  await kit.platform.clock.advance(100);
+  expect(again(kit.tracker).cause).toBe('full: in full');
+  expect(await markedAgain(again(kit.tracker))).toBeNull();
+});
+
 test('what another version has noted is no order', async () => {
   const { kit } = await ready();
   await kit.run(kit.tracker.saveIdentity({ notes: { resync: 'later full: asked for' } }));

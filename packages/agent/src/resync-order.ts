@@ -21,6 +21,8 @@ export class ResyncOrder {
   #cause: string | null = null;
   #isFull = false;
   #stage: Stage = 'sending';
+  /** Of the order that was given last, since this process began. */
+  #marking: Promise<void> | null = null;
   /** All that is to be sent for it is dirty, here in memory. */
   #isBegun = false;
   /** All of it was sent; the span's end is not durable yet. */
@@ -70,8 +72,10 @@ export class ResyncOrder {
 
   async #markFor(marking: Promise<void>): Promise<void> {
     this.#isBegun = true;
+    this.#marking = marking;
     await marking;
-    if (this.#cause === null || this.#stage !== 'marking') return;
+    // An order that was given meanwhile is marked for when its own marks are durable.
+    if (this.#marking !== marking || this.#cause === null || this.#stage !== 'marking') return;
     this.#stage = 'sending';
     await this.#note();
   }

@@ -1,5 +1,5 @@
 import { silentLogger } from '@rephub/platform';
-import { FrameType } from '@rephub/protocol';
+import { FrameType, SAMPLE_CAUSE, type VerifyReport } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
 import { AGENT_DEFAULTS } from './config.js';
 import { type CopyProgress } from './copier.js';
@@ -7,6 +7,11 @@ import { FlushProof } from './flush-proof.js';
 import { Marks } from './marks.js';
 import { Resyncing, type SpanLink } from './resyncing.js';
 import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
+
+const DIFFERENCE: VerifyReport = {
+  ...{ id: 'a', cause: '', startedAt: 'then', finishedAt: null, bytesTotal: 8192, bytesSame: 4096, bytesUnknown: 0 },
+  ...{ bytesDiffer: 4096, differs: [{ volume: 'disk0', offset: 0, length: 4096 }], reason: null },
+};
 
 interface Rig {
   readonly kit: VolumeKit;
@@ -16,8 +21,9 @@ interface Rig {
   readonly ended: CopyProgress[];
 }
 
-async function rig(hasHub = true): Promise<Rig> {
-  const kit = await volumeKit();
+/** `before`: what the process before has left. */
+async function rig(hasHub = true, before: VolumeKit | null = null): Promise<Rig> {
+  const kit = before ?? (await volumeKit());
   const { mirror, platform, records, tracker, volume } = kit;
   const told: string[] = [];
   const ended: CopyProgress[] = [];
@@ -70,6 +76,29 @@ describe('Resyncing', () => {
     expect([told.at(-1), resyncing.order.isFull]).toEqual(['noted full: asked for at the hub', true]);
     await kit.run(resyncing.copyAll(true, 'asked for', true));
     expect([told.at(-1), resyncing.order.isFull]).toEqual(['noted compare: asked for', false]);
+  });
+
+  it('compares everything when a sample of a process before has found a difference, and that one did not live to', async () => {
+    const { kit, resyncing } = await rig();
+    kit.mirror.linkDown();
+    const { findings } = resyncing;
+    await kit.run(findings.keep({ ...DIFFERENCE, cause: 'asked for by the operator' }));
+    const repairing = await rig(true, kit);
+    await kit.run(repairing.resyncing.recall());
+    expect([repairing.told, kit.tracker.dirtyBytes]).toEqual([[], 64 * 1024]);
+
+    await kit.run(findings.keep({ ...DIFFERENCE, id: 'b', cause: SAMPLE_CAUSE }));
+    const comparing = await rig(true, kit);
+    await kit.run(comparing.resyncing.recall());
+    expect([comparing.told, kit.tracker.dirtyBytes]).toEqual([
+      [expect.stringMatching(/^noted compare: a sample .* 4096 bytes/)],
+      DISK_BYTES,
+    ]);
+
+    // What it does for that the next one goes on with.
+    const last = await rig(true, kit);
+    await kit.run(last.resyncing.recall());
+    expect([last.told, last.resyncing.order.cause]).toEqual([[], comparing.resyncing.order.cause]);
   });
 
   it('begins a span with its cause, then names the volumes, then copies', async () => {

@@ -8,7 +8,7 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type Logger, type Platform } from '@rephub/platform';
-import { type VerifyReport } from '@rephub/protocol';
+import { SAMPLE_CAUSE, type VerifyReport } from '@rephub/protocol';
 import { BackgroundReads } from './background-reads.js';
 import { Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
@@ -144,18 +144,26 @@ export class Resyncing {
 
   /**
    * What a process before has found different, and no hub keeps yet, is marked: that one may not have lived to; and everything
-   * for an order that it had only begun to mark for. Durable when it resolves; before a session.
+   * for an order that it had only begun to mark for, or for a sample that had found something. Durable when it resolves; before a
+   * session.
    */
   async recall(): Promise<void> {
-    const { log, mirror } = this.#parts;
-    await this.order
-      .markAgain((cause) => mirror.copyEverything(cause))
-      .catch((fault: unknown) => {
-        // It stays noted as it is, for the start after this one.
-        log.warn('resync-not-noted', { fault: String(fault) });
-      });
-    const isRepaired = this.#parts.tracker.found === 'clean';
-    await this.verifier.recall(isRepaired ? [] : this.findings.untold);
+    const { log, mirror, tracker } = this.#parts;
+    const untold = tracker.found === 'clean' ? [] : this.findings.untold;
+    const ordered = this.order.cause === null ? this.#compareFor(untold) : null;
+    const marked = ordered ?? this.order.markAgain((cause) => mirror.copyEverything(cause));
+    await marked.catch((fault: unknown) => {
+      // It stays noted as it is, for the start after this one.
+      log.warn('resync-not-noted', { fault: String(fault) });
+    });
+    await this.verifier.recall(untold);
+  }
+
+  /** A sample says that a disk was changed, its few places do not say where else: everything is compared. Null: there is none. */
+  #compareFor(untold: readonly VerifyReport[]): Promise<void> | null {
+    const sample = untold.findLast(({ cause }) => cause === SAMPLE_CAUSE);
+    if (sample === undefined) return null;
+    return this.copyAll(true, `a sample of a process before has found ${sample.bytesDiffer} bytes to differ`);
   }
 
   /** Who reads upstream in the background. */
