@@ -122,3 +122,15 @@ test.each([
   expect(started.at(-1)).toBe(kind === 'nothing-to-do' ? undefined : seeded);
   if (expected === 'full') expect(handshake.takeSpanCause()).toBe(`full: asked for; gone on with (${kind}: test)`);
 });
+
+test('what was ordered since Hello was said is not taken for served by a hub that was equal then', async () => {
+  const kit = await volumeKit();
+  kit.mirror.linkDown();
+  const { handshake, order } = shaking(kit);
+  handshake.hello();
+  await kit.run(order.give(false, 'asked for', (cause) => kit.mirror.copyEverything(cause)));
+  const hub = hubGroup(kit, 0, [{ index: 0, name: 'disk0', sizeBytes: DISK_BYTES }]);
+  await kit.run(handshake.carryOut(verdict(kit, 'nothing-to-do'), welcome(hub)));
+  expect([order.isFull, kit.mirror.state]).toEqual([true, 'gap']);
+  expect(shaking(kit).order.cause).toBe('full: asked for');
+});

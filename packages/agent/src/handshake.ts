@@ -105,7 +105,7 @@ export class Handshake {
 
   /** Brings the mirror to where the verdict wants it. Rejects when marks could not be made durable. */
   async carryOut(verdict: Verdict, welcome: Welcome): Promise<void> {
-    const { comparer, mirror, order } = this.#parts;
+    const { comparer, mirror, order, tracker } = this.#parts;
     const hub = welcome.group;
     mirror.notBefore(hub?.lastTimeUs ?? 0);
     const inStep = verdict.kind === 'resume' || verdict.kind === 'nothing-to-do';
@@ -115,7 +115,8 @@ export class Handshake {
         mirror.resume(hub.lastNumber);
         return;
       }
-      order.drop();
+      // What was ordered since Hello was said is marked by now.
+      if (!tracker.anyDirty()) order.drop();
       this.#hubKnows(hub.volumes);
       mirror.inStep(hub.lastNumber, hub.lastChecksum);
       this.#numbersKnown = true;
