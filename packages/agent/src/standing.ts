@@ -79,7 +79,8 @@ export class Standing {
 
   /** Durable when it resolves. */
   async noteInForce(mode: AckMode): Promise<void> {
-    await this.#note({ 'in-force': mode });
+    // That none is takes no more room than what it was: however full the notes are, it can be stored.
+    await this.#note({ 'in-force': mode === 'async' ? '' : mode });
   }
 
   /** Makes sure, durably, that a later process knows of this one's session: before the hub hears of it. */

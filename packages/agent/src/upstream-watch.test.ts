@@ -1,5 +1,9 @@
+import { Tracker } from '@rephub/bitmap';
+import { silentLogger } from '@rephub/platform';
+import { SeededRandomness, SimClock, SimFiles } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
-import { doubtOf, noteOf, type SeenFile } from './upstream-watch.js';
+import { Standing } from './standing.js';
+import { doubtOf, noteOf, type SeenFile, UpstreamWatch } from './upstream-watch.js';
 
 const NOON = Date.UTC(2026, 5, 1, 12);
 const file = (changes: Partial<SeenFile> = {}): SeenFile => ({
@@ -88,4 +92,40 @@ describe('a disk that was changed while no agent was between (promise SUPERSET)'
     expect(doubtOf([file()], notes, [{ name: 'disk0' }, { name: 'data' }])).not.toBeNull();
     expect(doubtOf([file({ inode: '79' })], notes, [{ name: 'disk0' }])).not.toBeNull();
   });
+});
+
+/** As many bytes as the notes still take, in a note of their own. */
+async function fillNotes(tracker: Tracker): Promise<void> {
+  const { notes } = tracker.identity;
+  for (let bytes = 4096, isFull = false; !isFull; bytes -= 1) {
+    isFull = await tracker.saveIdentity({ notes: { ...notes, full: 'x'.repeat(bytes) } }).then(
+      () => true,
+      () => false,
+    );
+  }
+}
+
+it('however full the notes are, a start is no sign of an orderly stop, and a mode is left', async () => {
+  const [files, clock] = [new SimFiles(), new SimClock()];
+  const disk = await files.open('/disk0.raw', 'create');
+  await disk.truncate(1024 * 1024);
+  const volumes = [{ name: 'disk0', upstream: 'file:/disk0.raw', listen: [] }];
+  const tracker = await Tracker.open(
+    { files, clock, randomness: new SeededRandomness(7) },
+    {
+      ...{ directory: '/state', group: 'vm1', volumes: [{ name: 'disk0', sizeBytes: 1024 * 1024 }] },
+      hooks: { wantsFlush: () => undefined, failed: () => undefined },
+    },
+  );
+  const watch = new UpstreamWatch({ clock, files, log: silentLogger, tracker, volumes, work: () => 0 });
+  const standing = new Standing(tracker);
+  await standing.noteInForce('sync');
+  await watch.noteStopped();
+  await fillNotes(tracker);
+  await watch.start();
+  expect(Object.keys(tracker.identity.notes).sort()).toEqual(['alive', 'full', 'in-force']);
+  await fillNotes(tracker);
+  await standing.noteInForce('async');
+  expect(new Standing(tracker).inForce).toBe('async');
+  watch.stop();
 });

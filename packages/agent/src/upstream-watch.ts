@@ -11,7 +11,7 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { parseDeviceUri } from '@rephub/nbd';
-import { type Clock, type FileSystem, type Logger, type Timer } from '@rephub/platform';
+import { type Clock, ConfigFault, type FileSystem, type Logger, type Timer } from '@rephub/platform';
 import { type VolumeConfig } from './config.js';
 import { digest, NAME_DIGITS } from './digest.js';
 
@@ -225,14 +225,22 @@ export class UpstreamWatch {
   }
 
   async #noteAlive(): Promise<void> {
-    const { clock, files, tracker, volumes, work } = this.#parts;
+    const { clock, files, log, tracker, volumes, work } = this.#parts;
     this.#notedWork = work();
     this.#notedMs = clock.monotonicMs();
     const seen = await lookAtFiles(files, volumes);
     // A clock that was set back makes nothing older than it was.
     const now = clock.unixMs();
-    const noted = { [OPEN_NOTE]: noteOf(seen, volumes, now), [ALIVE_NOTE]: String(now) };
-    await tracker.saveIdentity({ notes: { ...withoutFiles(tracker.identity.notes), ...noted } });
+    const alive = { [ALIVE_NOTE]: String(now) };
+    const open = { ...alive, [OPEN_NOTE]: noteOf(seen, volumes, now) };
+    try {
+      await tracker.saveIdentity({ notes: { ...withoutFiles(tracker.identity.notes), ...open } });
+    } catch (fault) {
+      if (!(fault instanceof ConfigFault) || fault.code !== 'identity-too-big') throw fault;
+      log.warn('identity-not-saved', { fault: String(fault) });
+      // What the others leave room for: a start must not fail for it, and what an orderly stop has noted must go.
+      await tracker.saveIdentity({ notes: { ...withoutFiles(tracker.identity.notes), ...alive } });
+    }
   }
 
   #wallOffset(): number {
