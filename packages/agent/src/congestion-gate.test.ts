@@ -1,7 +1,6 @@
 import { BlockRequest, Command } from '@rephub/nbd';
 import { describe, expect, it } from 'vitest';
 import { CongestionGate } from './congestion-gate.js';
-import { type Mirror } from './mirror.js';
 import { WriteOperation } from './operations.js';
 import { RecordWindow } from './record-window.js';
 
@@ -10,14 +9,14 @@ const LIMIT = 64 * 1024;
 function setUp() {
   const window = new RecordWindow(LIMIT);
   const mirror = { window, linked: true };
-  const gate = new CongestionGate(mirror as unknown as Mirror);
+  const gate = new CongestionGate(mirror);
   const gone: number[] = [];
   const write = (id: number, length: number): WriteOperation => {
     const operation = new WriteOperation({
       locked: () => undefined,
       upstreamAnswered: () => undefined,
       givenUp: () => undefined,
-      mark: () => gone.push(id),
+      admitted: () => gone.push(id),
     });
     const outer = new BlockRequest({ completed: () => undefined });
     outer.command = Command.Write;

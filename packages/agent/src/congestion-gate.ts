@@ -7,12 +7,12 @@ import { type Mirror } from './mirror.js';
 import { type WriteOperation } from './operations.js';
 
 export class CongestionGate {
-  readonly #mirror: Mirror;
+  readonly #mirror: Pick<Mirror, 'linked' | 'window'>;
   #waiting: WriteOperation[] = [];
   /** Frames of writes let through and not yet recorded. */
   #admittedBytes = 0;
 
-  constructor(mirror: Mirror) {
+  constructor(mirror: Pick<Mirror, 'linked' | 'window'>) {
     this.#mirror = mirror;
   }
 
@@ -25,10 +25,15 @@ export class CongestionGate {
 
   /** The operation let through has its record, or has failed. */
   done(operation: WriteOperation): void {
-    this.#admittedBytes -= operation.admittedBytes;
-    operation.admittedBytes = 0;
+    this.withdrawn(operation);
     // Without a record its room is free again, and no acknowledgement may ever come to say so.
     if (this.#waiting.length > 0) this.roomMade();
+  }
+
+  /** The operation let through waits elsewhere now, and will come again. */
+  withdrawn(operation: WriteOperation): void {
+    this.#admittedBytes -= operation.admittedBytes;
+    operation.admittedBytes = 0;
   }
 
   /** Acknowledgements have made room, or the link has gone. */

@@ -13,6 +13,11 @@ export class FreezeGate {
     this.#isFrozen = isFrozen;
   }
 
+  /** Whoever comes now waits, or is given up. */
+  get isShut(): boolean {
+    return this.#givenUp || this.#isFrozen();
+  }
+
   get waiting(): number {
     return this.#waiting.length;
   }

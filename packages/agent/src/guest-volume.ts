@@ -211,11 +211,19 @@ export class GuestVolume implements BlockDevice, Answerer {
       operation.inner.startedMs = 0;
       return;
     }
-    this.mark(operation);
+    this.#mark(operation);
+  }
+
+  /** There is room for its record now. The link may have gone meanwhile, which lets everything pass the gate. */
+  admitted(operation: WriteOperation): void {
+    if (this.#freeze?.isShut === true) {
+      this.#gate?.withdrawn(operation);
+      this.locked(operation);
+    } else this.#mark(operation);
   }
 
   /** Marks the operation's range, then goes on upstream. */
-  mark(operation: WriteOperation): void {
+  #mark(operation: WriteOperation): void {
     const { rangeStart, rangeEnd } = operation;
     if (this.#marks.begin(this.index, rangeStart, rangeEnd - rangeStart)) {
       this.#goUpstream(operation);

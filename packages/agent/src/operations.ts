@@ -4,7 +4,8 @@ import { type RangeHolder } from './range-lock.js';
 
 export interface WriteSteps {
   locked(operation: WriteOperation): void;
-  mark(operation: WriteOperation): void;
+  /** It has waited for room in the window, and has it. */
+  admitted(operation: WriteOperation): void;
   upstreamAnswered(operation: WriteOperation): void;
   givenUp(operation: WriteOperation): void;
 }
@@ -42,7 +43,7 @@ export class WriteOperation implements RangeHolder, Completion {
 
   /** There is room now: goes on where it was held. */
   proceed(): void {
-    this.#steps.mark(this);
+    this.#steps.admitted(this);
   }
 
   /** It will not go upstream: the agent is stopping. */
