@@ -15,6 +15,7 @@ import { digest, NAME_DIGITS } from './digest.js';
 import { type DoubtedVolume, DoubtNote } from './doubt-note.js';
 import { Doubts } from './doubts.js';
 import { FlushDebt } from './flush-debt.js';
+import { readRegion } from './region-reader.js';
 import { outcomeOf } from './testing/upstream-kit.js';
 import { PretendingDevice } from './testing/pretending-device.js';
 import { ScriptedDevice } from './testing/scripted-device.js';
@@ -107,6 +108,33 @@ test('what was copied while a failed flush had dropped it is copied again when i
   expect(tracker.hasMarks()).toBe(false);
   expect((await readBytes(volume, 0, LENGTH)).equals(data(1))).toBe(true);
   expect(held(kit, 0, LENGTH)).toEqual(data(1));
+});
+
+test('what the hub has read while a failed flush had dropped it is copied when it has been played (promise SUPERSET)', async () => {
+  const disk = new DroppingDevice(DISK_BYTES, { contexts: [] });
+  const kit = await volumeKit({ disk });
+  const { volume, mirror, platform, run } = kit;
+  expect(await run(outcomeOf(writeBytes(volume, 0, data(1))))).toBe(0);
+  disk.flushErrors = 1;
+  expect(await run(outcomeOf(flushDevice(volume)))).toBe(NbdError.Enospc);
+  const region = { tag: 1, volume: volume.index, offset: 0, length: LENGTH };
+  expect(await run(readRegion([volume], mirror, region))).toBeNull();
+  await platform.clock.advance(100);
+  expect(data(0).equals(held(kit, 0, LENGTH) as Buffer)).toBe(true);
+  await settle(kit);
+  expect(kit.tracker.hasMarks()).toBe(false);
+  expect((await readBytes(volume, 0, LENGTH)).equals(data(1))).toBe(true);
+  expect(data(1).equals(held(kit, 0, LENGTH) as Buffer)).toBe(true);
+});
+
+test('what the hub has read of a volume with nothing unflushed is nothing that its guest may have lost (promise GUEST)', async () => {
+  const { volume, mirror, run } = await setUp();
+  expect(await run(outcomeOf(writeBytes(volume, 0, data(1))))).toBe(0);
+  expect(await run(outcomeOf(flushDevice(volume)))).toBe(0);
+  const region = { tag: 1, volume: volume.index, offset: 0, length: LENGTH };
+  expect(await run(readRegion([volume], mirror, region))).toBeNull();
+  volume.unflushedLost(false);
+  expect(volume.debt.isDue).toBe(false);
 });
 
 describe('what a failed flush has dropped, and readers see still (promise CLEAR)', () => {

@@ -375,6 +375,16 @@ export class GuestVolume implements BlockDevice, Answerer {
     this.#mirror.unknown(this.index, offset, length);
   }
 
+  /** Not all that was written is known to be on stable storage upstream. */
+  get hasUnflushed(): boolean {
+    return this.#proof.hasUnflushed(this.index);
+  }
+
+  /** Something of it was read and has become a record, though it was not marked. */
+  wasCopied(): void {
+    this.#proof.copied(this.index, this.#tracker.takeTicket());
+  }
+
   /** What was copied since the last flush may be what upstream showed before it was written again. */
   playedAgain(offset: number, length: number): void {
     if (this.#proof.hasUnflushedCopy(this.index)) this.contentUnknown(offset, length);

@@ -1,4 +1,7 @@
-/** Answers the hub's remote read: reads the range from upstream under its lock and numbers it as a copied record. */
+/**
+ * Answers the hub's remote read: reads the range from upstream under its lock and numbers it as a copied record. As with any
+ * copy, what was read may be what a failed flush has left there, until it is played again.
+ */
 import { DeviceError, readSlices } from '@rephub/nbd';
 import { FrameType, MAX_PAYLOAD_BYTES, type ReadRegion } from '@rephub/protocol';
 import { type GuestVolume } from './guest-volume.js';
@@ -21,12 +24,15 @@ export async function readRegion(
     };
   }
   return await withRange(volume.lock, offset, length, async () => {
+    const mayBeUnstable = volume.hasUnflushed;
     try {
       const data = await readSlices(volume.reader, offset, length);
       const number = mirror.copied(FrameType.Write, tag, volume.index, offset, length, data);
-      return number === 0
-        ? { code: 'not-streaming', message: 'the agent has nothing to number it with: a gap, or no room' }
-        : null;
+      if (number === 0) {
+        return { code: 'not-streaming', message: 'the agent has nothing to number it with: a gap, or no room' };
+      }
+      if (mayBeUnstable) volume.wasCopied();
+      return null;
     } catch (fault) {
       if (!(fault instanceof DeviceError)) throw fault;
       return { code: 'unreadable', message: fault.message };
