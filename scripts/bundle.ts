@@ -6,9 +6,9 @@
  * Other packages stay imports, so that each package depends on what it says it depends on. What entry points share is in
  * files of its own, loaded once: a class is the same class through whichever of them it came.
  */
-import { readdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { build } from 'esbuild';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join, relative } from 'node:path';
+import { build, type OutputFile } from 'esbuild';
 
 const PACKAGES = join(import.meta.dirname, '../packages');
 
@@ -30,6 +30,17 @@ async function entryPoints(directory: string): Promise<string[]> {
   return [...Object.values(manifest.exports).map((entry) => entry['@rephub/source']), ...commands];
 }
 
+function isPart({ path }: OutputFile): boolean {
+  return path.includes('/dist/parts/');
+}
+
+/** Never half there. */
+async function put({ path, contents }: OutputFile): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  await writeFile(`${path}.new`, contents);
+  await rename(`${path}.new`, path);
+}
+
 /** Removes code of entry points or parts that are no more, or of a build of another kind. */
 async function dropOldCode(directory: string, written: readonly string[]): Promise<void> {
   const files = (await readdir(join(directory, 'dist'), { recursive: true })).map((name) => join('dist', name));
@@ -39,7 +50,7 @@ async function dropOldCode(directory: string, written: readonly string[]): Promi
 
 for (const name of await readdir(PACKAGES)) {
   const directory = join(PACKAGES, name);
-  const { metafile } = await build({
+  const { outputFiles } = await build({
     absWorkingDir: directory,
     entryPoints: await entryPoints(directory),
     outdir: 'dist',
@@ -52,9 +63,14 @@ for (const name of await readdir(PACKAGES)) {
     format: 'esm',
     target: 'node20.19',
     sourcemap: 'linked',
-    metafile: true,
+    write: false,
     logLevel: 'warning',
   });
-  // Only now: a command that begins during a build finds one whole set of files or the other.
-  await dropOldCode(directory, Object.keys(metafile.outputs));
+  // A command that begins meanwhile finds one whole set of files or the other: what they import is there before them.
+  const [parts, entries] = [outputFiles.filter(isPart), outputFiles.filter((file) => !isPart(file))];
+  for (const files of [parts, entries]) await Promise.all(files.map(put));
+  await dropOldCode(
+    directory,
+    outputFiles.map(({ path }) => relative(directory, path)),
+  );
 }

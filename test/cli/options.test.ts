@@ -131,6 +131,14 @@ test.for<readonly [string, ...(readonly string[])]>([
   await refused('repagent', ['run', '-c', file, `--state=${join(dir, 'state')}`], named);
 });
 
+test.for(['--volume=disk1', '--upstream=file:/y'])('repagent run refuses %s beside volumes', async (given) => {
+  const dir = await tempDir(testScope());
+  const file = join(dir, 'agent.yaml');
+  await writeFile(file, `group: vm1\nlisten: ["${AGENT['--listen']}"]\nvolumes: [{name: a, upstream: "file:/x"}]\n`);
+  const named = [given.split('=')[0] ?? '', 'volumes', 'exclude each other'];
+  await refused('repagent', ['run', '-c', file, `--state=${join(dir, 'state')}`, given], named);
+});
+
 test('rephub serve refuses a file in which nobody listens for agents', async () => {
   const dir = await tempDir(testScope());
   const file = join(dir, 'rephub.yaml');

@@ -24,6 +24,7 @@ export class CommandFailure extends Error {
 /** Config faults are wrong usage, what is retryable is 75, all else has failed. */
 export function exitCodeOf(error: unknown): ExitCode {
   if (error instanceof CommandFailure) return error.exitCode;
+  if (isBeingBuilt(error)) return EXIT.tryAgain;
   if (!(error instanceof Fault)) return EXIT.failed;
   if (error.kind === 'config') return EXIT.wrongUsage;
   return error.retryable ? EXIT.tryAgain : EXIT.failed;
@@ -34,10 +35,16 @@ export function describeError(error: unknown, debug: boolean): string {
   const known = asError(error);
   if (debug) return fullStack(known);
   const line = known.message.replace(/\s*\n\s*/g, ' ');
+  if (isBeingBuilt(error)) return `a part of this command is not there, is it being built anew? Try again (${line})`;
   // What is no Fault is a mistake of ours: its class helps whoever reports it.
   return known instanceof Fault || known instanceof CommandFailure
     ? line
     : `${known.name}: ${line} (REPHUB_DEBUG=1 shows where)`;
+}
+
+/** What a command loads late had another name when it began. */
+function isBeingBuilt(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ERR_MODULE_NOT_FOUND';
 }
 
 function fullStack(error: Error): string {

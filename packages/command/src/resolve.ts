@@ -33,12 +33,17 @@ export function resolveOptions<Table extends OptionTable>(table: Table, sources:
   const values: Record<string, unknown> = {};
   const written = new Map<string, RawValue>();
   const idle: (readonly [name: string, other: string])[] = [];
+  const given: (readonly [name: string, other: string])[] = [];
   for (const [name, option] of Object.entries(table)) {
     const found = find(name, option, sources);
     if (found.raw === undefined && option.required) throw missing(name, option, sources);
     values[camelCase(name)] = option.read(found.raw, found.where);
     if (found.raw !== undefined) written.set(name, found.raw);
-    if (found.isDefault && option.unless !== null) idle.push([name, option.unless]);
+    if (option.unless !== null) (found.isDefault ? idle : given).push([name, option.unless]);
+  }
+  for (const [name, other] of given) {
+    if (!written.has(name) || !written.has(other)) continue;
+    throw new ConfigFault('conflicting-options', `--${name} and ${other} exclude each other: give one of them`);
   }
   for (const [name, other] of idle) if (written.has(other)) written.delete(name);
   return { values: values as ValuesOf<Table>, written };
