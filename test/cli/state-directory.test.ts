@@ -1,5 +1,5 @@
 // CORRUPT: a state directory that is in use, foreign, broken or no directory is said to be so, and nothing is lost.
-import { cp, open, readdir, rm, writeFile } from 'node:fs/promises';
+import { cp, open, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { command } from '../kit/commands.js';
@@ -58,8 +58,13 @@ test('a file instead of a directory, or a directory of something else, is refuse
     volumes: [{ name: 'disk0', upstream }],
     stateDir: join(dir, 'file'),
   });
-  await expect(onFile.start()).rejects.toThrow(/ended with code [12] /);
+  await expect(onFile.start()).rejects.toThrow(/ended with code 2 /);
   expect(onFile.child.output).toContain(join(dir, 'file'));
+  expect(await command('rephub', ['serve', '--data', join(dir, 'file'), '--http', '127.0.0.1:0'])).toMatchObject({
+    code: 2,
+    stderr: expect.stringMatching(/--data: .*file/) as string,
+  });
+  expect(await readFile(join(dir, 'file'), 'utf8')).toBe('mine');
 });
 
 test('a directory of a hub, or of somebody else, is refused by its name and left as it is, by the hub too', async () => {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { connectNbd, readBytes } from '@rephub/nbd';
 import { StorageFault } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
-import { encodeBody, FrameType } from '@rephub/protocol';
+import { encodeBody, FrameType, PAUSED_FAREWELL } from '@rephub/protocol';
 import { expect, test } from 'vitest';
 import { type HubInProcess, startHub } from '../kit/hub-in-process.js';
 import { MIB, ScriptedAgent } from '../kit/scripted-agent.js';
@@ -426,4 +426,16 @@ test('an agent that says goodbye is said to have left until it comes again; one 
   agent.cut();
   await waitUntil('the cut to be known', () => !status().agentConnected);
   expect(status().reason).toBe('agent not connected');
+});
+
+test('what is asked of an agent that was paused says so, and what lets it go on', async () => {
+  const hub = await startHub(testScope());
+  const agent = new ScriptedAgent(hub.platform, hub.agents);
+  await agent.protect();
+  const group = hub.server.hub.group('vm1');
+  await agent.bye(PAUSED_FAREWELL);
+  await waitUntil('the pause to be known', () => group.status().reason === 'paused');
+  expect(() => {
+    group.requestResync(false);
+  }).toThrow(/was paused by its operator: `repagent resume`/);
 });

@@ -302,8 +302,8 @@ export class ScriptedAgent {
   }
 
   /** An orderly end. */
-  async bye(): Promise<void> {
-    this.link.end('the script is over');
+  async bye(why = 'the script is over'): Promise<void> {
+    this.link.end(why);
     await this.ended();
   }
 

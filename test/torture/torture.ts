@@ -184,7 +184,7 @@ async function acts(
     resync: async () => {
       const { hub } = stage;
       const result = await command('rephub', ['resync', GROUP, '--full', '--yes', '--http', hub.http]);
-      const absent = /not connected/.test(result.stderr);
+      const absent = /not connected|was paused/.test(result.stderr);
       if (result.code !== 0 && !absent) violated(`rephub resync ended with ${result.code ?? 'none'}: ${result.stderr}`);
     },
     judgePoint: async () => {

@@ -9,7 +9,15 @@
  * Must not know: NBD, tests, what an operator may ask.
  */
 import { type Clock, ConfigFault, type Fault, LinkFault, ProtocolFault, StorageFault } from '@rephub/platform';
-import type { AgentReport, Beat, FrameHeader, Hello, KeptFinding, Verdict } from '@rephub/protocol';
+import {
+  type AgentReport,
+  type Beat,
+  type FrameHeader,
+  type Hello,
+  type KeptFinding,
+  PAUSED_FAREWELL,
+  type Verdict,
+} from '@rephub/protocol';
 import type { GroupCounters } from '../hub/counters.js';
 import type { Tell } from '../hub/events.js';
 import { admit, type Enrolment, newerOwner } from '../session/admission.js';
@@ -146,7 +154,9 @@ export class AgentSeat implements SessionGroup {
   /** Throws `agent-not-connected`. */
   connected(): SeatedSession {
     if (this.#session?.isRunning === true) return this.#session;
-    throw new LinkFault('agent-not-connected', `the agent of group ${this.#parts.name} is not connected`);
+    const isPaused = this.#farewell === PAUSED_FAREWELL;
+    const why = isPaused ? 'was paused by its operator: `repagent resume` lets it go on' : 'is not connected';
+    throw new LinkFault('agent-not-connected', `the agent of group ${this.#parts.name} ${why}`);
   }
 
   /** Throws `agent-not-connected`, `agent-too-old`. */

@@ -12,7 +12,7 @@ import {
   asError,
   ConfigFault,
   type Connection,
-  type Fault,
+  Fault,
   type FileLock,
   LinkFault,
   PayloadBudget,
@@ -84,7 +84,7 @@ export class Hub implements SessionHost {
    */
   static async open(platform: Platform, options: HubOptions): Promise<Hub> {
     const { directory } = options;
-    await platform.files.makeDirectory(directory);
+    await makeDataDirectory(platform.files, directory);
     await refuseAgentState(platform.files, directory);
     const lock = await platform.files.lock(`${directory}/lock`);
     if (lock === null) {
@@ -350,6 +350,16 @@ export class Hub implements SessionHost {
     // What the link itself found names the peer already.
     const said = fault.message.includes(peer) ? fault.message : `${peer}: ${fault.message}`;
     this.events.tell(groupName, 'warn', 'session-refused', said, { code: fault.code, peer });
+  }
+}
+
+/** Throws ConfigFault `data-not-made` where trying again would not help: a path below a file, say. */
+async function makeDataDirectory(files: Platform['files'], directory: string): Promise<void> {
+  try {
+    await files.makeDirectory(directory);
+  } catch (cause) {
+    if (cause instanceof Fault && cause.retryable) throw cause;
+    throw new ConfigFault('data-not-made', `--data: ${asError(cause).message}`, { cause });
   }
 }
 
