@@ -29,8 +29,9 @@ export async function isWhole(segments: SegmentSet, stretch: Stretch, stopped: (
     if (segment === null) throw new CorruptionFault('journal-missing', `no journal segment holds position ${from}`);
     const start = Math.max(from, segment.base + segment.headerBytes);
     const end = Math.min(to, segment.end);
-    const file = await segments.acquire(segment);
+    const opened = segments.acquire(segment);
     try {
+      const file = await opened;
       const { position, why, unread } = await scanFrames(file, segment.base, start, end, (header) => {
         if (header.previousChecksum !== checksum) {
           throw new ProtocolFault('record-chain', `record ${header.number} does not follow the one before it`);
@@ -38,11 +39,10 @@ export async function isWhole(segments: SegmentSet, stretch: Stretch, stopped: (
         checksum = header.headerChecksum;
       });
       if (unread !== null) throw unread;
-      if (why !== null)
-        throw new CorruptionFault(
-          'journal-damaged',
-          `a record at position ${position} (${segment.path}) is damaged: ${why}`,
-        );
+      if (why !== null) {
+        const where = `position ${position} (${segment.path})`;
+        throw new CorruptionFault('journal-damaged', `a record at ${where} is damaged: ${why}`);
+      }
     } finally {
       segments.release(segment);
     }
