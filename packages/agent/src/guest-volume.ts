@@ -419,12 +419,13 @@ export class GuestVolume implements BlockDevice, Answerer {
   }
 
   async #statusWithDirty(request: BlockRequest): Promise<void> {
+    const { offset, length, contexts } = request;
     try {
-      for (const context of request.contexts) {
+      for (const context of contexts) {
         request.extents.push(
           context === DIRTY_CONTEXT
-            ? { runs: dirtyRuns(this.#tracker, this.index, request.offset, request.length) }
-            : await blockStatus(this.upstream, request.offset, request.length, context),
+            ? { runs: dirtyRuns(this.#tracker, this.index, request) }
+            : await blockStatus(this.upstream, offset, length, context, request.flags & CommandFlag.RequestOne),
         );
       }
       request.complete(NbdError.Ok);

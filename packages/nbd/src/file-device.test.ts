@@ -108,6 +108,35 @@ describe('file device', () => {
     await device.close();
   });
 
+  it('who asks for one run of a fragmented file does not have all of it looked up', async () => {
+    await sparse(16 * MIB);
+    const files = nodeFiles();
+    let looks = 0;
+    const counting: FileSystem = {
+      ...files,
+      open: async (name, mode) => {
+        const file = await files.open(name, mode);
+        const nextData = file.nextData.bind(file);
+        file.nextData = async (position) => {
+          looks += 1;
+          return await nextData(position);
+        };
+        return file;
+      },
+    };
+    const device = await openFileDevice(counting, path);
+    for (let at = 0; at < 16 * MIB; at += 64 * 1024) await writeBytes(device, at, Buffer.alloc(4096, 1));
+    const status = async (offset: number, flags: number): Promise<readonly number[]> =>
+      (await blockStatus(device, offset, 16 * MIB - offset, 'base:allocation', flags)).runs;
+    expect((await status(0, 0)).slice(0, 4)).toEqual([4096, 0, 60 * 1024, 3]);
+    expect(looks).toBeGreaterThanOrEqual(256);
+    looks = 0;
+    expect((await status(0, CommandFlag.RequestOne)).slice(0, 2)).toEqual([4096, 0]);
+    expect((await status(4096, CommandFlag.RequestOne)).slice(0, 2)).toEqual([60 * 1024, 3]);
+    expect(looks).toBe(2);
+    await device.close();
+  });
+
   it('a directory is no file', async () => {
     await expect(openFileDevice(nodeFiles(), directory)).rejects.toMatchObject({ code: 'upstream-not-a-file' });
   });

@@ -157,7 +157,11 @@ class FileDevice implements GrowingDevice {
         this.#sync(request);
         break;
       case Command.BlockStatus:
-        this.#runs(request.offset, request.offset + request.length).then(
+        this.#runs(
+          request.offset,
+          request.offset + request.length,
+          (request.flags & CommandFlag.RequestOne) === 0 ? MAX_RUNS : 1,
+        ).then(
           (runs) => {
             request.extents = request.contexts.map(() => ({ runs }));
             this.#done(request, NbdError.Ok);
@@ -248,10 +252,11 @@ class FileDevice implements GrowingDevice {
     this.#isSyncing = false;
   }
 
-  async #runs(from: number, end: number): Promise<number[]> {
+  /** The first `most` runs and, where it costs nothing, one more. */
+  async #runs(from: number, end: number, most: number): Promise<number[]> {
     const runs: number[] = [];
     let offset = from;
-    while (offset < end && runs.length < 2 * MAX_RUNS) {
+    while (offset < end && runs.length < 2 * most) {
       const data = await this.#file.nextData(offset);
       // Beyond a file's end all looks like a hole.
       if (data === null) await this.#mustReach(end);

@@ -78,15 +78,17 @@ export async function trimRange(device: BlockDevice, offset: number, length: num
   });
 }
 
-/** Runs of one context from `offset` on; may stop short of the range's end. */
+/** Runs of one context from `offset` on; may stop short of the range's end. `flags`: 0 or CommandFlag.RequestOne. */
 export async function blockStatus(
   device: BlockDevice,
   offset: number,
   length: number,
   context: string,
+  flags = 0,
 ): Promise<StatusExtents> {
   const done = await run(device, 'block-status', (request) => {
     request.command = Command.BlockStatus;
+    request.flags = flags;
     request.contexts = [context];
     request.offset = offset;
     request.length = length;

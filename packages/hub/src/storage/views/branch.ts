@@ -40,7 +40,7 @@ import { SegmentSet } from '../journal/segments.js';
 import type { Volume } from '../layers/layer.js';
 import type { Branch } from '../store-types.js';
 import { BranchDevice } from './branch-device.js';
-import type { RunCollector } from './point-content.js';
+import { inStretches, type RunCollector } from './point-content.js';
 import type { ReadAssembly } from './read-assembly.js';
 import type { PointView } from './view.js';
 
@@ -217,18 +217,24 @@ export class TestBranch implements Branch {
 
   async #allocation(into: RunCollector, volume: Volume, start: number, end: number): Promise<void> {
     const { content } = this.#setup.view;
-    const runs = new RunList();
     const index = this.#indexes.get(volume);
-    if (index === undefined) runs.push(start, end, Place.Gap);
-    else index.lookUp(start, end, runs);
-    for (let run = 0; run < runs.count && !into.full; run += 1) {
-      const from = runs.start(run);
-      const to = runs.end(run);
-      const place = runs.place(run);
-      if (place >= 0) into.data(to - from);
-      else if (place === Place.Zero) into.hole(to - from);
-      else await content.allocation(volume, from, to, into);
+    if (index === undefined) {
+      await content.allocation(volume, start, end, into);
+      return;
     }
+    await inStretches(start, end, into, async (stretchFrom, stretchTo) => {
+      const runs = new RunList();
+      index.lookUp(stretchFrom, stretchTo, runs);
+      for (let run = 0; run < runs.count && !into.full; run += 1) {
+        const from = runs.start(run);
+        const to = runs.end(run);
+        const place = runs.place(run);
+        if (place >= 0) into.data(to - from);
+        else if (place === Place.Zero) into.hole(to - from);
+        else await content.allocation(volume, from, to, into);
+      }
+      return { to: stretchTo, runs: runs.count };
+    });
   }
 
   #write(request: BlockRequest, volume: Volume): void {
