@@ -2,7 +2,8 @@
  * Puts the answer to one read together: pieces in order, zeroes at once, others when they have been read. Completes the
  * request when the last one is there.
  */
-import { appendZeroes, type BlockRequest, NbdError } from '@rephub/nbd';
+import { appendZeroes, type BlockRequest, freshBuffer, NbdError } from '@rephub/nbd';
+import { holdSlice } from '@rephub/platform';
 
 export interface AssemblyOwner {
   /** Looked at when all has come: an NbdError that makes it void, or 0. */
@@ -34,17 +35,28 @@ export class ReadAssembly {
     this.#error = NbdError.Eio;
   }
 
-  /** `read` fills the buffer that it is given. */
+  /** The next bytes, all that `read` fills its buffer with. */
   piece(length: number, read: (buffer: Buffer) => Promise<void>): void {
-    if (this.#error !== 0) return;
-    const buffer = Buffer.allocUnsafe(length);
-    this.#request.data.push(buffer);
+    this.#request.data.push(this.begin(length, read));
+  }
+
+  /** Begins a read of which parts are wanted. */
+  begin(length: number, read: (buffer: Buffer) => Promise<void>): Buffer {
+    const buffer = freshBuffer(length);
+    if (this.#error !== 0) return buffer;
     this.#waiting += 1;
     read(buffer).then(this.#arrived, (error: unknown) => {
       this.#error = NbdError.Eio;
       this.#owner.readFailed(error);
       this.#arrived();
     });
+    return buffer;
+  }
+
+  /** The next bytes: part of a read that was begun. Each part is released by itself, and the first has the memory's own hold. */
+  part(bytes: Buffer, isFirst: boolean): void {
+    if (!isFirst) holdSlice(bytes);
+    this.#request.data.push(bytes);
   }
 
   /** No more pieces follow. */
