@@ -82,7 +82,7 @@ export interface RecoveredJournal {
  */
 export async function recoverJournal(options: RecoveryOptions): Promise<RecoveredJournal> {
   const { files, directory, from, sink } = options;
-  const segments = new SegmentSet(files, directory, options.recycles);
+  const segments = new SegmentSet(files, directory, { recycles: options.recycles, pastCache: true });
   await files.syncDirectory(directory);
   const names = await files.list(directory);
   await segments.adoptSpares(names);

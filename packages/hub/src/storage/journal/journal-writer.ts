@@ -10,11 +10,12 @@
  *  - for want of room the same bytes are written again at the same position, until there is room.
  * Must not know: what frames say, sessions, indexes.
  */
-import { asError, type Clock, type Fault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
+import { asError, type Fault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
+import type { JournalEnd, JournalEvents, JournalWriterOptions } from './journal-writer-options.js';
 import { encodeSegmentHeader, type SegmentInfo } from './segment-header.js';
 import { QueuedBytes } from './queued-bytes.js';
 import { Segment, segmentName, type SegmentSet, type Spare } from './segments.js';
-import type { MemoryShare, SharedMemory } from '../shared-memory.js';
+import type { MemoryShare } from '../shared-memory.js';
 import { isWantOfRoom, UntilRoom } from './until-room.js';
 
 /** One write takes about this much at most: the sync after it can begin, and memory is let go, early. */
@@ -23,43 +24,6 @@ const BATCH_BYTES = 4 * 1024 * 1024;
 const FIRST_ALLOCATION_BYTES = 1024 * 1024;
 /** Bytes that were written and are not synced, at most so many times the queue. */
 const UNSYNCED_QUEUES = 8;
-
-export interface JournalEvents {
-  /** All frames up to this number are in the file. */
-  written(number: number): void;
-  /** All frames up to this number are synced. */
-  durable(number: number): void;
-  congested(now: boolean): void;
-  /** Want of room: true when it begins, false when it is over. */
-  full(now: boolean, fault: Fault | null): void;
-  /** The journal takes nothing any more. */
-  failed(fault: Fault): void;
-  /** What the header of a segment that begins now says. */
-  segmentInfo(base: number, previousEnd: number): SegmentInfo;
-}
-
-export interface JournalWriterOptions {
-  readonly clock: Clock;
-  readonly files: FileSystem;
-  readonly segments: SegmentSet;
-  readonly segmentBytes: number;
-  readonly queueBytes: number;
-  /** What it shares with others: may make `queueBytes` less. */
-  readonly queues?: SharedMemory;
-  /** Asked before more room is taken; throws a fault of want of room when it may not be. */
-  readonly mayGrow?: (bytes: number) => Promise<void>;
-  readonly events: JournalEvents;
-}
-
-/** Where appending goes on. */
-export interface JournalEnd {
-  /** Position after the last good frame; 0 on a new line. */
-  readonly position: number;
-  /** Number of that frame. */
-  readonly number: number;
-  /** Where a next segment must begin: above `position` only after damage, when the last segment is not written to any more. */
-  readonly nextBase: number | null;
-}
 
 /** Bytes for one write, all in one segment. */
 interface Part {
@@ -78,6 +42,7 @@ export class JournalWriter {
   readonly #queueBytes: number;
   readonly #events: JournalEvents;
   readonly #mayGrow: JournalWriterOptions['mayGrow'];
+  readonly #syncsWhenAsked: boolean;
   readonly #room: UntilRoom;
   readonly #parts: Part[] = [];
   #tail: Part | null = null;
@@ -102,6 +67,8 @@ export class JournalWriter {
   #queuedNumber: number;
   #writtenNumber: number;
   #durableNumber: number;
+  /** Somebody waits for what is written up to here to be synced. */
+  #askedNumber = 0;
   #writtenPosition: number;
   #durablePosition: number;
   #waiters: { readonly number: number; readonly resolve: () => void }[] = [];
@@ -117,6 +84,7 @@ export class JournalWriter {
       }) ?? null;
     this.#events = options.events;
     this.#mayGrow = options.mayGrow;
+    this.#syncsWhenAsked = options.syncsWhenAsked ?? false;
     this.#room = new UntilRoom(options.clock, {
       full: async (fault) => {
         await this.#segments.freeSpares();
@@ -311,12 +279,27 @@ export class JournalWriter {
     this.#writtenPosition = part.position + part.bytes;
     this.#events.written(part.lastNumber);
     this.#relieve();
-    this.#syncing ??= this.#sync(file);
+    this.#syncDue();
+  }
+
+  /** Frames up to this number are to be durable soon. Of use with `syncsWhenAsked` only. */
+  syncThrough(number: number): void {
+    this.#askedNumber = Math.max(this.#askedNumber, number);
+    this.#syncDue();
+  }
+
+  #syncDue(): void {
+    if (this.#file !== null && this.#mustSync()) this.#syncing ??= this.#sync(this.#file);
+  }
+
+  #mustSync(): boolean {
+    if (this.#durableNumber >= this.#writtenNumber || this.#fault !== null) return false;
+    return !this.#syncsWhenAsked || this.#congested || this.#askedNumber > this.#durableNumber;
   }
 
   async #sync(file: OpenFile): Promise<void> {
     try {
-      while (this.#durableNumber < this.#writtenNumber && this.#fault === null) {
+      while (this.#mustSync()) {
         const target = this.#writtenNumber;
         const targetPosition = this.#writtenPosition;
         await file.sync();
@@ -420,6 +403,7 @@ export class JournalWriter {
   }
 
   #whenDurable(number: number): Promise<void> {
+    this.syncThrough(number);
     return new Promise((resolve) => {
       this.#waiters.push({ number, resolve });
     });

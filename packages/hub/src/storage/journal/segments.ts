@@ -64,15 +64,21 @@ export class SegmentSet {
   readonly #spares: Spare[] = [];
   readonly #removals = new Set<Promise<void>>();
   readonly #recycles: boolean;
+  readonly #pastCache: boolean;
   #madeSpares = 0;
   #fileBytes = 0;
   #keepSpares = true;
 
-  /** Segments of less than `segmentBytes` are not worth being used again. */
-  constructor(files: FileSystem, directory: string, recycles: boolean) {
+  /** `pastCache`: written past the page cache, for what is synced often and seldom read. */
+  constructor(
+    files: FileSystem,
+    directory: string,
+    options: { readonly recycles: boolean; readonly pastCache: boolean },
+  ) {
     this.#files = files;
     this.directory = directory;
-    this.#recycles = recycles;
+    this.#recycles = options.recycles;
+    this.#pastCache = options.pastCache;
   }
 
   /** Bytes of all files, those that wait for being used again included. */
@@ -113,7 +119,7 @@ export class SegmentSet {
   acquire(segment: Segment): Promise<OpenFile> {
     segment.users += 1;
     if (segment.opened === null) {
-      const opened = this.#files.open(segment.path, 'write', { pastCache: true });
+      const opened = this.#files.open(segment.path, 'write', { pastCache: this.#pastCache });
       segment.opened = opened;
       opened.catch(() => {
         if (segment.opened === opened) segment.opened = null;

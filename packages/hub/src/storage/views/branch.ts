@@ -282,7 +282,8 @@ export class TestBranch implements Branch {
       const lineDirectory = `${directory}/lines/${line.id}`;
       await files.makeDirectory(lineDirectory);
       await this.#setup.storeLine(line);
-      const segments = new SegmentSet(files, lineDirectory, false);
+      // What a test writes is read again soon, and is synced when the test flushes.
+      const segments = new SegmentSet(files, lineDirectory, { recycles: false, pastCache: false });
       this.#line = line;
       this.#answeredNumber = view.number;
       this.#timeUs = view.agentTimeUs;
@@ -298,6 +299,7 @@ export class TestBranch implements Branch {
           segments,
           segmentBytes,
           queueBytes,
+          syncsWhenAsked: true,
           events: {
             written: (number) => {
               this.#setup.wrote();
@@ -379,7 +381,10 @@ export class TestBranch implements Branch {
 
   #answerWhenDurable(request: BlockRequest, number: number): void {
     if (this.#journal === null || number <= this.#journal.durableNumber) this.#answer(request, NbdError.Ok);
-    else this.#syncing.push({ request, number });
+    else {
+      this.#syncing.push({ request, number });
+      this.#journal.syncThrough(number);
+    }
   }
 
   #answer(request: BlockRequest, error: number): void {
