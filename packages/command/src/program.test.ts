@@ -267,7 +267,7 @@ describe('what a program prints', () => {
     }
     expect(Math.max(...out.split('\n').map((line) => line.length))).toBeLessThanOrEqual(80);
     expect((await run('--help')).out).toContain('proxy and mirror');
-    expect((await run('--help')).out).toMatch(/^ {2}checkpoint +create$/m);
+    expect((await run('--help')).out).toMatch(/^ {2}checkpoint +create: name a point$/m);
     expect(await run('')).toMatchObject({
       code: EXIT.wrongUsage,
       err: expect.stringContaining('Usage: repagent') as string,

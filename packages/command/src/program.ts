@@ -147,7 +147,10 @@ function buildProgram(program: ProgramSpec, world: World, chosen: Chosen): Comma
   }
   for (const child of root.commands) {
     if (child.commands.length > 0 && child.description() === '') {
-      child.description(child.commands.map((inner) => inner.name()).join(', '));
+      const [first] = child.commands;
+      const alone = first !== undefined && child.commands.length === 1;
+      const names = child.commands.map((inner) => inner.name()).join(', ');
+      child.description(alone ? `${names}: ${first.description()}` : names);
     }
   }
   return root;
