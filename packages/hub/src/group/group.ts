@@ -40,6 +40,8 @@ export class Group {
   readonly #seeding = new Seeding();
   readonly #reopening: Reopening;
   readonly #inTurn = new InTurn();
+  /** Handshakes and the like that are under way or wait for their turn. */
+  #underWay = 0;
 
   constructor(name: string, directory: string, around: GroupSurroundings, tell: Tell) {
     this.name = name;
@@ -58,7 +60,7 @@ export class Group {
       trouble: () => this.#trouble,
       isClosing: () => this.#closing,
       isBeingSeeded: () => this.#seeding.isUnderWay,
-      serially: (task) => this.#inTurn.run(task),
+      serially: (task) => this.#serially(task),
       changed: () => {
         this.noteSoon();
       },
@@ -116,9 +118,12 @@ export class Group {
     return this.#store === null && this.#trouble === null;
   }
 
-  /** Vacant, and nobody is about to change that. */
+  /**
+   * Vacant, and nobody is about to change that: its agent may have gone while the storage that it asked for is being made, and
+   * a second group of this name would open the same directory once more.
+   */
   get isIdleVacant(): boolean {
-    return this.isVacant && this.agent.session === null;
+    return this.isVacant && this.agent.session === null && this.#underWay === 0;
   }
 
   get store(): GroupStore | null {
@@ -204,7 +209,7 @@ export class Group {
       name: this.name,
       files: this.#around.platform.files,
       tell: this.#tell,
-      serially: (work) => this.#inTurn.run(work),
+      serially: (work) => this.#serially(work),
       hasSession: () => this.agent.session !== null || this.#closing,
       announced: () => this.agent.announced,
       store: async () => (this.#trouble === null ? (this.#store ?? (await this.#openStore())) : this.#openedStore()),
@@ -264,6 +269,15 @@ export class Group {
       this.#trouble = 'closed';
       await store.close({ drain });
     });
+  }
+
+  async #serially<T>(task: () => Promise<T>): Promise<T> {
+    this.#underWay += 1;
+    try {
+      return await this.#inTurn.run(task);
+    } finally {
+      this.#underWay -= 1;
+    }
   }
 
   async #openStore(): Promise<GroupStore> {
