@@ -254,3 +254,16 @@ describe('identities', () => {
     }
   });
 });
+
+test('a time that no Date can show is refused, wherever it stands: who shows it would fail', () => {
+  const [, , hello] = EXAMPLES.find(([name]) => name === 'hello') ?? ['', helloSchema, {}];
+  const written = { markedBytes: 0, windowBytes: 0, sinceUnixMs: 1e300 };
+  expect(refusalOf(helloSchema, { ...hello, written })).toContain('written.sinceUnixMs');
+  expect(refusalOf(helloSchema, { ...hello, written: { ...written, sinceUnixMs: -1e300 } })).toContain('sinceUnixMs');
+  const writer = { agentId: UUID, session: 1 };
+  const held = { ...group, written: { journalBytes: 0, begunUnixMs: 1e300, writer } };
+  expect(refusalOf(hubGroupSchema, held)).toContain('written.begunUnixMs');
+  expect(refusalOf(agentReportSchema, { ...report, rpoMs: 1e300 })).toContain('rpoMs');
+  expect(refusalOf(refuseSchema, { code: 'size', message: '', retryAfterMs: 1e300 })).toContain('retryAfterMs');
+  expect(refusalOf(beatSchema, { sentMs: 0, echoMs: null, unixMs: 1e300, report: null })).toContain('unixMs');
+});

@@ -26,6 +26,10 @@ const uuid = z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const checksum = z.number().int().min(0).max(0xffff_ffff);
 const text = z.string().max(4096);
+/** Some 31,000 years. Whatever a peer says, a Date can show it, and what follows from it: one that cannot throws where it is shown. */
+const MOST_MS = 1e15;
+const unixMs = z.number().min(-MOST_MS).max(MOST_MS);
+const ageMs = z.number().min(0).max(MOST_MS);
 
 /** A line of history: its identity, and where it left its parent. */
 export const lineSchema = z.object({ id: uuid, parent: z.object({ id: uuid, number: count }).nullable() });
@@ -92,7 +96,7 @@ export const helloSchema = z.object({
       markedBytes: count,
       windowBytes: count,
       /** When the oldest of it was written; null when there is none, or after a crash. */
-      sinceUnixMs: z.number().nullable(),
+      sinceUnixMs: unixMs.nullable(),
     })
     .optional(),
 });
@@ -119,7 +123,7 @@ export const hubGroupSchema = z.object({
   written: z
     .object({
       journalBytes: count,
-      begunUnixMs: z.number().nullable(),
+      begunUnixMs: unixMs.nullable(),
       writer: z.object({ agentId: uuid, session: count }),
     })
     .optional(),
@@ -143,7 +147,7 @@ export const welcomeSchema = z
      * The oldest write of this agent that is not in the newest point is at most so old now, by its beats and the hub's
      * monotonic clock. Left out where nobody knows: no beat has told of it since the hub's start; and by older hubs.
      */
-    exposedMs: z.number().min(0).optional(),
+    exposedMs: ageMs.optional(),
     /** Base images were put in place for a group that has no history yet: a first sync may compare. */
     seeded: z.boolean().optional(),
   })
@@ -170,7 +174,7 @@ export const startSchema = z.object({ verdict: z.enum(VERDICTS), row: text, firs
 export type Start = z.infer<typeof startSchema>;
 
 /** Either way: the session ends, and why. `retryAfterMs` null: pointless until somebody acts. */
-export const refuseSchema = z.object({ code: text, message: text, retryAfterMs: z.number().min(0).nullable() });
+export const refuseSchema = z.object({ code: text, message: text, retryAfterMs: ageMs.nullable() });
 export type Refuse = z.infer<typeof refuseSchema>;
 
 export const resyncProgressSchema = z.object({
@@ -234,7 +238,7 @@ export const agentReportSchema = z.object({
   effectiveMode: z.enum(['async', 'semi-sync', 'sync']),
   /** Age of the oldest acknowledged write that is not in the newest consistent durable point; 0 when there is none. */
   /** Null: not known yet. */
-  rpoMs: z.number().min(0).nullable(),
+  rpoMs: ageMs.nullable(),
   lagBytes: count,
   dirtyBytes: count,
   lastNumber: count,
@@ -252,7 +256,7 @@ export type AgentReport = z.infer<typeof agentReportSchema>;
 export const beatSchema = z.object({
   sentMs: z.number(),
   echoMs: z.number().nullable(),
-  unixMs: z.number(),
+  unixMs,
   report: agentReportSchema.nullable(),
   /** From the hub, with feature `kept-events`: of the reports that it was told last, those whose difference it will not forget. */
   kept: z

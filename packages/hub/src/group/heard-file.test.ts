@@ -42,6 +42,13 @@ test('any flipped bit makes it unknown or leaves it as it is, never another time
   }
 });
 
+test('a time that no Date can show counts as unknown: whoever shows it would fail', async () => {
+  const files = new SimFiles();
+  const { clock } = await written(files);
+  await new HeardFile(files, '/g').write(clock, -1e300, HELD);
+  expect(await new HeardFile(files, '/g').read()).toBeNull();
+});
+
 test('a disk that refuses costs what it says and nothing else', async () => {
   const files = new SimFiles();
   files.inject({ operation: 'write', path: 'heard.json', fault: 'disk-full', writtenBytes: () => 40 });

@@ -25,11 +25,15 @@ export interface HeldPoint {
   readonly number: number;
 }
 
+/** The most that a Date can show, both ways. */
+const MOST_MS = 8.64e15;
+const unixMs = z.number().min(-MOST_MS).max(MOST_MS);
+
 const schema = z.object({
   line: z.string(),
   number: z.number(),
-  sinceUnixMs: z.number(),
-  writtenUnixMs: z.number(),
+  sinceUnixMs: unixMs,
+  writtenUnixMs: unixMs,
   checksum: z.number(),
 });
 /** All of it is written each time, in one sector. */
