@@ -47,6 +47,7 @@ const forEver = (): AbortSignal => new AbortController().signal;
 function expectHashes(asked: HashRegion, answer: RegionHashes, agent: ScriptedAgent, note: string): void {
   const content = agent.modelAt(asked.number).find(({ index }) => index === asked.volume)?.content;
   if (content === undefined) throw new Error(`${note}: the model has no such volume`);
+  if (answer.covered === 0) throw new Error(`${note}: the answer speaks of nothing`);
   const region = new HashedRegion(asked, answer);
   for (let block = 0; block * asked.blockBytes < answer.covered; block++) {
     const from = asked.offset + block * asked.blockBytes;
@@ -88,6 +89,20 @@ async function hashAll(on: World, store: GroupStore, asked: HashRegion, agent: S
 }
 
 describe('digests of a region', () => {
+  it('answer for one block at least, in however many small pieces the journal holds it', async () => {
+    const on = world();
+    const agent = new ScriptedAgent();
+    const store = await opened(on, agent, { retentionMs: 3_600_000 });
+    agent.addVolume(0, 'disk0', SIZE);
+    agent.spanBegin();
+    agent.spanEnd();
+    // As a program that appends a few bytes at a time leaves them.
+    for (let at = 0; at < 65_536; at += 10) agent.write(0, at, pattern(Math.min(7, SIZE - at), at));
+    agent.sendTo(store);
+    await on.clock.runUntil(() => store.progress.durableNumber === agent.lastNumber);
+    await hashAll(on, store, request(agent.lastNumber, { blockBytes: 65_536 }), agent);
+  });
+
   it('are of what the hub holds, holes, zeroes, data, unreadable ranges and the short last block', async () => {
     const on = world();
     const agent = new ScriptedAgent();

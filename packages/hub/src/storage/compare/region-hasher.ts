@@ -21,6 +21,7 @@ import { PooledBlocks } from '../pooled-blocks.js';
 const ANSWER_BYTES = 2 * 1024 * 1024;
 /** Looked up at once, so that a region of many pieces does not keep the event loop. */
 const LOOK_UP_BYTES = 64 * 1024 * 1024;
+/** But never less than a block: an answer that speaks of nothing would be asked for again for ever. */
 const MOST_PIECES = 4096;
 /** Read and hashed at once. */
 const WINDOW_BYTES = 1024 * 1024;
@@ -133,7 +134,8 @@ export class RegionHasher {
           if (last?.kind === kind) last.to = to;
           else pieces.push({ from, to, kind, bytes: null, read: DONE });
         }
-        if (to < runs.end(run) || journalBytes >= ANSWER_BYTES || pieces.length >= MOST_PIECES) return pieces;
+        const isMuch = pieces.length >= MOST_PIECES && to - request.offset >= request.blockBytes;
+        if (to < runs.end(run) || journalBytes >= ANSWER_BYTES || isMuch) return pieces;
       }
     }
     return pieces;
