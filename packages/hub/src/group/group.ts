@@ -260,7 +260,10 @@ export class Group {
   async close(drain: boolean, why = 'the hub stops'): Promise<void> {
     this.endSession(why);
     await this.#inTurn.run(async () => {
-      await this.tests.close();
+      await this.tests.close().catch((thrown: unknown) => {
+        // What is left of it is removed by the next start.
+        this.#tell('error', 'test-drop-failed', asError(thrown).message);
+      });
       const store = this.#store;
       if (store === null) return;
       await this.agent.remember();

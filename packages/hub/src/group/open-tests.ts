@@ -146,10 +146,11 @@ export class OpenTests {
     if (test !== undefined) test.clients += change;
   }
 
-  /** Drops all; none is opened afterwards. */
+  /** Drops all; none is opened afterwards. Throws the first failure, when all have been tried. */
   async close(): Promise<void> {
     this.#closed = true;
-    await Promise.all(this.names.map((name) => this.drop(name, 'the hub stops')));
+    const drops = await Promise.allSettled(this.names.map((name) => this.drop(name, 'the hub stops')));
+    for (const drop of drops) if (drop.status === 'rejected') throw drop.reason;
   }
 
   async #drop(name: string, test: OpenTest, why: string): Promise<void> {

@@ -127,4 +127,39 @@ describe('lines that take turns', () => {
     await expectView(await store.openView(), second, 'opened at last');
     await store.close({ drain: false });
   });
+
+  it('a line whose successor cannot be decided stays open, with all that rests on it (LASTGOOD)', async () => {
+    const first = agentOf(FIRST, 1);
+    const store = await startedStore(on, first);
+    const view = await store.openView();
+    const begun = store.toHubGroup()?.written?.begunUnixMs;
+    await on.clock.advance(5000);
+    on.files.inject({ operation: 'write', path: 'decisions.log', fault: 'disk-full' });
+    await expect(store.beginLine(agentOf(SECOND, 2).line)).rejects.toMatchObject({ code: 'disk-full' });
+    expect(store.toHubGroup()).toMatchObject({ line: first.line, written: { begunUnixMs: begun } });
+    await expectView(view, first, 'the view that was open');
+    await expectView(await store.openView(), first, 'another one');
+    const second = agentOf(SECOND, 2);
+    await begin(store, second);
+    await expectView(await store.openView(), second, 'there is room again');
+    await store.close({ drain: false });
+  });
+
+  it('a test that cannot be removed keeps no other line from beginning, and no store from closing', async () => {
+    const store = await startedStore(on, agentOf(FIRST, 1));
+    for (const name of ['one', 'two']) await store.openBranch(name, { scratchBytes: 1 << 20 });
+    on.files.inject({ operation: 'write', path: 'decisions.log', fault: 'io-error', skip: 1 });
+    const second = agentOf(SECOND, 2);
+    await begin(store, second);
+    expect(store.branch('two')).toBeNull();
+    await expectView(await store.openView(), second, 'the other line');
+    await store.openBranch('three', { scratchBytes: 1 << 20 });
+    on.files.inject({ operation: 'write', path: 'decisions.log', fault: 'io-error' });
+    await store.drain();
+    await store.close({ drain: true });
+    const reopened = await openStore(on);
+    expect(reopened.state).toMatchObject({ line: second.line, branches: [], corrupted: null });
+    await expectView(await reopened.openView(), second, 'reopened');
+    await reopened.close({ drain: false });
+  });
 });

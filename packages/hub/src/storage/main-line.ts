@@ -153,9 +153,10 @@ export class MainLine {
 
   async #begin(line: Line): Promise<void> {
     if (this.#store?.line.id === line.id) return;
-    await this.close('another line of history begins', false);
+    // Before the old one is left: should there be no room for the decision, its last good point stays open (LASTGOOD).
     // One that was decided and could not be opened is tried again.
     if (this.#decidedId !== line.id) await this.#decide(line);
+    await this.close('another line of history begins', false);
     try {
       await this.#openStore(line);
     } catch (error) {
@@ -170,8 +171,9 @@ export class MainLine {
     // What it was in an earlier life is another history: the agent has been away since, and what it brings now is whole.
     await keepEarlierAside(platform.files, paths, line);
     // The decision before the rest: everything after it is finished by the next start, should this one be cut short.
-    this.#begunUnixMs = platform.clock.unixMs();
-    await decisions.append({ kind: 'line-begun', line }, this.#begunUnixMs);
+    const begunUnixMs = platform.clock.unixMs();
+    await decisions.append({ kind: 'line-begun', line }, begunUnixMs);
+    this.#begunUnixMs = begunUnixMs;
     this.#decidedId = line.id;
     if (this.#hasHistory) this.#seeds.forget();
     this.#hasHistory = true;

@@ -4,7 +4,7 @@
  * Always holds: that a branch is open is decided (durable) before it is there, and that it is gone after it has gone; no
  * branch begins while less is free than the reserve (FULL).
  */
-import { ConfigFault, StorageFault } from '@rephub/platform';
+import { asError, ConfigFault, StorageFault } from '@rephub/platform';
 import { NAME_PATTERN } from '@rephub/protocol';
 import type { DecisionLog } from './decisions.js';
 import type { Room } from './room.js';
@@ -64,8 +64,17 @@ export class OpenBranches {
     for (const branch of this.#branches.values()) branch.endForRoom(why);
   }
 
+  /** Never throws: what cannot be removed is removed by the next start, and protection does not wait for that. */
   async dropAll(): Promise<void> {
-    for (const branch of [...this.#branches.values()]) await branch.drop();
+    const { log } = this.#options.store;
+    for (const branch of [...this.#branches.values()]) {
+      try {
+        await branch.drop();
+      } catch (error) {
+        log.warn('branch-not-removed', { branch: branch.name, message: asError(error).message });
+        this.#branches.delete(branch.name);
+      }
+    }
   }
 
   async #open(name: string, options: BranchOptions): Promise<TestBranch> {
