@@ -118,6 +118,18 @@ describe('inStretches', () => {
     expect(into.runs).toEqual([2 ** 30 - 100, 0]);
   });
 
+  it('looks up no more at once behind a long hole than elsewhere: there may be a piece in every sector (BOUND)', async () => {
+    const into = new RunCollector();
+    let longest = 0;
+    await inStretches(0, 2 ** 43, into, (from, to) => {
+      longest = Math.max(longest, to - from);
+      into.hole(to - from);
+      return Promise.resolve({ to, runs: 1 });
+    });
+    expect(longest).toBe(256 * 1024 * 1024);
+    expect(into.runs).toEqual([2 ** 43, HOLE]);
+  });
+
   it('ends early, and takes nothing more, where very much looks the same', async () => {
     const into = new RunCollector();
     let calls = 0;

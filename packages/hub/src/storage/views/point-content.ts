@@ -22,6 +22,8 @@ const MOST_LOOKED_UP = 65_536;
 /** The stretch of a disk that is looked up first; one with few runs is followed by one of twice its length. */
 const FIRST_STRETCH_BYTES = 256 * 1024;
 const FEW_RUNS = 64;
+/** And the longest: what is looked up at once takes memory and the event loop, and behind a long hole may lie any number of runs. */
+const LONGEST_STRETCH_BYTES = 256 * 1024 * 1024;
 
 export class PointContent {
   readonly #timeline: Timeline;
@@ -99,7 +101,7 @@ export async function inStretches(
     const { to, runs } = await look(at, Math.min(end, at + length));
     at = to;
     lookedUp += runs;
-    if (runs <= FEW_RUNS) length *= 2;
+    if (runs <= FEW_RUNS) length = Math.min(2 * length, LONGEST_STRETCH_BYTES);
     // What a caller adds next must not be taken for what follows here.
     if (at < end && lookedUp >= MOST_LOOKED_UP) into.stop();
   }
