@@ -162,4 +162,24 @@ describe('lines that take turns', () => {
     await expectView(await reopened.openView(), second, 'reopened');
     await reopened.close({ drain: false });
   });
+
+  it('a line is put aside for a reason of any length, and that can be read again', async () => {
+    const agent = agentOf(FIRST, 1);
+    const store = await startedStore(on, agent, { retentionMs: 3_600_000 });
+    await store.drain();
+    // The reason names each size that the image may have.
+    for (let more = 1; more <= 700; more += 1) agent.resize(0, SIZE + more * 512);
+    agent.sendTo(store);
+    await store.settled();
+    await store.close({ drain: false });
+    const image = await on.files.open(`${DIRECTORY}/base/disk0.raw`, 'write');
+    await image.truncate(512);
+    await image.close();
+    const found = await openStore(on);
+    expect(found.state).toMatchObject({ line: null, corrupted: expect.stringContaining('has 512 bytes') as string });
+    await found.close({ drain: false });
+    const again = await openStore(on);
+    expect(again.state.corrupted).toMatch(/has 512 bytes/);
+    await again.close({ drain: false });
+  });
 });

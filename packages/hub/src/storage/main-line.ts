@@ -207,7 +207,8 @@ export class MainLine {
 
   async #setAside(line: Line, fault: CorruptionFault): Promise<void> {
     const { decisions, options, paths, platform } = this.#parts;
-    const why = asError(fault).message;
+    // No more than a decision may hold: one that cannot be read again would keep the group closed for ever.
+    const why = asError(fault).message.slice(0, 4000);
     options.log.error('line-set-aside', { group: options.group, line: line.id, code: fault.code, message: why });
     this.#setAsideCount += 1;
     const directory = `${line.id}.damaged-${this.#setAsideCount}`;
