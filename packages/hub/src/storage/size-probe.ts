@@ -21,13 +21,17 @@ export async function probeGrown(
 ): Promise<StorageFault | null> {
   const sizes = new Map(known.map(({ name, sizeBytes }) => [name, sizeBytes]));
   const grown = told.filter(({ name, sizeBytes }) => sizeBytes > (sizes.get(name) ?? 0));
-  return await probeSizes(files, groupDirectory.slice(0, groupDirectory.lastIndexOf('/')), grown);
+  const cut = groupDirectory.lastIndexOf('/');
+  // No name of a group begins with a dot: a killed hub leaves nothing that the next start takes for one.
+  const probe = `.${groupDirectory.slice(cut + 1)}.size-probe`;
+  return await probeSizes(files, groupDirectory.slice(0, cut), probe, grown);
 }
 
-/** The fault of a volume that cannot be held in `directory`; null when all can. */
+/** The fault of a volume that cannot be held in `directory`; null when all can. `name`: of the file that is made for it. */
 async function probeSizes(
   files: FileSystem,
   directory: string,
+  name: string,
   volumes: readonly SizedVolume[],
 ): Promise<StorageFault | null> {
   const largest = volumes.reduce<SizedVolume | null>(
@@ -35,7 +39,7 @@ async function probeSizes(
     null,
   );
   if (largest === null) return null;
-  const path = `${directory}/size-probe`;
+  const path = `${directory}/${name}`;
   await files.makeDirectory(directory);
   const file = await files.open(path, 'create');
   try {
