@@ -270,6 +270,52 @@ describe('group store with little room', () => {
     await expectBase(files, agent, agent.lastNumber, 'after the span');
   });
 
+  it('a span whose end waits for room like the rest of it is one that lacks room: the operator may give the last good point up', async () => {
+    await store.drain();
+    await leave(files, store, 300 * KIB);
+    const before = agent.lastNumber;
+    agent.spanBegin();
+    for (let round = 0; round < 20; round += 1) agent.write(0, (round % 5) * 20 * KIB, pattern(20 * KIB, 50 + round));
+    agent.spanEnd();
+    agent.sendTo(store);
+    await store.settled();
+    await clock.advance(5000);
+    expect(store.state).toMatchObject({ stalled: 'disk-full', consistentNumber: before, lastNumber: agent.lastNumber });
+    store.dropLastGood('now');
+    await clock.advance(10_000);
+    await store.settled();
+    expect(store.state).toMatchObject({ stalled: null, consistentNumber: agent.lastNumber });
+    await expectView(await store.openView(), agent, 'after the span');
+    // The word was for that one.
+    await leave(files, store, RESERVE + 100 * KIB);
+    await refuse(400 * KIB);
+    await store.close({ drain: false });
+  });
+
+  it('what could not be given up before the span had ended is not given up for the next one (LASTGOOD)', async () => {
+    await leave(files, store, RESERVE + 300 * KIB);
+    await refuse(400 * KIB);
+    store.dropLastGood('now');
+    const full = files.inject({ operation: 'write', path: 'base/applied', fault: 'disk-full' });
+    agent.sendTo(store);
+    await store.settled();
+    await clock.advance(10);
+    expect(full.hits).toBe(1);
+    agent.spanEnd();
+    agent.sendTo(store);
+    await store.settled();
+    const good = agent.lastNumber;
+    agent.spanBegin();
+    agent.write(0, 0, pattern(4096, 9));
+    agent.sendTo(store);
+    await store.settled();
+    await clock.advance(10_000);
+    expect(store.state).toMatchObject({ consistentNumber: good, spanOpen: true });
+    expect(store.state.lastGoodDropped).toBeUndefined();
+    await expectView(await store.openView(), agent, 'the end of the span that needed it');
+    await store.close({ drain: false });
+  });
+
   it('a span that fills the disk halfway waits with the last good point, until the operator gives that up', async () => {
     await store.drain();
     await leave(files, store, 300 * KIB);

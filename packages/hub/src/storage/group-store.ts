@@ -196,7 +196,7 @@ class OpenGroupStore implements GroupStore {
       throw new ConfigFault('no-consistent-point', `group ${group} has no good point that could be given up`);
     if (whenShort === 'now' && !main.isShortOfRoom)
       throw new ConfigFault('nothing-short', `no resync of group ${group} lacks room: the last good point is kept`);
-    main.allowDropLastGood();
+    main.allowDropLastGood(whenShort);
   }
 
   async settled(): Promise<void> {

@@ -194,7 +194,8 @@ export class LineStore {
 
   /** A resync cannot begin or go on for want of room beside the last good point. */
   get isShortOfRoom(): boolean {
-    return this.spanRoom.short !== null || (this.appended.spanOpen && this.#isTight);
+    const { appended, spanRoom } = this;
+    return spanRoom.short !== null || ((appended.spanOpen || spanRoom.isEnding) && this.#isTight);
   }
 
   get #isTight(): boolean {
@@ -208,18 +209,27 @@ export class LineStore {
   }
 
   /** The operator's word: the span that is open, or the next one, may be applied before its end if it has no room otherwise. */
-  allowDropLastGood(): void {
-    this.spanRoom.allowDrop();
+  allowDropLastGood(whenShort: 'now' | 'later'): void {
+    this.spanRoom.allowDrop(whenShort);
     this.#dropLastGoodIfDue();
   }
 
   #dropLastGoodIfDue(): void {
-    if (this.timeline.lastGood === null) return;
-    if (!this.spanRoom.mayDrop || !this.#isTight || !this.appended.spanOpen || !this.timeline.state.spanOpen) return;
-    this.applier.dropLastGood(() => {
-      if (this.appended.spanOpen) this.appended.dropConsistent();
-      this.#options.events.progressed();
+    if (!this.#mayDropLastGood || !this.#isTight) return;
+    this.applier.dropLastGood({
+      isAllowed: () => this.#mayDropLastGood,
+      dropped: () => {
+        // Where its end has come, that is the next point.
+        if (!this.spanRoom.isEnding) this.appended.dropConsistent();
+        this.#options.events.progressed();
+      },
     });
+  }
+
+  /** There is one, and a span beside it of which something may be folded, for which the operator has given the word. */
+  get #mayDropLastGood(): boolean {
+    const { spanRoom, timeline } = this;
+    return timeline.lastGood !== null && timeline.state.spanOpen && spanRoom.mayDrop;
   }
 
   /** As GroupStore.hashRegion. */
@@ -290,6 +300,7 @@ export class LineStore {
         this.#names.delete(record.number);
       }
       this.timeline.take(record, name);
+      if (record.type === FrameType.SpanEnd) this.spanRoom.endIsDurable();
     }
   }
 

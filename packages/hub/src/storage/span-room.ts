@@ -31,6 +31,9 @@ export class SpanRoom {
   #refusals = 0;
   #mayDrop = false;
   #mustDrop = false;
+  /** Spans whose end has come and is not durable, and whether the word is for one of them. */
+  #ending = 0;
+  #mayDropEnding = false;
 
   constructor(room: Room, clock: Clock, log: Logger) {
     this.#room = room;
@@ -51,9 +54,14 @@ export class SpanRoom {
     return this.#refusals >= PATIENCE ? 'points' : 'history';
   }
 
-  /** The span that is open, or the next one, may give the last good point up if it has no room otherwise. */
+  /** The oldest span that has not ended durably, or the next one, may give the last good point up if it has no room otherwise. */
   get mayDrop(): boolean {
-    return this.#mayDrop;
+    return this.isEnding ? this.#mayDropEnding : this.#mayDrop;
+  }
+
+  /** The end of a span has come and is not durable: it may wait for room as its other records do. */
+  get isEnding(): boolean {
+    return this.#ending > 0;
   }
 
   /** It was let in on that condition. */
@@ -85,15 +93,26 @@ export class SpanRoom {
     this.#forgetRefusal();
   }
 
-  allowDrop(): void {
-    this.#mayDrop = true;
+  /** The operator's word: for the span that lacks room now, or for the next one. */
+  allowDrop(whenShort: 'now' | 'later'): void {
+    const isForEnding = this.isEnding && whenShort === 'now';
+    if (isForEnding) this.#mayDropEnding = true;
+    if (!isForEnding || this.short !== null) this.#mayDrop = true;
   }
 
-  /** The span has ended: what was allowed is used up. */
+  /** The end of the span has come: what was allowed is for no other one. */
   ended(): void {
+    this.#ending += 1;
+    this.#mayDropEnding ||= this.#mayDrop;
     this.#mayDrop = false;
     this.#mustDrop = false;
     this.#forgetRefusal();
+  }
+
+  /** The end of a span is durable: what was allowed is used up. */
+  endIsDurable(): void {
+    this.#ending -= 1;
+    if (!this.isEnding) this.#mayDropEnding = false;
   }
 
   #forgetRefusal(): void {

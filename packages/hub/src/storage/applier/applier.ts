@@ -51,14 +51,22 @@ export interface ApplierOptions {
   readonly freed: () => void;
 }
 
+/** How the last good point is given up. */
+export interface Dropping {
+  /** Asked when it is about to go: the span that needs its room may have ended, and another one begun. */
+  readonly isAllowed: () => boolean;
+  /** It has gone. */
+  readonly dropped: () => void;
+}
+
 export class Applier {
   readonly #options: ApplierOptions;
   readonly #index: MemoryShare;
   #applied: Applied;
   /** What the other slot of the file says: segments from there on are kept. */
   #olderPosition: number;
-  /** Called when the last good point has been given up; null when nobody has asked for that. */
-  #dropping: (() => void) | null = null;
+  /** The last good point is to be given up; null when nobody has asked for that. */
+  #dropping: Dropping | null = null;
   #running: Promise<void> | null = null;
   #timer: Timer | null = null;
   #waitingSinceMs: number | null = null;
@@ -133,11 +141,11 @@ export class Applier {
   }
 
   /**
-   * The open span may be folded before its end, and the last good point goes with that; `dropped` is called when it has
-   * gone. Harmless when it is on its way, or the span has ended by then.
+   * The open span may be folded before its end, and the last good point goes with that. Harmless when it is on its way, or
+   * the span has ended by then.
    */
-  dropLastGood(dropped: () => void): void {
-    this.#dropping = dropped;
+  dropLastGood(dropping: Dropping): void {
+    this.#dropping = dropping;
     this.#retryAtMs = 0;
     this.poke();
   }
@@ -235,10 +243,10 @@ export class Applier {
   }
 
   /** `applied` says so first, in both of its slots: an image that holds a part of a span must never be taken for a point. */
-  async #dropLastGood(dropped: () => void): Promise<void> {
+  async #dropLastGood({ isAllowed, dropped }: Dropping): Promise<void> {
     const { appliedFile, log, timeline } = this.#options;
     const last = timeline.lastGood;
-    if (timeline.state.spanOpen && last !== null) {
+    if (isAllowed()) {
       const { point } = this.#applied;
       this.#applied = { ...this.#applied, point: { ...point, consistentNumber: null, consistentTimeUs: 0 } };
       await appliedFile.write(this.#applied);
@@ -246,7 +254,7 @@ export class Applier {
     }
     this.#dropping = null;
     // The span may have ended meanwhile: then its end is the point, and stays.
-    if (!timeline.state.spanOpen || timeline.lastGood === null) return;
+    if (!isAllowed()) return;
     timeline.dropLastGood('the last good point was given up for a resync');
     log.warn('last-good-dropped', { line: timeline.line.id, number: last });
     dropped();
