@@ -37,3 +37,17 @@ test('the agent of a new group is cut off while its storage is being opened: the
   expect(opened()).toBe(1);
   expect(core.group('vm1').status()).toMatchObject({ durableSeq: agent.lastNumber });
 });
+
+test('a group that is forgotten twice at once is gone, and not made anew', async () => {
+  const hub = await startHub(testScope());
+  const { hub: core } = hub.server;
+  const agent = new ScriptedAgent(hub.platform, hub.agents);
+  await agent.protect();
+  await agent.bye();
+  const [first, second] = await Promise.allSettled([core.forget('vm1'), core.forget('vm1')]);
+  expect(first.status).toBe('fulfilled');
+  expect(second).toMatchObject({ status: 'rejected', reason: { code: 'being-forgotten' } });
+  expect(core.groups).toEqual([]);
+  expect(await hub.platform.files.list(`${hub.directory}/groups`)).toEqual([]);
+  await expect(core.forget('vm1')).rejects.toMatchObject({ code: 'unknown-group' });
+});

@@ -20,6 +20,7 @@ const BY_CODE: Readonly<Record<string, ErrorStatus>> = {
   'has-history': 409,
   'seed-exists': 409,
   'agent-connected': 409,
+  'being-forgotten': 409,
   'no-nbd-listener': 409,
   'agent-not-connected': 503,
   'agent-too-old': 409,

@@ -73,6 +73,8 @@ export class Hub implements SessionHost {
   readonly #sessions = new Set<AgentSession>();
   readonly #states = new Map<string, ProtectionState>();
   readonly #toldAt = new Map<string, number>();
+  /** Names of groups that are being moved out of the way. */
+  readonly #forgetting = new Set<string>();
   #watch: Timer | null = null;
   #notedAtMs = 0;
   #rememberedAtMs = 0;
@@ -231,10 +233,27 @@ export class Hub implements SessionHost {
 
   /**
    * All of the group's data is removed; its agent, if it comes back, begins anew. What cannot be moved out of the way stays
-   * a group that is open. Throws `unknown-group`, and what the disk says.
+   * a group that is open. Throws `unknown-group`, `being-forgotten`, and what the disk says.
    */
   async forget(name: string): Promise<void> {
     const group = this.group(name);
+    // The second one would find nothing to move, and open the group again where nothing is.
+    if (this.#forgetting.has(name)) throw new ConfigFault('being-forgotten', `group ${name} is being forgotten`);
+    this.#forgetting.add(name);
+    let aside: string;
+    try {
+      aside = await this.#moveAside(name, group);
+    } finally {
+      this.#forgetting.delete(name);
+    }
+    const { files } = this.#platform;
+    await files.syncDirectory(`${this.#directory}/groups`);
+    this.events.tell(name, 'warn', 'forgotten', `group ${name} was forgotten on an operator's word, with all its data`);
+    await files.removeTree(aside);
+  }
+
+  /** Closes the group and moves what there is of it to where nothing is a group; returns that place. */
+  async #moveAside(name: string, group: Group): Promise<string> {
     const { files, clock } = this.#platform;
     await files.makeDirectory(`${this.#directory}/forgotten`);
     const aside = `${this.#directory}/forgotten/${name}.${Math.floor(clock.unixMs())}`;
@@ -252,9 +271,7 @@ export class Hub implements SessionHost {
     this.#groups.delete(name);
     this.#states.delete(name);
     this.#catalogue.forgotten(name);
-    await files.syncDirectory(`${this.#directory}/groups`);
-    this.events.tell(name, 'warn', 'forgotten', `group ${name} was forgotten on an operator's word, with all its data`);
-    await files.removeTree(aside);
+    return aside;
   }
 
   /** Agents are told goodbye and no more are taken. */
