@@ -77,3 +77,23 @@ test('an unchanged disk costs a sample: nothing is compared in full, nothing sen
   expect(agent.child.output).not.toContain('changed-behind');
   expect((await hub.status('vm1')).seq).toBe(seq);
 });
+
+test('a file tells by its change time: log line and event say so', { timeout: 120_000 }, async () => {
+  const scope = testScope();
+  const file = await filledDisk(scope, SIZE);
+  const { hub, agent } = await startSystem(scope, `file:${file}`);
+  await agent.child.stop();
+  await must('qemu-io', ['-f', 'raw', '-c', 'write -P 0x5a 21M 64k', file]);
+  await agent.start();
+  const healed = await agent.waitFor('the comparison of everything', ({ state, lastResync }) => {
+    return state === 'protected' && lastResync?.bytesCompared === SIZE;
+  });
+  expect(healed.lastResync?.bytesSent).toBe(64 * 1024);
+  expect(agent.child.output).toMatch(/changed-behind .*disk0/);
+  const { events } = (await (await fetch(`http://${hub.http}/api/v1/events`)).json()) as {
+    readonly events: readonly { readonly event: string; readonly level: string; readonly message: string }[];
+  };
+  const told = events.filter(({ event }) => event === 'changed-behind');
+  expect(told).toMatchObject([{ level: 'error' }]);
+  expect(told[0]?.message).toContain(file);
+});

@@ -67,6 +67,7 @@ export class AgentGroup {
         wantsFlush: () => undefined,
         failed: () => undefined,
       };
+      const doubt: { reason: string | null } = { reason: null };
       const bootId = await platform.bootId();
       if (bootId === null && config.durability === 'process') log.warn('no-boot-id');
       const tracker = await Tracker.open(platform, {
@@ -77,7 +78,7 @@ export class AgentGroup {
         durability: config.durability,
         bootId,
         mayShrink: config.allowShrink,
-        doubt: (notes) => doubtOf(seen, notes, config.volumes),
+        doubt: (notes) => (doubt.reason = doubtOf(seen, notes, config.volumes)),
         volumes: config.volumes.map(({ name }, position) => ({
           name,
           sizeBytes: upstreams[position]?.sizeBytes ?? 0,
@@ -91,13 +92,16 @@ export class AgentGroup {
           },
         },
       });
+      const changedBehind = tracker.found === 'untrusted' ? doubt.reason : null;
       const telling = new Set(seen.map(({ volume }) => volume));
-      const group = new AgentGroup(platform, config, log, tracker, upstreams, telling, latency);
+      const files = { telling, changedBehind };
+      const group = new AgentGroup(platform, config, log, tracker, upstreams, files, latency);
       // Before anything can happen to a volume that would be noted in place of it.
       group.#doubtNote.recall();
       owner.volumes = group.#volumes;
       owner.growth = group.#growth;
-      if (tracker.found === 'untrusted') log.warn('marks-not-believed', { reason: tracker.foundReason });
+      if (changedBehind !== null) log.error('changed-behind', { reason: changedBehind });
+      else if (tracker.found === 'untrusted') log.warn('marks-not-believed', { reason: tracker.foundReason });
       await group.#watch.start();
       await group.#resyncing.recall();
       hooks.wantsFlush = () => {
@@ -120,8 +124,8 @@ export class AgentGroup {
     log: Logger,
     tracker: Tracker,
     upstreams: readonly Upstream[],
-    /** Volumes whose upstream tells by itself whether it was changed. */
-    telling: ReadonlySet<string>,
+    /** Volumes whose upstream tells by itself whether it was changed, and what they have told. */
+    files: { readonly telling: ReadonlySet<string>; readonly changedBehind: string | null },
     latency: GuestLatency,
   ) {
     this.#platform = platform;
@@ -237,7 +241,7 @@ export class AgentGroup {
       proof: this.#proof,
       volumes: this.#volumes,
       latency,
-      telling,
+      telling: files.telling,
       link: () => this.#link,
       ended: (progress) => {
         this.#reporter.resyncEnded(progress);
@@ -268,6 +272,7 @@ export class AgentGroup {
             standing,
             comparer,
             order: this.#resyncing.order,
+            changedBehind: files.changedBehind,
             hashes,
             volumes: this.#volumes,
             report: () => this.#reporter.report(),

@@ -47,7 +47,7 @@ function shaking(kit: VolumeKit): { readonly handshake: Handshake; readonly orde
   const { comparer, mirror, platform, tracker, volume } = kit;
   const order = new ResyncOrder(tracker, silentLogger);
   const parts = { platform, log: silentLogger, config, tracker, mirror, comparer, order, volumes: [volume] };
-  return { order, handshake: new Handshake({ ...parts, nonce: UUID }, new Standing(tracker)) };
+  return { order, handshake: new Handshake({ ...parts, nonce: UUID, changedBehind: null }, new Standing(tracker)) };
 }
 
 /** A first sync has begun, the volume is announced. */

@@ -28,6 +28,8 @@ export interface HandshakeParts {
   readonly comparer: Comparer;
   readonly order: Pick<ResyncOrder, 'cause' | 'isFull' | 'drop'>;
   readonly volumes: readonly GuestVolume[];
+  /** Why a disk counts as changed while no agent ran; null: none does. */
+  readonly changedBehind: string | null;
   /** Drawn by this process. */
   readonly nonce: string;
 }

@@ -6,6 +6,9 @@ import { type GuestVolume } from './guest-volume.js';
 import { type Mirror } from './mirror.js';
 import { SOFTWARE } from './version.js';
 
+/** Enough to name the files; there may be many. */
+const MOST_REASON_CHARACTERS = 2000;
+
 export interface HelloFacts {
   readonly config: AgentConfig;
   readonly tracker: Tracker;
@@ -19,6 +22,8 @@ export interface HelloFacts {
   readonly lastNumberBefore: number;
   /** Everything was marked, durably, by this process: from then on marks tell what differs. */
   readonly everythingMarked: boolean;
+  /** Why a disk counts as changed while no agent ran; null: none does. */
+  readonly changedBehind: string | null;
   /** The hub holds other records under our numbers than the window does. */
   readonly windowDoubted: boolean;
   readonly unixMs: number;
@@ -30,6 +35,8 @@ export function helloOf(facts: HelloFacts): Hello {
   const { window } = mirror;
   const lastNumber = facts.numbersKnown ? mirror.lastNumber : facts.lastNumberBefore;
   const isEmpty = window.count === 0;
+  const tracking = trackingOf(facts);
+  const isChanged = facts.changedBehind !== null && tracking === 'untrusted' && !facts.windowDoubted;
   return {
     protocol: { min: PROTOCOL_VERSION, max: PROTOCOL_VERSION },
     features: [...FEATURES, ...mirror.packer.features],
@@ -51,7 +58,8 @@ export function helloOf(facts: HelloFacts): Hello {
             previousChecksum: isEmpty ? mirror.lastChecksum : window.previousChecksum,
           }
         : null,
-    tracking: trackingOf(facts),
+    tracking,
+    ...(isChanged ? { changedBehind: facts.changedBehind.slice(0, MOST_REASON_CHARACTERS) } : {}),
     volumes: volumes.map(({ index, name, sizeBytes }) => ({ index, name, sizeBytes })),
     ...(config.allowShrink ? { mayShrink: true } : {}),
     mode: config.mode,

@@ -25,6 +25,8 @@ export interface HubLinkParts extends Omit<HubSessionParts, 'handshake' | 'memor
   readonly tracker: Tracker;
   readonly comparer: Comparer;
   readonly order: ResyncOrder;
+  /** See HandshakeParts. */
+  readonly changedBehind: string | null;
 }
 
 export class HubLink {

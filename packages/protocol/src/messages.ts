@@ -84,6 +84,8 @@ export const helloSchema = z.object({
     .refine((window) => window.last >= window.first - 1, { path: ['last'], message: 'must not be below first - 1' })
     .nullable(),
   tracking: z.enum(['new', 'clean', 'marked', 'untrusted']),
+  /** The tracking is untrusted because of this: a disk was changed while no agent ran. For people. */
+  changedBehind: text.optional(),
   volumes: volumesSchema.min(1),
   /** The operator's word that a volume which is smaller than the hub knows it is meant to be so. */
   mayShrink: z.boolean().optional(),

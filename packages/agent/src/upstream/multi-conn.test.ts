@@ -8,6 +8,7 @@ import {
   writeBytes,
   zeroRange,
 } from '@rephub/nbd';
+import { LinkFault } from '@rephub/platform';
 import { SimClock } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { ForgetfulDisk } from '../testing/forgetful-disk.js';
@@ -285,6 +286,25 @@ describe('keep-alive', () => {
     disk.die();
     await clock.settle();
     expect(upstream.status).toMatchObject({ up: true, reconnects: 1 });
+  });
+
+  it('a server that answers that it is shutting down is let go of, and met again when it is back', async () => {
+    const clock = new SimClock();
+    const device = new ScriptedDevice(1 << 20);
+    let opened = 0;
+    const open = (): Promise<ScriptedDevice> => {
+      opened += 1;
+      return opened === 2 ? Promise.reject(new LinkFault('connect-refused', 'nobody there')) : Promise.resolve(device);
+    };
+    const { upstream } = await upstreamKit(clock, open, { idleFlushMs: 30_000 });
+    device.fail(Command.Flush, NbdError.Eshutdown, 1);
+    while (!device.seen.includes(Command.Flush)) await clock.advance(1_000);
+    expect(device.closes).toBe(1);
+    expect(upstream.status.up).toBe(false);
+    await clock.advance(60_000);
+    expect(upstream.status).toMatchObject({ up: true, reconnects: 1 });
+    expect(opened).toBe(3);
+    await upstream.close();
   });
 
   it('stops with the upstream', async () => {

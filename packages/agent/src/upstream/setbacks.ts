@@ -65,6 +65,8 @@ export class Setbacks {
       // Played again it is followed by a flush, as all that is played is.
       op.fuaByFlush ||= op.isWrite && canFlush;
     }
+    // Said of the server, not of what was asked: who asked once must not take it for a range that cannot be read.
+    if (op.once) this.maybeShutDown(error);
     const canRepeat = !(op.syncFailed && !log.complete) && isRetried(error) && !op.once;
     if (!canRepeat || op.failures >= policy.retries || recovery.state.kind === 'closed') {
       if (op.syncFailed) this.noteMayHaveLost();
@@ -145,6 +147,11 @@ export class Setbacks {
     this.#toldMs = now;
     const { command, offset, length } = op.outer;
     told.warn('request-failed', { volume, command, offset, length, error, failedRequests: this.failedRequests });
+  }
+
+  /** A server that is shutting down waits for its clients to go, and comes back for those who connect anew. */
+  maybeShutDown(error: number): void {
+    if (error === NbdError.Eshutdown) this.#parts.recovery.reopen('it is shutting down');
   }
 
   noteMayHaveLost(): void {

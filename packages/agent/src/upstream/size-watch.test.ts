@@ -129,14 +129,37 @@ describe('an upstream that grows while it is in use', () => {
         return Promise.resolve(state.sizeBytes);
       }
     }
-    const { upstream } = await upstreamKit(clock, () => Promise.resolve(new Cut(SIZE)));
+    const { told, upstream } = await upstreamKit(clock, () => Promise.resolve(new Cut(SIZE)));
     state.sizeBytes = SIZE / 2;
     await clock.advance(10_000);
     expect(upstream.status).toMatchObject({ up: true, state: 'shrunk' });
     expect(upstream.status.reason).toContain(`${SIZE / 2} bytes now, not ${SIZE}`);
+    // A guest's write beyond the end makes a file longer again.
+    state.sizeBytes = (SIZE * 3) / 4;
+    await clock.advance(10_000);
+    expect(upstream.status).toMatchObject({ up: true, state: 'shrunk' });
+    expect(told.unknown).toEqual([]);
     state.sizeBytes = SIZE;
     await clock.advance(10_000);
     expect(upstream.status).toMatchObject({ up: true, state: 'up', reason: null });
+    // What had been cut off may be something else now.
+    expect(told.unknown).toEqual([[SIZE / 2, SIZE / 2]]);
+    await clock.advance(60_000);
+    expect(told.unknown.length).toBe(1);
+    await upstream.close();
+  });
+
+  it('refused for being shorter and then whole again, what it lacked is read again', async () => {
+    const { clock, state, told, upstream } = await server({ multiConn: true });
+    state.sizeBytes = SIZE / 4;
+    state.lose();
+    const reading = outcomeOf(readBytes(upstream, 0, 4096));
+    await clock.advance(5_000);
+    expect(upstream.status).toMatchObject({ state: 'refused' });
+    state.sizeBytes = SIZE;
+    await clock.advance(20_000);
+    expect(await reading).toBe(NbdError.Ok);
+    expect(told.unknown).toEqual([[SIZE / 4, (SIZE * 3) / 4]]);
     await upstream.close();
   });
 

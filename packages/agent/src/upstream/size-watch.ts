@@ -4,7 +4,7 @@
  * seen when connections are opened anew.
  *
  * Always holds: what is offered is what every connection there is can do; an upstream that cannot be asked is asked less
- * and less often; nothing is done about one that has become smaller but to say so.
+ * and less often; one that has become smaller is told, and once it is as large as before, what it had lost is read again.
  * Must not know: what growing takes.
  */
 import { asError, type Timer } from '@rephub/platform';
@@ -28,6 +28,8 @@ export class SizeWatch {
   #triedBytes = 0;
   /** What was seen last, when that is less than what counts. */
   #shrunkBytes: number | null = null;
+  /** The least that was seen since it shrank: what is beyond may be something else when it is back. */
+  #leastBytes = Infinity;
   #patience = 1;
   #looksLeft = 1;
 
@@ -56,7 +58,18 @@ export class SizeWatch {
     this.#timer?.cancel();
   }
 
-  /** Connections were opened anew, or there is another reason to compare what they can do with what is known. */
+  /** One that was opened anew has so many bytes; it may be refused for that. */
+  saw(sizeBytes: number): void {
+    this.#leastBytes = Math.min(this.#leastBytes, sizeBytes);
+  }
+
+  /** All connections were opened anew, and are as they should be. */
+  reopened(): void {
+    this.#whole(this.#known());
+    this.compare();
+  }
+
+  /** What the connections can do, against what is known. */
   compare(): void {
     const offered = this.#pool.smallestBytes;
     if (offered > this.#known() && offered % SECTOR_BYTES === 0) this.#parts.hooks.grown(offered);
@@ -88,6 +101,8 @@ export class SizeWatch {
         log.error('upstream-shrunk', { volume: name, sizeBytes: known, nowBytes: seen });
       }
       this.#shrunkBytes = seen < known ? seen : null;
+      this.saw(seen);
+      if (seen >= known) this.#whole(known);
     }
     if (seen !== null && seen > pool.smallestBytes && seen !== this.#triedBytes && seen % SECTOR_BYTES === 0) {
       this.#triedBytes = seen;
@@ -95,6 +110,17 @@ export class SizeWatch {
     } else {
       this.compare();
     }
+  }
+
+  /** It is as large as it counts, perhaps again. */
+  #whole(known: number): void {
+    const { hooks, log, name } = this.#parts;
+    const least = this.#leastBytes;
+    this.#leastBytes = Infinity;
+    this.#shrunkBytes = null;
+    if (least >= known) return;
+    log.warn('upstream-whole-again', { volume: name, sizeBytes: known, hadBytes: least });
+    hooks.contentUnknown(least, known - least);
   }
 
   /** What is there now; null when nobody can be asked. */

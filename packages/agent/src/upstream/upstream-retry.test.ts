@@ -55,6 +55,25 @@ describe('an operation that upstream answers with an error (promise GUEST)', () 
     },
   );
 
+  it('ESHUTDOWN to who asks once is not repeated, and is no word about the range: upstream is away then', async () => {
+    const { upstream, device, outcome, refusals, openedAt, clock } = await setUp();
+    device.fail(Command.Read, NbdError.Eshutdown, 1);
+    refusals.left = 2;
+    let wasUp: boolean | null = null;
+    const reading = outcome(
+      readBytes(upstream.once, 0, 4096).catch((thrown: unknown) => {
+        wasUp = upstream.status.up;
+        throw thrown;
+      }),
+    );
+    expect(await reading).toBe(NbdError.Eshutdown);
+    expect(wasUp).toBe(false);
+    await clock.advance(60_000);
+    expect(openedAt.length).toBe(4);
+    expect(upstream.status).toMatchObject({ up: true, reconnects: 1 });
+    expect(await outcome(readBytes(upstream.once, 0, 4096))).toBe(0);
+  });
+
   it('ESHUTDOWN is repeated too', async () => {
     const { upstream, device, outcome } = await setUp();
     device.fail(Command.Read, NbdError.Eshutdown, 1);

@@ -165,6 +165,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
         if (isLost) this.#flushes.noteMayHaveDropped();
         else this.#flushes.failed(error);
         this.#setbacks.noteMayHaveLost();
+        this.#setbacks.maybeShutDown(error);
         this.#recovery.noteSettled();
       },
     });
@@ -385,6 +386,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
   }
 
   #checkReturned(returned: BlockDevice): void {
+    this.#size.saw(returned.sizeBytes);
     refuseChanged(this.#parts.name, this.#known, returned, this.#readOnly.allowsReadOnly);
     if (returned.abilities.readOnly) this.#readOnly.enter('upstream came back read-only');
   }
@@ -404,7 +406,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     for (const op of again) this.begin(op);
     if (replay.durableAgainWanted) this.#flushes.ask();
     this.#flushes.unblock();
-    this.#size.compare();
+    this.#size.reopened();
   }
 
   // The end ---------------------------------------------------------------------------------------

@@ -247,6 +247,13 @@ export class AgentSeat implements SessionGroup {
         row: verdict.row,
         session: owner.session,
       });
+      if (hello.changedBehind !== undefined) {
+        tell(
+          'error',
+          'changed-behind',
+          `a disk of ${name} was changed without its agent; all is compared now: ${hello.changedBehind}`,
+        );
+      }
       this.#parts.changed();
       if (store.state.corrupted !== null && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
         session.request(session.hasHashes ? 'resync-compare' : 'resync-full');
