@@ -51,10 +51,17 @@ export interface LineFiles {
 export async function openLineFiles(options: LineStoreOptions): Promise<LineFiles> {
   const { files } = options.platform;
   await files.makeDirectory(options.directory);
-  const { file: appliedFile, applied, unread } = await openApplied(options);
-  const { file: hint, number: hinted, isUnread } = await openHint(options);
   const seeds = `${options.directory}/seeds`;
   const isSeeded = (await files.status(seeds)) !== null;
+  const { file: appliedFile, applied, unread } = await openApplied(options);
+  const {
+    file: hint,
+    number: hinted,
+    isUnread,
+  } = await openHint(options).catch(async (error: unknown) => {
+    await appliedFile.close();
+    throw error;
+  });
   const base = new BaseSet(files, options.baseDirectory, isSeeded ? seeds : null);
   let segments: SegmentSet | null = null;
   try {

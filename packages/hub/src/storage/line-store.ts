@@ -259,6 +259,8 @@ export class LineStore {
   async close(): Promise<void> {
     await this.writer.settled();
     await this.applier.stop();
+    // Whoever asked may be gone, its reads are not.
+    await this.#hasher.idle();
     await this.#hinting;
     try {
       await this.writer.close();

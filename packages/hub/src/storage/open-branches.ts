@@ -64,7 +64,7 @@ export class OpenBranches {
     for (const branch of this.#branches.values()) branch.endForRoom(why);
   }
 
-  /** Never throws: what cannot be removed is removed by the next start, and protection does not wait for that. */
+  /** Never throws: what cannot be removed reads nothing of the line any more, and is removed by the next opening of the group. */
   async dropAll(): Promise<void> {
     const { log } = this.#options.store;
     for (const branch of [...this.#branches.values()]) {

@@ -56,6 +56,7 @@ const DONE = Promise.resolve();
 export class RegionHasher {
   readonly #parts: HasherParts;
   readonly #resolver = new Resolver();
+  readonly #underWay = new Set<Promise<unknown>>();
 
   constructor(parts: HasherParts) {
     this.#parts = parts;
@@ -65,7 +66,18 @@ export class RegionHasher {
    * The region as of the timeline's newest number. Rejects with a ProtocolFault `hash-volume`, `hash-range`; a StorageFault
    * `hash-expired` when the point had to go.
    */
-  async hash(request: HashRegion): Promise<RegionHashes> {
+  hash(request: HashRegion): Promise<RegionHashes> {
+    const hashing = this.#hash(request).finally(() => this.#underWay.delete(hashing));
+    this.#underWay.add(hashing);
+    return hashing;
+  }
+
+  /** Resolves when nothing is read any more. */
+  async idle(): Promise<void> {
+    while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
+  }
+
+  async #hash(request: HashRegion): Promise<RegionHashes> {
     const { timeline } = this.#parts;
     const volume = [...timeline.volumes].find(({ index }) => index === request.volume);
     if (volume === undefined) {

@@ -81,8 +81,18 @@ export interface RecoveredJournal {
  * a throw.
  */
 export async function recoverJournal(options: RecoveryOptions): Promise<RecoveredJournal> {
+  const segments = new SegmentSet(options.files, options.directory, { recycles: options.recycles, pastCache: true });
+  try {
+    return await recoverInto(segments, options);
+  } catch (error) {
+    // It is tried again in this process.
+    await segments.close();
+    throw error;
+  }
+}
+
+async function recoverInto(segments: SegmentSet, options: RecoveryOptions): Promise<RecoveredJournal> {
   const { files, directory, from, sink } = options;
-  const segments = new SegmentSet(files, directory, { recycles: options.recycles, pastCache: true });
   await files.syncDirectory(directory);
   const names = await files.list(directory);
   await segments.adoptSpares(names);
