@@ -35,6 +35,7 @@ interface Rig {
   store: GroupStore | null;
   isClosing: boolean;
   isBeingSeeded: boolean;
+  isOpening: boolean;
 }
 
 function rig(host: SimPlatform): Rig {
@@ -45,6 +46,7 @@ function rig(host: SimPlatform): Rig {
     store: null,
     isClosing: false,
     isBeingSeeded: false,
+    isOpening: false,
     seat: new AgentSeat({
       name: 'vm1',
       directory: DIRECTORY,
@@ -57,9 +59,16 @@ function rig(host: SimPlatform): Rig {
       },
       tell: (_level, event) => told.push(event),
       counters: new GroupCounters(),
-      store: () => made.store,
-      openStore: async () => (made.store = await openStore(host)),
-      trouble: () => null,
+      storage: {
+        get store() {
+          return made.store;
+        },
+        open: async () => (made.store = await openStore(host)),
+        trouble: null,
+        get isOpening() {
+          return made.isOpening;
+        },
+      },
       isClosing: () => made.isClosing,
       isBeingSeeded: () => made.isBeingSeeded,
       serially: (task) => {
@@ -164,6 +173,27 @@ describe('AgentSeat', () => {
       next.store = standIn({ number: 5, line: OTHER_LINE });
       expect(next.seat.heardBefore).toBeNull();
     }
+  });
+
+  it('turns agents away at once while storage is being opened, and whoever was welcomed with another one', async () => {
+    const made = rig(host);
+    const session = sessionOf();
+    await seated(made.seat, session, helloOf());
+    made.isOpening = true;
+    expect(await made.seat.meet(sessionOf(), helloOf({ session: 6 }))).toMatchObject({
+      refused: { code: 'group-failed' },
+      retryAfterMs: 1000,
+    });
+    made.isOpening = false;
+    const newer = sessionOf();
+    const hello = helloOf({ session: 6 });
+    const meeting = await made.seat.meet(newer, hello);
+    if (isRefusal(meeting)) expect.unreachable('it is let in');
+    await made.store?.close({ drain: false });
+    made.store = await openStore(host);
+    const { group } = meeting.welcome;
+    expect(codeOf(await made.seat.begin(newer, hello, decideLineage(hello, group)))).toBe('group-failed');
+    expect(made.store.state.owner?.session).toBe(5);
   });
 
   it('is not moved by another agent, which begins nothing and ends nothing', async () => {

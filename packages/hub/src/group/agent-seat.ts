@@ -26,6 +26,7 @@ import { type GroupStore, type Owner, probeGrown } from '../storage/index.js';
 import { VerifyWatch } from '../verify/verify-watch.js';
 import type { HeardBefore } from './group-status.js';
 import { type Heard, HeardFile } from './heard-file.js';
+import type { HeldStore } from './held-store.js';
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
 import { LastReport } from './last-report.js';
 import { Parting } from './parting.js';
@@ -56,10 +57,7 @@ export interface SeatParts {
   readonly around: Pick<GroupSurroundings, 'platform' | 'identity' | 'software' | 'times' | 'toldSoFar'>;
   readonly tell: Tell;
   readonly counters: GroupCounters;
-  readonly store: () => GroupStore | null;
-  readonly openStore: () => Promise<GroupStore>;
-  /** Why there is no storage although there should be. */
-  readonly trouble: () => string | null;
+  readonly storage: Pick<HeldStore, 'store' | 'open' | 'trouble' | 'isOpening'>;
   readonly isClosing: () => boolean;
   readonly isBeingSeeded: () => boolean;
   /** Runs the task when all that is under way in the group has ended. */
@@ -70,6 +68,7 @@ export interface SeatParts {
 
 /** Somebody has to stop the group's own agent first. */
 const OWNER_RETRY_MS = 1000;
+const OPENING_RETRY_MS = 1000;
 
 export class AgentSeat implements SessionGroup {
   readonly last: LastReport;
@@ -79,6 +78,8 @@ export class AgentSeat implements SessionGroup {
   #session: SeatedSession | null = null;
   /** Whose handshake is under way, or who is in session. */
   #candidate: Owner | null = null;
+  /** What that one was welcomed with. */
+  #welcomedBy: GroupStore | null = null;
   readonly #heardFile: HeardFile;
   #heardBefore: { readonly heard: Heard; readonly recoveredMs: number; readonly recoveredUnixMs: number } | null = null;
   #enrolment: Enrolment | null = null;
@@ -104,7 +105,7 @@ export class AgentSeat implements SessionGroup {
 
   /** What an agent told an earlier run of the hub, and still holds of the newest point; null when it tells nothing. */
   get heardBefore(): HeardBefore | null {
-    const state = this.#parts.store()?.state;
+    const state = this.#parts.storage.store?.state;
     if (this.#heardBefore === null || state === undefined) return null;
     const { heard, recoveredMs, recoveredUnixMs } = this.#heardBefore;
     if (state.line?.id !== heard.line || (state.consistentNumber ?? -1) < heard.number) return null;
@@ -114,12 +115,22 @@ export class AgentSeat implements SessionGroup {
     return { sinceUnixMs: heard.sinceUnixMs, ageMs: Math.max(0, ageThenMs) + sinceThenMs };
   }
 
+  /**
+   * The storage is closed, to be opened anew: its points may be older then, and what was told of those that are there counts
+   * no more, as after a restart of the hub (RPO). Never throws.
+   */
+  async storageLeaves(why: string): Promise<void> {
+    await this.remember();
+    this.#session?.end(why);
+    this.last.forget();
+  }
+
   /** Keeps what the agent has told for the next run of the hub. Never throws. */
   async remember(): Promise<void> {
     const before = this.heardBefore;
     const ofBeforeMs = before === null ? null : this.#clock.monotonicMs() - before.ageMs;
     const since = this.last.exposedSinceMs ?? ofBeforeMs;
-    const state = this.#parts.store()?.state;
+    const state = this.#parts.storage.store?.state;
     const line = state?.line ?? null;
     const point = state?.consistentNumber ?? null;
     if (since === null || state === undefined || line === null || point === null) return;
@@ -168,14 +179,18 @@ export class AgentSeat implements SessionGroup {
   }
 
   meet(session: SeatedSession, hello: Hello): Promise<Meeting | Refusal> {
-    const { around, isBeingSeeded, isClosing, name, serially } = this.#parts;
+    const { around, isBeingSeeded, isClosing, name, serially, storage } = this.#parts;
     // Handshakes wait their turn, but not for that.
     if (isBeingSeeded()) {
       return Promise.resolve(refusal(new LinkFault('being-seeded', `group ${name} is being seeded`), 5000));
     }
+    if (storage.isOpening) {
+      const why = storage.trouble ?? `group ${name} is being opened`;
+      return Promise.resolve(refusal(new StorageFault('group-failed', why), OPENING_RETRY_MS));
+    }
     return serially(async () => {
-      const store = this.#parts.store();
-      const trouble = this.#parts.trouble();
+      const store = this.#parts.storage.store;
+      const trouble = this.#parts.storage.trouble;
       if (isClosing()) return refusal(new LinkFault('hub-stopping', 'the hub stops'), 1000);
       if (trouble !== null) return refusal(new StorageFault('group-failed', trouble), 10_000);
       const admission = admit(hello, newerOwner(store?.state.owner ?? null, this.#candidate), this.#enrolment);
@@ -198,6 +213,7 @@ export class AgentSeat implements SessionGroup {
         );
       this.#session?.end('a newer session of the same agent has taken over');
       this.#session = session;
+      this.#welcomedBy = store;
       this.last.met();
       this.#candidate = { agentId: hello.agentId, session: hello.session, nonce: hello.nonce };
       this.#mode = hello.mode;
@@ -216,20 +232,25 @@ export class AgentSeat implements SessionGroup {
   }
 
   begin(session: SeatedSession, hello: Hello, verdict: Verdict): Promise<GroupStore | Refusal> {
-    const { counters, directory, isClosing, name, openStore, serially, tell } = this.#parts;
+    const { counters, directory, isClosing, name, serially, storage, tell } = this.#parts;
     return serially(async () => {
       if (this.#session !== session || isClosing()) {
         return refusal(new LinkFault('session-replaced', 'a newer session has taken over'), 1000);
+      }
+      // What Welcome said of a store need not hold of the next one.
+      if (storage.store !== this.#welcomedBy) {
+        const why = storage.trouble ?? `group ${name} was opened anew during the handshake`;
+        return refusal(new StorageFault('group-failed', why), OPENING_RETRY_MS);
       }
       this.last.began();
       this.#farewell = null;
       const owner = this.#candidate;
       if (owner === null) return refusal(new LinkFault('session-replaced', 'the session has ended'), 1000);
-      const found = this.#parts.store();
+      const found = storage.store;
       const tooBig = await probeGrown(this.#files, directory, found?.state.volumes ?? [], hello.volumes);
       if (tooBig !== null) return refusal(tooBig, 60_000);
       const before = found?.state.owner ?? null;
-      const store = found ?? (await openStore());
+      const store = found ?? (await storage.open());
       // The line first: dying between the two, the group is still the old owner's and the enrolment stands.
       if (store.state.line?.id !== hello.line.id) await store.beginLine(hello.line);
       // A resync may be what comes first.
@@ -263,7 +284,7 @@ export class AgentSeat implements SessionGroup {
   }
 
   resized(index: number, sizeBytes: number): void {
-    tellResized(this.#parts.tell, this.#parts.store()?.state.volumes ?? [], index, sizeBytes);
+    tellResized(this.#parts.tell, this.#parts.storage.store?.state.volumes ?? [], index, sizeBytes);
   }
 
   concluded(verdict: Verdict): void {
@@ -310,7 +331,7 @@ export class AgentSeat implements SessionGroup {
   enroll(): Promise<void> {
     const { directory, name, serially, tell } = this.#parts;
     return serially(async () => {
-      const owner = this.#parts.store()?.state.owner ?? null;
+      const owner = this.#parts.storage.store?.state.owner ?? null;
       if (owner === null) {
         throw new ConfigFault('not-owned', `group ${name} belongs to no agent yet: the first one that comes takes it`);
       }

@@ -6,20 +6,20 @@
  *  - handshakes and an operator's words take effect one after the other, never at once;
  *  - what goes wrong here (a damaged journal, a full disk) shows in this group's status and nowhere else.
  */
-import { asError, Fault, InTurn, randomUuid, StorageFault } from '@rephub/platform';
+import { asError, InTurn, randomUuid, StorageFault } from '@rephub/platform';
 import type { OpenExport, OpenRefusal } from '@rephub/nbd';
 import { surveySegments } from '../catalogue/survey.js';
 import type { ExportName } from '../exports/export-names.js';
 import { GroupCounters } from '../hub/counters.js';
-import { loggerOf, type Tell } from '../hub/events.js';
+import { type Tell } from '../hub/events.js';
 import type { RegionAnswer } from '../session/remote-reads.js';
 import type { GroupStore, Seed } from '../storage/index.js';
 import { AgentSeat } from './agent-seat.js';
 import { openGroupExport } from './group-exports.js';
 import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
+import { HeldStore } from './held-store.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
 import { readVolumeRegion, type RegionOrder } from './region-order.js';
-import { Reopening } from './reopening.js';
 import { Seeding } from './seeding.js';
 import { SharedViews } from './shared-views.js';
 import type { GroupSurroundings } from './surroundings.js';
@@ -33,12 +33,9 @@ export class Group {
   readonly #around: GroupSurroundings;
   readonly #directory: string;
   readonly #tell: Tell;
-  #store: GroupStore | null = null;
-  /** Why there is no storage although there should be. */
-  #trouble: string | null = null;
+  readonly #held: HeldStore;
   #closing = false;
   readonly #seeding = new Seeding();
-  readonly #reopening: Reopening;
   readonly #inTurn = new InTurn();
   /** Handshakes and the like that are under way or wait for their turn. */
   #underWay = 0;
@@ -48,16 +45,38 @@ export class Group {
     this.#directory = directory;
     this.#around = around;
     this.#tell = tell;
-    this.#reopening = new Reopening(around.platform.clock);
+    this.#held = new HeldStore({
+      name,
+      directory,
+      around,
+      tell,
+      isClosing: () => this.#closing,
+      serially: (task) => this.#inTurn.run(task),
+      listener: {
+        progressed: () => this.agent.session?.progressed(),
+        congested: (now) => {
+          const { session } = this.agent;
+          if (session?.isRunning === true) session.congested(now);
+        },
+      },
+      opened: () => this.agent.recover(),
+      leaving: (why) => this.agent.storageLeaves(why),
+      left: async (why) => {
+        await this.tests
+          .dropAll(why)
+          .catch((cause: unknown) => tell('error', 'test-drop-failed', asError(cause).message));
+      },
+      changed: () => {
+        this.noteSoon();
+      },
+    });
     this.agent = new AgentSeat({
       name,
       directory,
       around,
       tell,
       counters: this.counters,
-      store: () => this.#store,
-      openStore: () => this.#openStore(),
-      trouble: () => this.#trouble,
+      storage: this.#held,
       isClosing: () => this.#closing,
       isBeingSeeded: () => this.#seeding.isUnderWay,
       serially: (task) => this.#serially(task),
@@ -76,46 +95,12 @@ export class Group {
 
   /** Opens and recovers what an earlier run left. Never throws: a group that cannot be opened says so in its status. */
   async recover(): Promise<void> {
-    try {
-      const store = await this.#openStore();
-      await this.agent.recover();
-      this.#trouble = null;
-      const { lastNumber, durableNumber, consistentNumber, corrupted } = store.state;
-      this.#tell(corrupted === null ? 'info' : 'error', 'group-recovered', corrupted ?? `group ${this.name} is open`, {
-        seq: lastNumber,
-        durableSeq: durableNumber,
-        consistentSeq: consistentNumber,
-      });
-    } catch (thrown) {
-      const store = this.#store;
-      this.#store = null;
-      await store?.close({ drain: false }).catch(() => undefined);
-      this.#notOpened(thrown);
-    }
-  }
-
-  #notOpened(thrown: unknown): void {
-    const error = asError(thrown);
-    const before = this.#trouble;
-    this.#trouble = `${thrown instanceof Fault ? thrown.code : 'internal-error'}: ${error.message}`;
-    const againMs = this.#closing ? null : this.#reopening.failed(thrown, () => void this.#tryAgain());
-    if (this.#trouble === before) return;
-    const then =
-      againMs === null ? 'a restart of the hub is needed once that is mended' : 'it is tried again by itself';
-    this.#tell('error', 'group-failed', `group ${this.name} cannot be opened: ${error.message}; ${then}`);
-  }
-
-  async #tryAgain(): Promise<void> {
-    await this.#inTurn.run(async () => {
-      if (this.#closing) return;
-      await this.recover();
-      this.noteSoon();
-    });
+    await this.#held.recover();
   }
 
   /** Nothing is known of it but its name: an agent has asked, and has not begun. */
   get isVacant(): boolean {
-    return this.#store === null && this.#trouble === null;
+    return this.store === null && this.trouble === null;
   }
 
   /**
@@ -127,18 +112,18 @@ export class Group {
   }
 
   get store(): GroupStore | null {
-    return this.#store;
+    return this.#held.store;
   }
 
   get trouble(): string | null {
-    return this.#trouble;
+    return this.#held.trouble;
   }
 
   status(): GroupStatus {
     return groupStatus({
       name: this.name,
-      store: this.#store?.state ?? null,
-      trouble: this.#trouble,
+      store: this.store?.state ?? null,
+      trouble: this.trouble,
       connected: this.agent.session?.isRunning ?? false,
       farewell: this.agent.farewell,
       mode: this.agent.mode,
@@ -212,7 +197,7 @@ export class Group {
       serially: (work) => this.#serially(work),
       hasSession: () => this.agent.session !== null || this.#closing,
       announced: () => this.agent.announced,
-      store: async () => (this.#trouble === null ? (this.#store ?? (await this.#openStore())) : this.#openedStore()),
+      store: async () => (this.trouble === null ? (this.store ?? (await this.#held.open())) : this.#openedStore()),
     });
   }
 
@@ -236,9 +221,9 @@ export class Group {
 
   /** Tells the catalogue what is there now. */
   async note(): Promise<void> {
-    if (this.#store === null) return;
+    if (this.store === null) return;
     const segments = await surveySegments(this.#around.platform.files, this.#directory);
-    this.#around.catalogue.group(this.#store.state, segments);
+    this.#around.catalogue.group(this.store.state, segments);
   }
 
   /** The same, for nobody to wait for. */
@@ -251,26 +236,17 @@ export class Group {
 
   endSession(reason: string): void {
     this.#closing = true;
-    this.#reopening.cancel();
+    this.#held.stop();
     this.agent.session?.end(reason);
-    this.#store?.stopSeeding();
   }
 
   /** Ends the session, drops the tests, closes the storage; with `drain` the base images hold the last point then. */
   async close(drain: boolean, why = 'the hub stops'): Promise<void> {
     this.endSession(why);
     await this.#inTurn.run(async () => {
-      await this.tests.close().catch((thrown: unknown) => {
-        // What is left of it is removed by the next start.
-        this.#tell('error', 'test-drop-failed', asError(thrown).message);
-      });
-      const store = this.#store;
-      if (store === null) return;
       await this.agent.remember();
       await this.note().catch(() => undefined);
-      this.#store = null;
-      this.#trouble = 'closed';
-      await store.close({ drain });
+      await this.#held.close(drain, why);
     });
   }
 
@@ -283,30 +259,8 @@ export class Group {
     }
   }
 
-  async #openStore(): Promise<GroupStore> {
-    const { platform, identity, storage } = this.#around;
-    const store = await this.#around.openStore(platform, {
-      ...storage,
-      directory: this.#directory,
-      group: this.name,
-      hubId: identity.hubId,
-      log: loggerOf(this.#tell),
-    });
-    store.listener = {
-      progressed: () => this.agent.session?.progressed(),
-      stalled: () => this.agent.session?.progressed(),
-      congested: (now) => {
-        const { session } = this.agent;
-        if (session?.isRunning === true) session.congested(now);
-      },
-      failed: () => this.agent.session?.progressed(),
-    };
-    this.#store = store;
-    return store;
-  }
-
   #openedStore(): GroupStore {
-    if (this.#store !== null) return this.#store;
-    throw new StorageFault('group-failed', `group ${this.name} is not open: ${this.#trouble ?? 'it is new'}`);
+    if (this.store !== null) return this.store;
+    throw new StorageFault('group-failed', `group ${this.name} is not open: ${this.trouble ?? 'it is new'}`);
   }
 }

@@ -5,7 +5,7 @@
  * Always holds: a test's end, for whatever reason, touches nothing but its branch (ISOLATE); what is
  * dropped is dropped once, and a name is free again only when its branch is gone.
  */
-import { type Clock, ConfigFault, type Timer } from '@rephub/platform';
+import { type Clock, ConfigFault, StorageFault, type Timer } from '@rephub/platform';
 import { NAME_PATTERN } from '@rephub/protocol';
 import type { TestEntry } from '../catalogue/catalogue.js';
 import type { Tell } from '../hub/events.js';
@@ -44,8 +44,9 @@ export class OpenTests {
   readonly #options: OpenTestsOptions;
   readonly #tests = new Map<string, OpenTest>();
   /** Names whose branch is being made: they are taken, and not there yet. */
-  readonly #making = new Set<string>();
-  #closed = false;
+  readonly #making = new Map<string, Promise<unknown>>();
+  /** Why those that are being made are dropped as soon as they are there; null while they are not. */
+  #ending: string | null = null;
 
   constructor(options: OpenTestsOptions) {
     this.#options = options;
@@ -59,23 +60,24 @@ export class OpenTests {
     return [...this.#tests.entries()].map(([name, test]) => statusOf(name, test));
   }
 
-  /** Throws a ConfigFault: `bad-name`, `test-exists`, `no-consistent-point`, `unknown-point`; a StorageFault `disk-full`. */
+  /** Throws a ConfigFault: `bad-name`, `test-exists`, `no-consistent-point`, `unknown-point`, `journal-damaged`; a StorageFault `disk-full`, `group-failed`. */
   async open(store: GroupStore, request: OpenTestRequest): Promise<TestStatus> {
-    const { clock, group } = this.#options;
+    const { group } = this.#options;
     const name = request.name ?? this.#freeName();
     if (!NAME_PATTERN.test(name) || name === 'latest')
       throw new ConfigFault('bad-name', `'${name}' is not a test's name`);
     if (this.#tests.has(name) || this.#making.has(name)) {
       throw new ConfigFault('test-exists', `group ${group} has an open test called ${name}`);
     }
-    this.#making.add(name);
-    let branch: Branch;
-    try {
-      const at = request.at === undefined ? {} : { at: request.at };
-      branch = await store.openBranch(name, { ...at, scratchBytes: request.scratchBytes });
-    } finally {
-      this.#making.delete(name);
-    }
+    const making = this.#make(store, name, request).finally(() => this.#making.delete(name));
+    this.#making.set(name, making);
+    return await making;
+  }
+
+  async #make(store: GroupStore, name: string, request: OpenTestRequest): Promise<TestStatus> {
+    const { clock, group } = this.#options;
+    const at = request.at === undefined ? {} : { at: request.at };
+    const branch = await store.openBranch(name, { ...at, scratchBytes: request.scratchBytes });
     const test: OpenTest = {
       branch,
       openedUnixMs: clock.unixMs(),
@@ -86,9 +88,10 @@ export class OpenTests {
       dropping: null,
     };
     this.#tests.set(name, test);
-    if (this.#closed) {
-      await this.drop(name, 'the hub stops');
-      throw new ConfigFault('hub-stopping', 'the hub stops');
+    if (this.#ending !== null) {
+      const why = this.#ending;
+      await this.drop(name, why);
+      throw new StorageFault('group-failed', why);
     }
     this.#arm(name, test);
     this.#options.note({
@@ -146,11 +149,19 @@ export class OpenTests {
     if (test !== undefined) test.clients += change;
   }
 
-  /** Drops all; none is opened afterwards. Throws the first failure, when all have been tried. */
-  async close(): Promise<void> {
-    this.#closed = true;
-    const drops = await Promise.allSettled(this.names.map((name) => this.drop(name, 'the hub stops')));
-    for (const drop of drops) if (drop.status === 'rejected') throw drop.reason;
+  /**
+   * Drops all, and those that are being made; none is there when it resolves, and none of the same storage may be asked for
+   * any more. Throws the first failure, having done the rest.
+   */
+  async dropAll(why: string): Promise<void> {
+    this.#ending = why;
+    try {
+      await Promise.allSettled(this.#making.values());
+      const dropped = await Promise.allSettled(this.names.map((name) => this.drop(name, why)));
+      for (const one of dropped) if (one.status === 'rejected') throw one.reason;
+    } finally {
+      this.#ending = null;
+    }
   }
 
   async #drop(name: string, test: OpenTest, why: string): Promise<void> {

@@ -27,6 +27,32 @@ describe('a group that could not be opened', () => {
     expect(triedAtS).toHaveLength(tried);
   });
 
+  it('whose journal is damaged is opened anew at once, later each further time, and at once after an hour', async () => {
+    const clock = new SimClock();
+    const reopening = new Reopening(clock);
+    reopening.opened();
+    const waitsS: number[] = [];
+    const damaged = async (openMs: number): Promise<void> => {
+      await clock.advance(openMs);
+      const beganMs = clock.monotonicMs();
+      let isOver = false;
+      const waitMs = reopening.damaged(() => (isOver = true));
+      if (waitMs > 0) await clock.runUntil(() => isOver);
+      expect([waitMs, isOver]).toEqual([clock.monotonicMs() - beganMs, waitMs > 0]);
+      waitsS.push(waitMs / 1000);
+      reopening.opened();
+    };
+    for (let time = 0; time < 10; time += 1) await damaged(60_000);
+    expect(waitsS).toEqual([0, 5, 10, 20, 40, 80, 160, 320, 600, 600]);
+    // What could not be opened then counts with it.
+    expect(reopening.failed(new StorageFault('disk-full', 'full'), () => undefined)).toBe(600_000);
+    reopening.opened();
+    await damaged(3_599_000);
+    await damaged(3_600_000);
+    await damaged(1000);
+    expect(waitsS.slice(10)).toEqual([600, 0, 5]);
+  });
+
   it.each([
     ['a failed sync', new StorageFault('sync-failed', 'lost')],
     ['a device that fails', new StorageFault('io-error', 'the device failed')],

@@ -31,6 +31,7 @@ const BY_CODE: Readonly<Record<string, ErrorStatus>> = {
   'disk-full': 507,
   'hub-stopping': 503,
   'group-failed': 503,
+  'journal-damaged': 503,
 };
 
 export function statusOf(thrown: unknown): ErrorStatus {

@@ -115,6 +115,11 @@ export class DecisionLog {
     }
   }
 
+  /** A sync has failed: it takes no more. */
+  get hasFailed(): boolean {
+    return this.#dead !== null;
+  }
+
   /** Durable when it resolves. Decisions are stored in the order of the calls. */
   append(decision: Decision, unixMs: number): Promise<void> {
     return this.#inTurn.run(() => this.#append(decision, unixMs));

@@ -89,7 +89,7 @@ it('also when a branch cannot be removed, and the next one has nothing of it', a
   expect(branch.name).toBe('try');
   disk.inject({ operation: 'sync', path: /decisions/, fault: 'io-error' });
   await run(store.close({ drain: false }));
-  expect(open).toEqual([]);
+  expect([open, store.isTrusted]).toEqual([[], false]);
   store = await run(openStore(on, KEPT));
   expect(store.state.branches).toEqual([]);
 });

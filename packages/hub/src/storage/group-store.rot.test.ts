@@ -62,6 +62,9 @@ describe('a journal that is not what came', () => {
     ]);
     expect(store.state).toMatchObject({ appliedNumber: folded, lastNumber: agent.lastNumber });
     expect(store.state.applyFailed).toBeDefined();
+    // Which point is good nobody knows before the next start.
+    await expect(store.openView()).rejects.toMatchObject({ code: 'journal-damaged' });
+    await expect(store.openBranch('try', { scratchBytes: SIZE })).rejects.toMatchObject({ code: 'journal-damaged' });
     await expectBase(on.files, agent, folded, 'after the fold that was refused');
     // The next start says what is lost, keeps what lies before it, and all is compared.
     const after = { ...on, files: on.files.crash({ seed: 1, fate: 'keep' }) };

@@ -13,6 +13,7 @@ import { type LineStore } from './line-store.js';
 import { MainLine, SEGMENT_BYTES } from './main-line.js';
 import { OpenBranches } from './open-branches.js';
 import { OpenViews } from './open-views.js';
+import { isJournalDamage } from './passing-faults.js';
 import { Room } from './room.js';
 import type {
   Branch,
@@ -258,18 +259,27 @@ class OpenGroupStore implements GroupStore {
     await this.mainLine.drain();
   }
 
-  async close(options: { readonly drain: boolean }): Promise<void> {
+  get isTrusted(): boolean {
+    return this.progress.stalled !== 'journal-failed' && !this.#decisions.hasFailed;
+  }
+
+  async close({ drain, why = 'the group is being closed' }: Parameters<GroupStore['close']>[0]): Promise<void> {
     await this.mainLine.unchanging();
     if (this.#closed) return;
     this.#closed = true;
     try {
-      await this.mainLine.close('the group is being closed', options.drain);
+      await this.mainLine.close(why, drain);
     } finally {
       await this.#decisions.close();
     }
   }
 
   #openView(options: ViewOptions): PointView {
+    const fault = this.#main?.applier.fault ?? null;
+    if (fault !== null && isJournalDamage(fault.cause)) {
+      const { group } = this.#options;
+      throw new ConfigFault('journal-damaged', `no point of group ${group} can be opened now: ${fault.message}`);
+    }
     return this.#views.open(this.#closed ? null : this.#main, options);
   }
 

@@ -67,7 +67,7 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
   try {
     const reach = imagesReach(applied);
     // What a fold began with was durable.
-    const knownDurable = Math.max(reach, hinted);
+    const knownDurable = Math.max(reach, hinted, options.knownDurable);
     const unreadable = await readUnreadable(base);
     const memory = new IndexMemory();
     const timeline = new Timeline(options.line, applied.point, applied.position, reach, memory, unreadable);
@@ -188,6 +188,8 @@ async function readJournal(
     recycles: options.limits.journalMaxBytes >= RECYCLE_FROM_SEGMENTS * options.segmentBytes,
     sink: {
       frame(header, raw, position) {
+        // No Fault: it says nothing of the frame, and must not be taken for what is wrong with it.
+        if (options.isGivenUp()) throw new Error(`group ${group} is closed while its journal is read`);
         timeline.state.check(header);
         const name = header.type === FrameType.VolumeAdded ? volumeName(header, raw) : null;
         if (name !== null) timeline.state.checkName(header.number, name);

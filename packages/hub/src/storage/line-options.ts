@@ -23,6 +23,10 @@ export interface LineStoreOptions {
   readonly hubId: string;
   readonly line: Line;
   readonly limits: RetentionLimits;
+  /** More than what the disk says of it, maybe. */
+  readonly knownDurable: number;
+  /** As in GroupStoreOptions. */
+  readonly isGivenUp: () => boolean;
   readonly segmentBytes: number;
   readonly queueBytes: number;
   readonly memory: StoreMemory;

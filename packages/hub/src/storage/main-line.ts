@@ -96,7 +96,8 @@ export class MainLine {
       return;
     }
     try {
-      await this.#openStore(decided.line);
+      const { knownDurable } = this.#parts.options;
+      await this.#openStore(decided.line, knownDurable?.line === decided.line.id ? knownDurable.number : 0);
     } catch (error) {
       if (!(error instanceof CorruptionFault)) throw error;
       await this.#setAside(decided.line, error);
@@ -158,7 +159,7 @@ export class MainLine {
     if (this.#decidedId !== line.id) await this.#decide(line);
     await this.close('another line of history begins', false);
     try {
-      await this.#openStore(line);
+      await this.#openStore(line, 0);
     } catch (error) {
       // So that it can begin anew when the agent comes back.
       if (error instanceof CorruptionFault) await this.#setAside(line, error);
@@ -179,7 +180,8 @@ export class MainLine {
     this.#hasHistory = true;
   }
 
-  async #openStore(line: Line): Promise<void> {
+  /** `knownDurable`: of what is on the disk of it; more than that says itself, maybe. */
+  async #openStore(line: Line, knownDurable: number): Promise<void> {
     const { events, options, paths, platform, room } = this.#parts;
     const { retentionMs, indexBytes, journalMaxBytes } = options;
     const queueBytes = options.queueBytes ?? QUEUE_BYTES;
@@ -195,6 +197,8 @@ export class MainLine {
       hubId: options.hubId,
       line,
       limits: { retentionMs, journalMaxBytes: journalMaxBytes ?? Infinity },
+      knownDurable,
+      isGivenUp: options.isGivenUp ?? (() => false),
       segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
       queueBytes,
       memory: options.memory ?? { indexes: new SharedMemory(indexBytes), queues: new SharedMemory(queueBytes) },

@@ -35,6 +35,10 @@ export interface GroupStoreOptions {
   /** Bytes appended and not yet written: above it the store is congested; 16 MiB when left out. */
   readonly queueBytes?: number;
   readonly log: Logger;
+  /** This process knows that so much of a line was durable, whatever the disk says by now: damage below it is never cut. */
+  readonly knownDurable?: { readonly line: string; readonly number: number };
+  /** True: the store is not wanted any more. Asked while the journal is read, which then ends with an error. */
+  readonly isGivenUp?: () => boolean;
 }
 
 /** What the groups of a hub share. */
@@ -93,7 +97,7 @@ export interface GroupState {
   readonly stalled: StallReason | null;
   /** What is damaged, for people; null when nothing is. Heals when a full comparison's span has ended. */
   readonly corrupted: string | null;
-  /** Why the base images are not brought up to date any more; only a restart changes that. Left out while all is well. */
+  /** Why the base images are not brought up to date any more; only another opening changes that. Left out while all is well. */
   readonly applyFailed?: string;
   /** The disk, as of the last look; left out while nothing is known of it. */
   readonly room?: { readonly freeBytes: number; readonly reserveBytes: number };
@@ -178,6 +182,11 @@ export interface GroupStore {
   };
   listener: GroupStoreListener | null;
   /**
+   * False once a write or a sync of the journal, or a sync of the decisions, has failed: what the disk shows from then on may be
+   * on no disk, and only an operator knows whether to believe it. Stays when the store is closed.
+   */
+  readonly isTrusted: boolean;
+  /**
    * For Welcome; null while the group has no owner or no line, so is not known. Await `settled` first: throws a
    * StorageFault (`disk-full`, `journal-failed`, `not-settled`) while not all that was appended is durable, because
    * Welcome must not call more durable than is.
@@ -220,13 +229,16 @@ export interface GroupStore {
    * StorageFault `hash-expired`, `hash-cancelled`.
    */
   hashRegion(request: HashRegion, signal: AbortSignal): Promise<RegionHashes>;
-  /** Throws a ConfigFault: `no-consistent-point`, `unknown-point`. */
+  /** Throws a ConfigFault: `no-consistent-point`, `unknown-point`, `journal-damaged` (which point is good is not known yet). */
   openView(options?: ViewOptions): Promise<View>;
-  /** Throws a ConfigFault: `no-consistent-point`, `unknown-point`, `branch-exists`, `bad-name`; a StorageFault `disk-full`. */
+  /** Throws a ConfigFault: `no-consistent-point`, `unknown-point`, `journal-damaged`, `branch-exists`, `bad-name`; a StorageFault `disk-full`. */
   openBranch(name: string, options: BranchOptions): Promise<Branch>;
   branch(name: string): Branch | null;
   /** Applies everything up to the last consistent number to the base images; views that stand in the way are expired. */
   drain(): Promise<void>;
-  /** Syncs what was appended, closes views and drops branches; with `drain` the base images alone then hold the last point. */
-  close(options: { readonly drain: boolean }): Promise<void>;
+  /**
+   * Syncs what was appended, closes views (which are told `why`) and drops branches; with `drain` the base images alone then
+   * hold the last point. No file is open any more when it has ended, well or not.
+   */
+  close(options: { readonly drain: boolean; readonly why?: string }): Promise<void>;
 }

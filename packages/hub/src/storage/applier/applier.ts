@@ -19,6 +19,7 @@ import type { JournalReader } from '../journal/journal-reader.js';
 import type { SegmentSet } from '../journal/segments.js';
 import type { Layer } from '../layers/layer.js';
 import type { Timeline } from '../layers/timeline.js';
+import { isJournalDamage } from '../passing-faults.js';
 import type { MemoryShare, SharedMemory } from '../shared-memory.js';
 import { foldLayer } from './fold.js';
 import { closesTop, type Holdings, PACE_MS, reasonToExpire, reasonToFold, type RetentionLimits } from './retention.js';
@@ -355,10 +356,12 @@ export class Applier {
       log.warn('apply-waits', { line: timeline.line.id, why: error.code, message: cause.message });
       return;
     }
+    // What the disk has failed needs a person; what is damaged is judged when the group is opened anew.
+    const until = isJournalDamage(error) ? 'the group is opened anew' : 'the hub is started again';
     this.#fault = new Fault(
       'storage',
       'apply-failed',
-      `the base images are not brought up to date until the hub is started again: ${cause.message}`,
+      `the base images are not brought up to date until ${until}: ${cause.message}`,
       { cause },
     );
     log.error('apply-failed', { line: timeline.line.id, message: cause.message });

@@ -1,0 +1,207 @@
+/**
+ * The storage of one group for as long as the hub runs: opened at the start, opened again where that failed for something that
+ * passes, and closed and opened anew where its journal was found damaged: what a restart of the hub would do, for this group.
+ *
+ * Always holds:
+ *  - at most one store has the group's files open; another is opened when that one has let go of all of them;
+ *  - whoever uses a store is told that it goes before its content does;
+ *  - it is not opened anew by itself once the disk has failed a write or sync of it, not even in closing: see reopening.ts;
+ *  - nothing is kept on the disk of all that: killed at any moment, the next start of the hub does the same.
+ * Must not know: what sessions, tests and points do with it.
+ */
+import { asError, Fault, StorageFault } from '@rephub/platform';
+import { loggerOf, type Tell } from '../hub/events.js';
+import { type GroupStore, type GroupStoreListener, type GroupStoreOptions, isJournalDamage } from '../storage/index.js';
+import { Reopening } from './reopening.js';
+import type { GroupSurroundings } from './surroundings.js';
+
+export interface HeldStoreParts {
+  readonly name: string;
+  /** DATA/groups/GROUP */
+  readonly directory: string;
+  readonly around: Pick<GroupSurroundings, 'platform' | 'identity' | 'storage' | 'openStore'>;
+  readonly tell: Tell;
+  readonly isClosing: () => boolean;
+  /** Runs the task when all that is under way in the group has ended. */
+  readonly serially: <T>(task: () => Promise<T>) => Promise<T>;
+  /** Who is told what the store tells. */
+  readonly listener: Omit<GroupStoreListener, 'stalled' | 'failed'>;
+  /** It is open, and nobody has it yet. */
+  readonly opened: () => Promise<void>;
+  /** It is closed to be opened anew: the session ends, and what is known of its points counts no more. It is still there. */
+  readonly leaving: (why: string) => Promise<void>;
+  /** Nobody can ask for it any more: what is made of it is dropped. */
+  readonly left: (why: string) => Promise<void>;
+  /** Something is there that the catalogue does not know yet. */
+  readonly changed: () => void;
+}
+
+export class HeldStore {
+  readonly #parts: HeldStoreParts;
+  readonly #reopening: Reopening;
+  #store: GroupStore | null = null;
+  #trouble: string | null = null;
+  #isOpening = false;
+  /** Of the store that was closed to be opened anew; null once that has been done. */
+  #knownDurable: NonNullable<GroupStoreOptions['knownDurable']> | null = null;
+
+  constructor(parts: HeldStoreParts) {
+    this.#parts = parts;
+    this.#reopening = new Reopening(parts.around.platform.clock);
+  }
+
+  get store(): GroupStore | null {
+    return this.#store;
+  }
+
+  /** Why there is no storage although there should be. */
+  get trouble(): string | null {
+    return this.#trouble;
+  }
+
+  /** What an earlier run, or an earlier store, has left is being read: that takes as long as the journal is long. */
+  get isOpening(): boolean {
+    return this.#isOpening;
+  }
+
+  /** Opens it, and makes it when it is missing. Throws what openGroupStore throws. */
+  async open(): Promise<GroupStore> {
+    const { around, directory, isClosing, listener, name, tell } = this.#parts;
+    const store = await around.openStore(around.platform, {
+      ...around.storage,
+      directory,
+      group: name,
+      hubId: around.identity.hubId,
+      log: loggerOf(tell),
+      isGivenUp: isClosing,
+      ...(this.#knownDurable === null ? {} : { knownDurable: this.#knownDurable }),
+    });
+    store.listener = {
+      ...listener,
+      stalled: () => {
+        const { receivedNumber, durableNumber } = store.progress;
+        listener.progressed(receivedNumber, durableNumber);
+      },
+      failed: (fault) => {
+        this.#failed(store, fault);
+      },
+    };
+    this.#store = store;
+    return store;
+  }
+
+  /** Opens and recovers what is there. Never throws: what cannot be opened has its `trouble`. */
+  async recover(): Promise<void> {
+    const { name, opened, tell } = this.#parts;
+    this.#isOpening = true;
+    try {
+      const store = await this.open();
+      await opened();
+      this.#trouble = null;
+      this.#knownDurable = null;
+      this.#reopening.opened();
+      const { lastNumber, durableNumber, consistentNumber, corrupted } = store.state;
+      tell(corrupted === null ? 'info' : 'error', 'group-recovered', corrupted ?? `group ${name} is open`, {
+        seq: lastNumber,
+        durableSeq: durableNumber,
+        consistentSeq: consistentNumber,
+      });
+    } catch (thrown) {
+      const store = this.#store;
+      this.#store = null;
+      await store?.close({ drain: false }).catch(() => undefined);
+      this.#notOpened(thrown);
+    } finally {
+      this.#isOpening = false;
+    }
+  }
+
+  /** It is not opened again by itself any more; what is being read for that is given up. */
+  stop(): void {
+    this.#reopening.cancel();
+    this.#store?.stopSeeding();
+  }
+
+  /** For good. With `drain` the base images hold the last point then. Throws the first failure, having done the rest. */
+  async close(drain: boolean, why: string): Promise<void> {
+    const store = this.#store;
+    if (store === null) return;
+    const failure = await this.#letGo(store, 'closed', { drain, why });
+    if (failure !== null) throw failure;
+  }
+
+  #failed(store: GroupStore, fault: Fault): void {
+    const { receivedNumber, durableNumber } = store.progress;
+    this.#parts.listener.progressed(receivedNumber, durableNumber);
+    const { cause } = fault;
+    if (cause instanceof Fault && isJournalDamage(cause)) void this.#parts.serially(() => this.#openAnew(store, cause));
+  }
+
+  /** Never throws. */
+  async #openAnew(store: GroupStore, damage: Fault): Promise<void> {
+    const { changed, isClosing, leaving, name, tell } = this.#parts;
+    if (store !== this.#store || isClosing()) return;
+    const isTrusted = (): boolean => store.isTrusted;
+    if (!isTrusted()) {
+      const said = `group ${name} is not opened anew: the disk has failed to write or sync its journal`;
+      tell('error', 'group-failed', `${said}; a restart of the hub is needed once that is mended`);
+      return;
+    }
+    this.#isOpening = true;
+    const { line, durableNumber } = store.state;
+    if (line !== null) this.#knownDurable = { line: line.id, number: durableNumber };
+    const pauseMs = this.#reopening.damaged(() => void this.#tryAgain());
+    const when = pauseMs === 0 ? 'and opened anew' : `and opened anew after a pause of ${Math.ceil(pauseMs / 1000)} s`;
+    const why = `group ${name} is closed, ${when}: ${damage.message}`;
+    tell('error', 'group-reopening', why, { code: damage.code, pauseMs });
+    await leaving(why);
+    const failure = await this.#letGo(store, `${damage.code}: ${why}`, { drain: false, why });
+    if (failure !== null) this.#notOpened(failure);
+    else if (!store.isTrusted)
+      this.#notOpened(new StorageFault('journal-failed', 'its journal failed as it was closed'));
+    else if (pauseMs === 0 && !isClosing()) await this.recover();
+    this.#isOpening = false;
+    changed();
+  }
+
+  /** Whoever uses it lets go, and it is closed. Returns the first failure. */
+  async #letGo(
+    store: GroupStore,
+    trouble: string,
+    how: { readonly drain: boolean; readonly why: string },
+  ): Promise<Error | null> {
+    this.#store = null;
+    this.#trouble = trouble;
+    await this.#parts.left(how.why);
+    try {
+      await store.close(how);
+      return null;
+    } catch (thrown) {
+      return asError(thrown);
+    } finally {
+      store.listener = null;
+    }
+  }
+
+  #notOpened(thrown: unknown): void {
+    const { isClosing, name, tell } = this.#parts;
+    const error = asError(thrown);
+    const before = this.#trouble;
+    this.#trouble = `${thrown instanceof Fault ? thrown.code : 'internal-error'}: ${error.message}`;
+    if (isClosing()) return;
+    const againMs = this.#reopening.failed(thrown, () => void this.#tryAgain());
+    if (this.#trouble === before) return;
+    const then =
+      againMs === null ? 'a restart of the hub is needed once that is mended' : 'it is tried again by itself';
+    tell('error', 'group-failed', `group ${name} cannot be opened: ${error.message}; ${then}`);
+  }
+
+  async #tryAgain(): Promise<void> {
+    const { changed, isClosing, serially } = this.#parts;
+    await serially(async () => {
+      if (isClosing() || this.#store !== null) return;
+      await this.recover();
+      changed();
+    });
+  }
+}
