@@ -40,7 +40,7 @@ export class Backups {
   }
 
   saveHub(world: World): boolean {
-    if (world.store === null) return false;
+    if (world.store === null || world.excuses.hubRotUnseen) return false;
     this.#hub = { saved: world.hub.files.snapshot('/data'), session: lastSession(world) };
     return true;
   }

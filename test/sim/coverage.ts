@@ -33,6 +33,7 @@ const HAPPENINGS = [
   'sync',
   'written-again',
   'corruption-named',
+  'opened-anew',
   'jitter',
 ];
 
@@ -49,6 +50,7 @@ const SEEDS_PER_ONE: Readonly<Record<string, number>> = {
   'restore-agent': HARDLY_EVER,
   'upstream-other-size': RARE,
   'lose-hub': RARE,
+  'opened-anew': RARE,
   'restore-hub': RARE,
   'upstream-unreadable': SELDOM,
   'upstream-slow': SELDOM,

@@ -8,6 +8,8 @@ export interface Excuses {
   hubCameBackOlder: number;
   /** What the hub has stored has gone bad: what it had called durable may be damaged. */
   hubRots: number;
+  /** A running hub has not found that yet, maybe: what it serves is taken as the disk gives it. */
+  hubRotUnseen: boolean;
   /** It names the damage until that is mended. */
   hubRotted: boolean;
   /** The agent's files were damaged or failed: all may have to be compared. */
@@ -28,6 +30,7 @@ export function noExcuses(): Excuses {
     dataForgotten: 0,
     hubCameBackOlder: 0,
     hubRots: 0,
+    hubRotUnseen: false,
     hubRotted: false,
     stateDamaged: false,
     guestErrors: false,

@@ -53,6 +53,8 @@ function giveBack(world: World): void {
     world.upstream.presented = TRUE_DISK;
   }
   world.upstream.start();
+  // What nobody has found by now is found by a start.
+  if (world.excuses.hubRotUnseen) world.crashHub('keep');
   world.hub.start();
   startAgent(world);
 }

@@ -82,6 +82,8 @@ export class Looker {
       }
       const look = await read(world, view, fold);
       if (gone.expired || hub.up === null || hub.starts !== life || world.store !== store) return;
+      // What a point reads is taken as the disk gives it.
+      if (world.excuses.hubRotUnseen) return;
       for (const checker of world.checkers) checker.looked?.(look);
     }
     await view.close();

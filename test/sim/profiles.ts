@@ -225,6 +225,18 @@ export const PROFILES = {
   'rotting-hub': {
     weights: { 'rot-hub': 8, 'kill-hub': 3, 'power-hub': 3, 'kill-agent': 2, 'cut-link': 4, 'open-test': 3 },
   },
+  /** It goes on with what has rotted until that is found. */
+  'rotting-while-running': {
+    company: {
+      times: 8,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 1_000, kind: 'rot-running-hub' },
+        { withinMs: 2_000, kind: 'burst' },
+      ],
+    },
+    weights: { 'rot-running-hub': 6, 'hub-disk-full': 2, 'open-test': 4, 'end-hub': 1, 'power-hub': 1, 'cut-link': 2 },
+  },
   /** It is killed at work, and then what it was working on turns out to be damaged. */
   'rotting-at-work': {
     company: {

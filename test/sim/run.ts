@@ -59,10 +59,12 @@ async function play(world: World, script: Script): Promise<void> {
   const looker = new Looker(world);
   const moment = (): void => {
     world.clock.after(MOMENT_MS, moment);
+    world.unseenRot.look();
     for (const checker of world.checkers) checker.moment?.();
   };
   const second = (): void => {
     world.clock.after(SECOND_MS, second);
+    world.unseenRot.look();
     for (const checker of world.checkers) checker.second?.();
     looker.look();
   };

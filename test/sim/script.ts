@@ -101,6 +101,7 @@ const WEIGHTS: Partial<Record<StepKind, number>> = {
   'agent-write-fails': 2,
   'rot-state': 2,
   'rot-hub': 2,
+  'rot-running-hub': 2,
   'backup-agent': 2,
   'restore-agent': 2,
   'backup-hub': 2,

@@ -38,6 +38,7 @@ export const STEP_KINDS = [
   'agent-write-fails',
   'rot-state',
   'rot-hub',
+  'rot-running-hub',
   'backup-agent',
   'restore-agent',
   'backup-hub',

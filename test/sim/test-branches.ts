@@ -28,6 +28,7 @@ export async function runTestBranch(world: World, random: SeededRandomness, open
     for (const { index } of branch.volumes) {
       const expected = fold[index];
       const before = await viewContents(world, branch, index);
+      if (world.excuses.hubRotUnseen) return;
       const same = before.every((content, block) => content === expected?.[block]);
       world.check('ISOLATE', same, () => `test ${name} does not begin with point ${test.seq}`);
     }

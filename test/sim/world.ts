@@ -36,6 +36,7 @@ import {
 import { type Setup } from './script.js';
 import { SimDisk } from './sim-disk.js';
 import { Trace } from './trace.js';
+import { UnseenRot } from './unseen-rot.js';
 import { WireRecords } from './wire-records.js';
 import { WireTap } from './wire-tap.js';
 import { listenToWire } from './wire-events.js';
@@ -73,6 +74,7 @@ export class World {
   readonly checkers: readonly Checker[];
   readonly unheard: Unheard;
   readonly excuses = noExcuses();
+  readonly unseenRot = new UnseenRot(this);
   violation: Violation | null = null;
   /** The simulator itself has failed. */
   error: Error | null = null;
@@ -363,6 +365,7 @@ export class World {
 
   crashHub(fate: CrashFate): void {
     this.hub.kill(fate);
+    this.unseenRot.isFound();
     this.#crashed({ who: 'hub', fate });
   }
 

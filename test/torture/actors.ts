@@ -26,6 +26,7 @@ const ALARMS = new Set([
   'segment-damaged',
   'line-set-aside',
   'group-failed',
+  'group-reopening',
   'branch-failed',
 ]);
 const TRACE = /^\s+at .+:\d+:\d+\)?$|UnhandledPromiseRejection|uncaughtException|assertion failed/m;

@@ -103,6 +103,20 @@ export const STORAGE_FAULTS = {
     for (const checker of world.checkers) checker.hubRotted?.();
     return size > 0;
   },
+  // Nobody looks at it before it is folded, or the hub is started again.
+  'rot-running-hub': (world, random) => {
+    const { store, hub } = world;
+    const line = store?.state.line?.id;
+    if (store === null || line === undefined || hub.isStopped) return false;
+    const { files } = hub;
+    const paths = files.pathsBelow(`/data/groups/vm1/lines/${line}`).filter((path) => path.endsWith('.seg'));
+    const path = paths[random.below(Math.max(1, paths.length))];
+    const size = path === undefined ? 0 : files.storedBytes(path);
+    if (path === undefined || size === 0) return false;
+    world.unseenRot.begins(store);
+    files.rot(path, random.below(size), random.below(8));
+    return true;
+  },
   'backup-agent': (world, _random, backups) => backups.saveAgent(world),
   'restore-agent': (world, random, backups) => {
     if (!backups.hasAgent(world)) return false;

@@ -66,6 +66,8 @@ export class Durable implements Checker {
   }
 
   #imagine(when: string): void {
+    // What a start would find then is damaged.
+    if (this.#world.excuses.hubRotUnseen) return;
     this.#tries += 1;
     const fate = FATES[this.#tries % FATES.length] ?? 'mixed';
     const seed = this.#world.setup.seed * 100 + this.#tries;
@@ -119,7 +121,7 @@ export class Durable implements Checker {
   #corruption(corrupted: string | null): void {
     const { excuses } = this.#world;
     if (corrupted === null) {
-      excuses.hubRotted = false;
+      if (!excuses.hubRotUnseen) excuses.hubRotted = false;
       return;
     }
     this.#world.coverage.happened('corruption-named');
@@ -151,6 +153,7 @@ export class Durable implements Checker {
 
   /** An operator or a disaster has taken away what was durable. */
   #forgetOld(): void {
+    this.#world.unseenRot.look();
     const { groupBegunAnew, hubCameBackOlder, hubRots, dataForgotten } = this.#world.excuses;
     if (dataForgotten !== this.#forgotten) this.#lines.clear();
     this.#forgotten = dataForgotten;
