@@ -303,6 +303,7 @@ export class AgentGroup {
       acknowledgement: this.#acknowledgement,
       upstreams,
       volumes: this.#volumes,
+      isFrozen: () => this.#freeze?.isShut ?? false,
       resyncing: this.#resyncing,
       growth: this.#growth,
       link: this.#link,

@@ -29,6 +29,8 @@ export interface ReporterParts {
   readonly acknowledgement: Acknowledgement;
   readonly upstreams: readonly Upstream[];
   readonly volumes: readonly GuestVolume[];
+  /** Guests' writes wait for the hub. */
+  readonly isFrozen: () => boolean;
   readonly resyncing: Pick<Resyncing, 'copier' | 'cap' | 'courtesy' | 'findings' | 'sample' | 'verifier'>;
   readonly growth: Growth;
   /** Null without a hub. */
@@ -177,6 +179,7 @@ export class Reporter {
       stoppedReason: this.stoppedReason,
       resyncCause: progress?.cause ?? (mirror.spanEnding ? 'its end is not durable yet' : null),
       stalled: link?.stalled ?? null,
+      frozen: this.#parts.isFrozen(),
     });
   }
 }

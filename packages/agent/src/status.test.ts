@@ -14,6 +14,7 @@ const IN_STEP: StateFacts = {
   stoppedReason: null,
   resyncCause: null,
   stalled: null,
+  frozen: false,
 };
 
 describe('the state in one word', () => {
@@ -34,6 +35,15 @@ describe('the state in one word', () => {
     expect(describeState(IN_STEP).state).toBe('protected');
     expect(describeState({ ...IN_STEP, stream: 'gap' }).state).toBe('catching-up');
     expect(describeState({ ...IN_STEP, stream: 'span' }).state).toBe('catching-up');
+  });
+
+  it('guests that wait are told of, and what lets them go on', () => {
+    const away = { ...IN_STEP, linked: false, linkReason: 'connection refused' };
+    expect(describeState(away).reason).toBe('connection refused');
+    expect(describeState({ ...away, frozen: true })).toEqual({
+      state: 'degraded',
+      reason: "connection refused; guests' writes wait (on-disconnect freeze), repagent pause lets them go on",
+    });
   });
 
   it('without a point it is unprotected, whatever else is wrong', () => {

@@ -19,10 +19,23 @@ export interface StateFacts {
   readonly stoppedReason: string | null;
   readonly resyncCause: string | null;
   readonly stalled: string | null;
+  /** With `--on-disconnect freeze`: guests' writes wait. */
+  readonly frozen: boolean;
+}
+
+interface State {
+  readonly state: GroupState;
+  readonly reason: string;
+}
+
+export function describeState(facts: StateFacts): State {
+  const { state, reason } = rowOf(facts);
+  if (!facts.frozen) return { state, reason };
+  return { state, reason: `${reason}; guests' writes wait (on-disconnect freeze), repagent pause lets them go on` };
 }
 
 /** Rows are tried in order; the first that fits is the answer. */
-export function describeState(facts: StateFacts): { readonly state: GroupState; readonly reason: string } {
+function rowOf(facts: StateFacts): State {
   if (!facts.hasHub) return { state: 'unprotected', reason: 'no hub is configured' };
   if (facts.stoppedReason !== null)
     return { state: 'degraded', reason: `mirroring has stopped: ${facts.stoppedReason}` };

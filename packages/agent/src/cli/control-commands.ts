@@ -63,7 +63,8 @@ export const modeCommand = command({
       throw new ConfigFault('bad-value', `MODE: "${mode}" is not allowed, expected ${MODES.join(', ')}`);
     }
     await ask(state, 'POST', `/mode?mode=${mode}`);
-    out(`mode ${mode}: in force as soon as the hub has everything; see repagent status\n`);
+    const when = mode === 'async' ? '' : ': in force as soon as the hub has everything; see repagent status';
+    out(`mode ${mode}${when}\n`);
     return EXIT.done;
   },
 });
