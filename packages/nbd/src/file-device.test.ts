@@ -1,21 +1,12 @@
 import { mkdtemp, rm, stat, truncate, writeFile, chmod, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type FileSystem, type OpenFile, releaseBytes, StorageFault } from '@rephub/platform';
+import { type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
 import { nodeFiles } from '@rephub/platform/node';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type BlockDevice, CommandFlag, NbdError } from './block-device.js';
 import { openFileDevice } from './file-device.js';
-import {
-  blockStatus,
-  DeviceError,
-  flushDevice,
-  readBytes,
-  readSlices,
-  trimRange,
-  writeBytes,
-  zeroRange,
-} from './promised.js';
+import { blockStatus, DeviceError, flushDevice, readBytes, trimRange, writeBytes, zeroRange } from './promised.js';
 
 const MIB = 1024 * 1024;
 
@@ -143,23 +134,6 @@ describe('file device', () => {
     expect((await status(0, CommandFlag.RequestOne)).slice(0, 2)).toEqual([4096, 0]);
     expect((await status(4096, CommandFlag.RequestOne)).slice(0, 2)).toEqual([60 * 1024, 3]);
     expect(looks).toBe(2);
-    await device.close();
-  });
-
-  it('what was read long and released serves the next read; what is kept stays as it is', async () => {
-    await sparse(MIB);
-    const device = await openFileDevice(nodeFiles(), path);
-    await writeBytes(device, 0, Buffer.alloc(256 * 1024, 1));
-    await writeBytes(device, 256 * 1024, Buffer.alloc(256 * 1024, 2));
-    const length = 100 * 1024;
-    const kept = await readSlices(device, 0, length);
-    const released = await readSlices(device, 0, length);
-    releaseBytes(released);
-    const next = await readSlices(device, 256 * 1024, length);
-    expect(next[0]?.buffer).toBe(released[0]?.buffer);
-    expect(next[0]?.buffer).not.toBe(kept[0]?.buffer);
-    expect(Buffer.concat(kept).equals(Buffer.alloc(length, 1))).toBe(true);
-    expect(Buffer.concat(next).equals(Buffer.alloc(length, 2))).toBe(true);
     await device.close();
   });
 

@@ -28,7 +28,6 @@ export {
   writeBytes,
   zeroRange,
 } from './promised.js';
-export { freshBuffer } from './slab.js';
 export { cutSlices } from './slices.js';
 export {
   type ExportClient,

@@ -13,7 +13,6 @@ import type { JournalReader } from '../journal/journal-reader.js';
 import type { Volume } from '../layers/layer.js';
 import type { Timeline } from '../layers/timeline.js';
 import type { ReadAssembly } from './read-assembly.js';
-import { readRuns } from './read-runs.js';
 
 /** Runs of one block status answer, at most. */
 const MOST_RUNS = 1024;
@@ -42,7 +41,17 @@ export class PointContent {
   /** Adds the pieces of [start, end) to the answer. */
   read(assembly: ReadAssembly, volume: Volume, start: number, end: number): void {
     this.#timeline.resolve(this.#resolver, this.#number, volume, start, end);
-    readRuns(assembly, this.#resolver.runs, { journal: this.#journal, image: this.#base.image(volume.added) });
+    const { runs } = this.#resolver;
+    const image = this.#base.image(volume.added);
+    for (let run = 0; run < runs.count; run += 1) {
+      const from = runs.start(run);
+      const length = runs.end(run) - from;
+      const place = runs.place(run);
+      if (place >= 0) assembly.piece(length, (buffer) => this.#journal.read(buffer, place));
+      else if (place === Place.Unreadable) assembly.fail();
+      else if (place === Place.Gap && image !== null) assembly.piece(length, (buffer) => image.read(buffer, from));
+      else assembly.zeroes(length);
+    }
   }
 
   /** Runs of `base:allocation` from `start` on, [length, flags, …]; may stop short of `end`. */

@@ -2,8 +2,7 @@
  * Puts the answer to one read together: pieces in order, zeroes at once, others when they have been read. Completes the
  * request when the last one is there.
  */
-import { appendZeroes, type BlockRequest, freshBuffer, NbdError } from '@rephub/nbd';
-import { holdSlice } from '@rephub/platform';
+import { appendZeroes, type BlockRequest, NbdError } from '@rephub/nbd';
 
 export interface AssemblyOwner {
   /** Looked at when all has come: an NbdError that makes it void, or 0. */
@@ -35,28 +34,17 @@ export class ReadAssembly {
     this.#error = NbdError.Eio;
   }
 
-  /** The next bytes, all that `read` fills its buffer with. */
+  /** `read` fills the buffer that it is given. */
   piece(length: number, read: (buffer: Buffer) => Promise<void>): void {
-    this.#request.data.push(this.begin(length, read));
-  }
-
-  /** Begins a read of which parts are wanted. */
-  begin(length: number, read: (buffer: Buffer) => Promise<void>): Buffer {
-    const buffer = freshBuffer(length);
-    if (this.#error !== 0) return buffer;
+    if (this.#error !== 0) return;
+    const buffer = Buffer.allocUnsafe(length);
+    this.#request.data.push(buffer);
     this.#waiting += 1;
     read(buffer).then(this.#arrived, (error: unknown) => {
       this.#error = NbdError.Eio;
       this.#owner.readFailed(error);
       this.#arrived();
     });
-    return buffer;
-  }
-
-  /** The next bytes: part of a read that was begun. Each part is released by itself, and the first has the memory's own hold. */
-  part(bytes: Buffer, isFirst: boolean): void {
-    if (!isFirst) holdSlice(bytes);
-    this.#request.data.push(bytes);
   }
 
   /** No more pieces follow. */
