@@ -24,6 +24,8 @@ export class Durable implements Checker {
   #begunAnew = 0;
   #older = 0;
   #forgotten = 0;
+  /** The last number when damage was named no more; Infinity before that, since something may have gone bad. */
+  #soundFrom = Infinity;
   #lines = new Set<string>();
   /** The journal's files as a start would have left them after the hub's last crash; null when there was damage already. */
   #sound: Promise<Sizes | null> = Promise.resolve(null);
@@ -106,8 +108,8 @@ export class Durable implements Checker {
     const { store } = this.#world;
     this.#forgetOld();
     if (store === null) return;
-    const { line, lastNumber, corrupted } = store.state;
-    this.#corruption(corrupted);
+    const { line, lastNumber, durableNumber, corrupted } = store.state;
+    this.#corruption(corrupted, lastNumber, durableNumber);
     const isSound = corrupted === null || this.#world.excuses.hubRotted;
     // Another line was to begin, and its files could not be made: what is kept aside is judged by NODISCARD.
     const isReplaced = line === null && this.#world.excuses.groupBegunAnew > 0;
@@ -118,12 +120,15 @@ export class Durable implements Checker {
   }
 
   /** What has gone bad is found when the hub starts, and named until a span has brought it again. */
-  #corruption(corrupted: string | null): void {
+  #corruption(corrupted: string | null, lastNumber: number, durableNumber: number): void {
     const { excuses } = this.#world;
     if (corrupted === null) {
-      if (!excuses.hubRotUnseen) excuses.hubRotted = false;
+      // A span that is not durable yet has brought nothing again for the next start.
+      this.#soundFrom = Math.min(this.#soundFrom, lastNumber);
+      if (!excuses.hubRotUnseen && durableNumber >= this.#soundFrom) excuses.hubRotted = false;
       return;
     }
+    this.#soundFrom = Infinity;
     this.#world.coverage.happened('corruption-named');
     const { group, store } = this.#world;
     const expected = (store?.progress.consistentNumber ?? null) === null ? 'unprotected' : 'degraded';
@@ -162,6 +167,7 @@ export class Durable implements Checker {
     this.#begunAnew = groupBegunAnew;
     this.#older = older;
     this.#durable = 0;
+    this.#soundFrom = Infinity;
   }
 
   /** What a start finds; null when it cannot be told. */
