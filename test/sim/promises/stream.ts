@@ -40,12 +40,15 @@ export class Stream implements Checker {
   #agentStarts = 0;
   #wrongDisk: Map<string, number> | null = null;
   #wrongSinceMs = 0;
+  /** When the stream was last left. */
+  #gapMs = -1;
 
   constructor(world: World) {
     this.#world = world;
   }
 
   logged(event: string, { to, why }: LogFields): void {
+    if (event === 'stream-state' && to === 'gap') this.#gapMs = this.#world.nowMs;
     if (event !== 'stream-state' || to !== 'streaming') return;
     const dirty = this.#world.agent.up?.status().dirtyBytes ?? 0;
     this.#world.check('SPAN', dirty === 0, () => `streaming goes on (${String(why)}) while ${dirty} bytes are dirty`);
@@ -90,8 +93,9 @@ export class Stream implements Checker {
     this.#lastNumber = record.number;
     this.#lastChecksum = record.checksum;
     const isFresh = Math.abs(agentTimeUs / 1000 - world.clock.unixMs()) < 0.01;
-    // Only a record that leaves in the moment in which it is made says something of the state of that moment.
-    if (record.type === FrameType.SpanEnd && isFresh) {
+    // Only a record that leaves in the moment in which it is made says something of the state of that moment, unless that is
+    // the moment of the next gap too.
+    if (record.type === FrameType.SpanEnd && isFresh && this.#gapMs !== world.nowMs) {
       const dirty = world.agent.up?.status().dirtyBytes ?? 0;
       world.check('SPAN', dirty === 0, () => `the span ends at ${record.number} while ${dirty} bytes are dirty`);
     }

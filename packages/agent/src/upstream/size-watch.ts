@@ -60,7 +60,7 @@ export class SizeWatch {
 
   /** One that was opened anew has so many bytes; it may be refused for that. */
   saw(sizeBytes: number): void {
-    this.#leastBytes = Math.min(this.#leastBytes, sizeBytes);
+    if (sizeBytes < this.#known()) this.#leastBytes = Math.min(this.#leastBytes, sizeBytes);
   }
 
   /** All connections were opened anew, and are as they should be. */
