@@ -149,7 +149,9 @@ describe('modes (promise ACK)', () => {
       });
       await cluster.clock.advance(60_000);
       const isFrozen = onDisconnect === 'freeze';
-      expect([isAnswered, cluster.agent?.status().reason]).toEqual([!isFrozen, 'mirroring has stopped: planted']);
+      const waiting = isFrozen ? "; guests' writes wait (on-disconnect freeze), repagent pause lets them go on" : '';
+      const reason = `mirroring has stopped: planted${waiting}`;
+      expect([isAnswered, cluster.agent?.status().reason]).toEqual([!isFrozen, reason]);
       expect((await cluster.run(readBytes(client, 0, BLOCK)))[0]).toBe(isFrozen ? 1 : 2);
       // An operator's word: the guest matters more now.
       if (isFrozen) await cluster.run(cluster.agent?.pause() ?? Promise.resolve());
