@@ -20,8 +20,8 @@ import type { Layer, Volume } from '../layers/layer.js';
 const BATCH_EXTENTS = 32 * 1024;
 /** Payload in memory at once. */
 const WINDOW_BYTES = 4 * 1024 * 1024;
-/** Where it is read to, again and again: fresh memory costs more than the copying. */
-const ARENA_BYTES = 2 * WINDOW_BYTES;
+/** Memory that is read to again and again, at most: fresh memory costs more than the copying. */
+const LARGEST_ARENA_BYTES = 2 * WINDOW_BYTES;
 /** One read or write of the base, at most. */
 const LARGEST_BYTES = 1024 * 1024;
 /** Journal bytes that are read for nothing rather than beginning another read. */
@@ -38,6 +38,11 @@ interface Piece {
   data: Buffer;
 }
 
+/** Where a fold's windows are read to: as large as the largest of them needs, for most layers are small. */
+interface Arena {
+  memory: Buffer;
+}
+
 export interface FoldResult {
   readonly bytesWritten: number;
   readonly bytesZeroed: number;
@@ -51,7 +56,7 @@ export async function foldLayer(
   journal: JournalReader,
   stopped: () => boolean,
 ): Promise<FoldResult | null> {
-  const arena = Buffer.allocUnsafeSlow(ARENA_BYTES);
+  const arena: Arena = { memory: NO_DATA };
   const touched = new Set<BaseImage>();
   const removed = new Set<Volume>();
   let bytesWritten = 0;
@@ -152,7 +157,7 @@ interface Stretch {
 }
 
 /** `pieces` are nearly in the journal's order. */
-async function readPieces(pieces: readonly Piece[], journal: JournalReader, arena: Buffer): Promise<void> {
+async function readPieces(pieces: readonly Piece[], journal: JournalReader, arena: Arena): Promise<void> {
   const stretches: Stretch[] = [];
   let last: Stretch | null = null;
   for (const piece of pieces) {
@@ -167,11 +172,12 @@ async function readPieces(pieces: readonly Piece[], journal: JournalReader, aren
       stretches.push(last);
     }
   }
+  const memory = roomFor(stretches, arena);
   let used = 0;
   await inParallel(stretches, async (stretch) => {
     const length = stretch.end - stretch.from;
-    const fits = used + length <= arena.length;
-    const buffer = fits ? arena.subarray(used, used + length) : Buffer.allocUnsafe(length);
+    const fits = used + length <= memory.length;
+    const buffer = fits ? memory.subarray(used, used + length) : Buffer.allocUnsafe(length);
     if (fits) used += length;
     await journal.read(buffer, stretch.from, true);
     for (const piece of stretch.pieces) {
@@ -179,6 +185,18 @@ async function readPieces(pieces: readonly Piece[], journal: JournalReader, aren
       piece.data = buffer.subarray(at, at + piece.length);
     }
   });
+}
+
+/** The arena's memory, made larger where these need more. */
+function roomFor(stretches: readonly Stretch[], arena: Arena): Buffer {
+  let needed = 0;
+  for (const { from, end } of stretches) needed += end - from;
+  if (arena.memory.length < Math.min(needed, LARGEST_ARENA_BYTES)) {
+    // A power of two, so that windows of growing size do not each ask for new memory.
+    const bytes = Math.min(LARGEST_ARENA_BYTES, 2 ** Math.ceil(Math.log2(needed)));
+    arena.memory = Buffer.allocUnsafeSlow(bytes);
+  }
+  return arena.memory;
 }
 
 /** `pieces` are in address order. Resolves to the bytes written; what they held is let go. */
