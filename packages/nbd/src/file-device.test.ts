@@ -258,3 +258,33 @@ describe('file device', () => {
     expect(closed).toBe(true);
   });
 });
+
+describe('a claim on the file', () => {
+  it('is given back once the file is closed, after what was in flight', async () => {
+    await sparse(MIB);
+    const steps: string[] = [];
+    const files: FileSystem = {
+      ...nodeFiles(),
+      open: async (...asked) => {
+        const file = await nodeFiles().open(...asked);
+        const close = file.close.bind(file);
+        return Object.assign(file, { close: () => close().then(() => void steps.push('closed')) });
+      },
+    };
+    const claim = () => {
+      steps.push('claimed');
+      return Promise.resolve({ release: () => Promise.resolve(void steps.push('released')) });
+    };
+    const device = await openFileDevice(files, path, { claim });
+    expect(steps).toEqual(['claimed']);
+    const written = writeBytes(device, 0, Buffer.alloc(4096, 1)).then(() => void steps.push('written'));
+    await device.close();
+    await written;
+    expect(steps).toEqual(['claimed', 'written', 'closed', 'released']);
+    steps.length = 0;
+    await expect(openFileDevice(files, path, { claim: () => Promise.reject(new Error('in use')) })).rejects.toThrow(
+      'in use',
+    );
+    expect(steps).toEqual(['closed']);
+  });
+});

@@ -7,7 +7,7 @@
  *  - the size changes only by `grow`: a file that has become shorter is an error, not zeroes.
  * Must not know: how the file system is reached.
  */
-import { asError, ConfigFault, Fault, type FileSystem, type OpenFile } from '@rephub/platform';
+import { asError, ConfigFault, Fault, type FileLock, type FileSystem, type OpenFile } from '@rephub/platform';
 import {
   type Abilities,
   AllocationFlag,
@@ -27,6 +27,8 @@ export interface FileDeviceOptions {
   readonly readOnly?: boolean;
   /** Hears of what went wrong with the file; the request is answered with an error all the same. */
   readonly onError?: (error: Error) => void;
+  /** Keeps others from the file: asked for before anything is written, given back once the file is closed. */
+  readonly claim?: () => Promise<FileLock>;
 }
 
 const SECTOR_BYTES = 512;
@@ -69,7 +71,13 @@ export async function openFileDevice(
   }
   const readOnly = options.readOnly ?? false;
   const file = await openWith(files, path, readOnly);
-  return new FileDevice(file, sizeBytes, readOnly, status.kind === 'file', options.onError ?? (() => undefined));
+  try {
+    const claim = (await options.claim?.()) ?? null;
+    return new FileDevice(file, sizeBytes, status.kind === 'file', claim, options);
+  } catch (fault) {
+    await file.close();
+    throw fault;
+  }
 }
 
 async function openWith(files: FileSystem, path: string, readOnly: boolean): Promise<OpenFile> {
@@ -92,6 +100,7 @@ class FileDevice implements GrowingDevice {
   readonly abilities: Abilities;
   readonly limits: Limits = DEFAULT_LIMITS;
   readonly #file: OpenFile;
+  readonly #claim: FileLock | null;
   readonly #onError: (error: Error) => void;
   #inFlight = 0;
   #syncHasFailed = false;
@@ -104,13 +113,15 @@ class FileDevice implements GrowingDevice {
   constructor(
     file: OpenFile,
     sizeBytes: number,
-    readOnly: boolean,
     punchIsFast: boolean,
-    onError: (error: Error) => void,
+    claim: FileLock | null,
+    options: FileDeviceOptions,
   ) {
+    const readOnly = options.readOnly ?? false;
     this.#file = file;
     this.#sizeBytes = sizeBytes;
-    this.#onError = onError;
+    this.#claim = claim;
+    this.#onError = options.onError ?? (() => undefined);
     this.abilities = {
       readOnly,
       flush: true,
@@ -186,7 +197,11 @@ class FileDevice implements GrowingDevice {
         this.#idle = resolve;
       });
     }
-    await this.#file.close();
+    try {
+      await this.#file.close();
+    } finally {
+      await this.#claim?.release();
+    }
   }
 
   #read(request: BlockRequest): void {

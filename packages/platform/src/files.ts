@@ -66,6 +66,9 @@ export interface FileLock {
   release(): Promise<void>;
 }
 
+/** Why a file could not be claimed: somebody else writes it or lets nobody write, or there are no locks where it lies. */
+export type NoClaim = 'in-use' | 'no-locks';
+
 export interface FileSystem {
   open(path: string, mode: OpenMode, options?: OpenOptions): Promise<OpenFile>;
   /** Null when there is nothing of that name. */
@@ -88,6 +91,11 @@ export interface FileSystem {
   syncDirectory(directory: string): Promise<void>;
   /** An exclusive lock that dies with the process; null when another process, or this one, holds it. */
   lock(path: string): Promise<FileLock | null>;
+  /**
+   * Keeps others from writing this file, or a block device, and from changing its size, for as long as the claim is held:
+   * those who ask as QEMU and its tools do. Reading stays free. Dies with the process. Left out where there is nobody else.
+   */
+  claim?(path: string): Promise<FileLock | NoClaim>;
   /** Bytes that may still be written to the file system that holds `path`, and its size. */
   room(path: string): Promise<{ readonly freeBytes: number; readonly totalBytes: number }>;
 }

@@ -1,6 +1,7 @@
 /** Opens what `--upstream` names: an NBD server or a plain file. */
 import { type BlockDevice, connectNbd, exportSize, openFileDevice, parseDeviceUri } from '@rephub/nbd';
-import { asError, ConfigFault, Fault, type Platform, sleep } from '@rephub/platform';
+import { asError, ConfigFault, Fault, type Logger, type Platform, sleep } from '@rephub/platform';
+import { DiskClaim } from './disk-claim.js';
 import { type OpenUpstream } from './lane.js';
 import { connectTimeoutMs, delayBefore, probeDelayMs, type RetryPolicy } from './retry-policy.js';
 import { Upstream } from './upstream.js';
@@ -11,9 +12,12 @@ const SECTOR_BYTES = 512;
 const ASK_TIMEOUT_MS = 5_000;
 
 /** Throws a ConfigFault for a URI that is wrong; the function returned throws when upstream cannot be had. */
-export function upstreamOpener(platform: Platform, uri: string, requestTimeoutMs: number): OpenUpstream {
+export function upstreamOpener(platform: Platform, uri: string, requestTimeoutMs: number, log: Logger): OpenUpstream {
   const parsed = parseDeviceUri(uri);
-  if (parsed.kind === 'file') return () => openFileDevice(platform.files, parsed.path);
+  if (parsed.kind === 'file') {
+    const disk = new DiskClaim(platform.files, parsed.path, log);
+    return () => openFileDevice(platform.files, parsed.path, { claim: () => disk.take() });
+  }
   return (lost, timeoutMs) => connectNbd(platform, parsed, { timeoutMs, requestTimeoutMs, lost });
 }
 

@@ -53,7 +53,7 @@ export async function openUpstreams(
         },
         memory: { hold: holdBytes, release: releaseBytes },
         latency: owner.latency.addVolume(name),
-        open: upstreamOpener(platform, uri, config.requestTimeoutMs),
+        open: upstreamOpener(platform, uri, config.requestTimeoutMs, log),
         askSize: sizeAsker(platform, uri),
         hooks: hooksOf(owner, position),
       };

@@ -8,6 +8,7 @@ const PASSING: ReadonlySet<string> = new Set([
   'disk-full',
   'quota',
   'too-many-files',
+  'base-in-use',
   'no-permission',
   'read-only',
   'not-found',

@@ -9,6 +9,7 @@ import { StorageFault } from '../errors.js';
 import type { FileStatus, FileSystem, OpenFile, OpenMode } from '../files.js';
 import { parentOf } from '../files.js';
 import { hasAlignedMemory } from './aligned-memory.js';
+import { claimFile } from './file-claim.js';
 import { errnoName, storageFault } from './file-faults.js';
 import { lockFile } from './file-lock.js';
 import { NodeOpenFile, statusOf } from './open-file.js';
@@ -36,6 +37,7 @@ export function nodeFiles(calls: SystemCalls | null = systemCalls()): FileSystem
     removeTree: (directory) => attempt('remove', directory, () => fs.rm(directory, { recursive: true, force: true })),
     syncDirectory: (directory) => attempt('sync directory', directory, () => syncDirectory(directory)),
     lock: (path) => lockFile(path, calls),
+    claim: (path) => claimFile(path, calls),
     room: (path) =>
       attempt('ask for room at', path, async () => {
         const { bavail, blocks, bsize } = await fs.statfs(path);

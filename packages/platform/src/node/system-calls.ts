@@ -15,6 +15,10 @@ export interface SystemCalls {
   seek(fd: number, position: number, whence: number): Promise<number>;
   /** Never waits. */
   flock(fd: number, operation: number): void;
+  /** Locks one byte for this open file description, never waiting; false where another's lock stands against it. */
+  lockByte(fd: number, position: number, how: 'shared' | 'exclusive'): Promise<boolean>;
+  /** Does anybody else hold a lock on this byte? */
+  isByteLocked(fd: number, position: number): Promise<boolean>;
 }
 
 export const FALLOC_KEEP_SIZE = 1;
@@ -24,6 +28,14 @@ export const SEEK_DATA = 3;
 export const SEEK_HOLE = 4;
 export const LOCK_EXCLUSIVE = 2;
 export const LOCK_NO_WAIT = 4;
+
+/** fcntl's locks that belong to an open file, not to a process: struct flock as 64-bit Linux has it. */
+const F_OFD_GETLK = 36;
+const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
+const FLOCK_BYTES = 32;
 
 const LIMIT = 128;
 
@@ -60,7 +72,7 @@ function bind(koffi: typeof Koffi, libc: Koffi.LibraryHandle): SystemCalls | nul
 
   let running = 0;
   const waiting: (() => void)[] = [];
-  const inPool = (call: string, run: AsyncCall, ...parameters: number[]): Promise<number> =>
+  const inPool = (call: string, run: AsyncCall, ...parameters: (number | Buffer)[]): Promise<number> =>
     new Promise((resolve, reject) => {
       const start = (): void => {
         running += 1;
@@ -91,6 +103,8 @@ function bind(koffi: typeof Koffi, libc: Koffi.LibraryHandle): SystemCalls | nul
     const fallocate = named('fallocate', 'int NAME(int fd, int mode, int64_t position, int64_t length)');
     const lseek = named('lseek', 'int64_t NAME(int fd, int64_t position, int whence)');
     const flock = libc.func('int flock(int fd, int operation)') as (fd: number, operation: number) => number;
+    const fcntl = named('fcntl', 'int NAME(int fd, int command, void *lock)');
+    const fcntlInPool = fcntl.async as AsyncCall;
     const fallocateInPool = fallocate.async as AsyncCall;
     const lseekInPool = lseek.async as AsyncCall;
     return {
@@ -101,8 +115,32 @@ function bind(koffi: typeof Koffi, libc: Koffi.LibraryHandle): SystemCalls | nul
       flock: (fd, operation) => {
         if (flock(fd, operation) !== 0) throw failure('flock');
       },
+      lockByte: async (fd, position, how) => {
+        try {
+          await inPool('fcntl', fcntlInPool, fd, F_OFD_SETLK, flockOf(how === 'shared' ? F_RDLCK : F_WRLCK, position));
+          return true;
+        } catch (error) {
+          const { code } = error as { readonly code?: string };
+          if (code === 'EAGAIN' || code === 'EWOULDBLOCK' || code === 'EACCES') return false;
+          throw error;
+        }
+      },
+      isByteLocked: async (fd, position) => {
+        const lock = flockOf(F_WRLCK, position);
+        await inPool('fcntl', fcntlInPool, fd, F_OFD_GETLK, lock);
+        return lock.readInt16LE(0) !== F_UNLCK;
+      },
     };
   } catch {
     return null;
   }
+}
+
+/** One byte at `position`, counted from the file's begin; the last field, a process, must be 0. */
+function flockOf(type: number, position: number): Buffer {
+  const lock = Buffer.alloc(FLOCK_BYTES);
+  lock.writeInt16LE(type, 0);
+  lock.writeBigInt64LE(BigInt(position), 8);
+  lock.writeBigInt64LE(1n, 16);
+  return lock;
 }

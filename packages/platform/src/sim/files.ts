@@ -8,7 +8,14 @@
  */
 import type { Clock } from '../clock.js';
 import { StorageFault } from '../errors.js';
-import { type FileLock, type FileStatus, type FileSystem, type OpenFile, type OpenMode } from '../files.js';
+import {
+  type FileLock,
+  type FileStatus,
+  type FileSystem,
+  type NoClaim,
+  type OpenFile,
+  type OpenMode,
+} from '../files.js';
 import type { Change } from './content.js';
 import { FaultRules, type FaultRule, type InjectedFault, injectedFault, type SimOperation } from './fault-rules.js';
 import { Gate } from './gate.js';
@@ -306,14 +313,27 @@ export class SimFiles implements FileSystem, OpenFileDisk {
       if (this.#locks.has(key)) return null;
       const { directory, name } = this.#tree.place(path);
       if (!directory.seen.has(name)) this.#tree.setNames({ directory, name, node: this.#tree.newFile() });
-      this.#locks.add(key);
-      return {
-        release: () => {
-          this.#locks.delete(key);
-          return Promise.resolve();
-        },
-      };
+      return this.#locked(key);
     });
+  }
+
+  async claim(path: string): Promise<FileLock | NoClaim> {
+    return await this.perform('lock', path, false, () => {
+      if (this.#tree.find(path) === null) throw notFound('lock', path);
+      // Beside the lock of that name, which is of another kind.
+      const key = `claim ${partsOf(path).join('/')}`;
+      return this.#locks.has(key) ? 'in-use' : this.#locked(key);
+    });
+  }
+
+  #locked(key: string): FileLock {
+    this.#locks.add(key);
+    return {
+      release: () => {
+        this.#locks.delete(key);
+        return Promise.resolve();
+      },
+    };
   }
 
   async room(path: string): Promise<{ readonly freeBytes: number; readonly totalBytes: number }> {

@@ -5,7 +5,7 @@
  * without power. Locks end with the process.
  */
 import { asError } from '../errors.js';
-import type { FileLock, FileStatus, FileSystem, OpenFile, OpenMode, OpenOptions } from '../files.js';
+import type { FileLock, FileStatus, FileSystem, NoClaim, OpenFile, OpenMode, OpenOptions } from '../files.js';
 import { SimulatedCrash } from './files.js';
 import type { Life } from './life.js';
 
@@ -59,14 +59,27 @@ export class ProcessFiles implements FileSystem {
   }
 
   async lock(path: string): Promise<FileLock | null> {
-    const lock = await this.#io(async () => {
-      const taken = await this.#files.lock(path);
+    const lock = await this.#taken(() => this.#files.lock(path));
+    return lock === null ? null : this.#own(lock);
+  }
+
+  async claim(path: string): Promise<FileLock | NoClaim> {
+    const claim = await this.#taken(() => this.#files.claim?.(path) ?? Promise.resolve('no-locks'));
+    return typeof claim === 'string' ? claim : this.#own(claim);
+  }
+
+  #taken<T extends FileLock | NoClaim | null>(take: () => Promise<T>): Promise<T> {
+    return this.#io(async () => {
+      const taken = await take();
+      if (taken === null || typeof taken === 'string') return taken;
       // A process that died meanwhile never had it.
-      if (taken !== null && this.#life.state === 'dead') await taken.release();
-      else if (taken !== null) this.#locks.add(taken);
+      if (this.#life.state === 'dead') await taken.release();
+      else this.#locks.add(taken);
       return taken;
     });
-    if (lock === null) return null;
+  }
+
+  #own(lock: FileLock): FileLock {
     return {
       release: () => {
         this.#locks.delete(lock);

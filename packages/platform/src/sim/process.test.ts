@@ -93,6 +93,12 @@ describe('SimProcess, killed', () => {
     const locking = first.platform.files.lock('/lock');
     await on.clock.advance(1);
     expect(await locking).not.toBeNull();
+    const claiming = first.platform.files.claim?.('/lock');
+    await on.clock.advance(1);
+    expect(await claiming).not.toBe('in-use');
+    const refused = second.platform.files.claim?.('/lock');
+    await on.clock.advance(1);
+    expect(await refused).toBe('in-use');
     // This one dies while the kernel is about to give it the lock.
     const other = first.platform.files.lock('/other');
     void other;
@@ -101,6 +107,9 @@ describe('SimProcess, killed', () => {
     const again = Promise.all([second.platform.files.lock('/lock'), second.platform.files.lock('/other')]);
     await on.clock.advance(1);
     expect(await again).not.toContain(null);
+    const claimed = second.platform.files.claim?.('/lock');
+    await on.clock.advance(1);
+    expect(await claimed).not.toBe('in-use');
   });
 
   it('has its connections ended and its listeners gone', async () => {

@@ -25,3 +25,20 @@ describe('a base image that grows', () => {
     },
   );
 });
+
+describe('a base image that somebody else writes', () => {
+  it('is neither made nor opened, and nothing of it is changed; closed, it is free for others', async () => {
+    const { files } = simPlatform(1);
+    await files.makeDirectory('/base');
+    const image = await FileBaseImage.make(files, PATH, OLD, false);
+    const inUse = { code: 'base-in-use', retryable: true };
+    await expect(FileBaseImage.open(files, PATH, [OLD])).rejects.toMatchObject(inUse);
+    await expect(FileBaseImage.make(files, PATH, NEW, false)).rejects.toMatchObject(inUse);
+    expect((await files.status(PATH))?.sizeBytes).toBe(OLD);
+    await image.close();
+    const again = await FileBaseImage.open(files, PATH, [OLD]);
+    await again.close();
+    const claim = await files.claim(PATH);
+    expect(claim).not.toBe('in-use');
+  });
+});

@@ -1,15 +1,29 @@
-/** A base image in a plain sparse raw file, readable without this software. */
-import { CorruptionFault, type FileSystem, type OpenFile, parentOf } from '@rephub/platform';
+/**
+ * A base image in a plain sparse raw file, readable without this software.
+ *
+ * Always holds: while it is open nobody else writes it who asks, as QEMU does: a VM that is booted from it in an emergency
+ * would write into the only replica, and the next fold into the VM's disk.
+ */
+import {
+  CorruptionFault,
+  type FileLock,
+  type FileSystem,
+  type OpenFile,
+  parentOf,
+  StorageFault,
+} from '@rephub/platform';
 import type { BaseImage } from './base-image.js';
 
 export class FileBaseImage implements BaseImage {
   readonly #file: OpenFile;
+  readonly #claim: FileLock | null;
   #sizeBytes: number;
   /** Nothing was ever written beyond this: the rest is one hole, and needs no punching. */
   #dataEnd: number;
 
-  private constructor(file: OpenFile, sizeBytes: number, dataEnd: number) {
+  private constructor(file: OpenFile, claim: FileLock | null, sizeBytes: number, dataEnd: number) {
     this.#file = file;
+    this.#claim = claim;
     this.#sizeBytes = sizeBytes;
     this.#dataEnd = dataEnd;
   }
@@ -17,21 +31,23 @@ export class FileBaseImage implements BaseImage {
   /** Makes the file; one that is there keeps its content if it `isSeed`. Name and size are durable when this resolves. */
   static async make(files: FileSystem, path: string, sizeBytes: number, isSeed: boolean): Promise<FileBaseImage> {
     const file = await files.open(path, 'create');
+    let claim: FileLock | null = null;
     try {
+      claim = await claimed(files, path);
       const found = await file.status();
       // A fold that was cut short has left it, with records that may be lost since.
       if (!isSeed && found.sizeBytes > 0) await file.truncate(0);
       if (!isSeed || found.sizeBytes !== sizeBytes) await file.truncate(sizeBytes);
       await file.sync();
       await files.syncDirectory(parentOf(path));
-      return new FileBaseImage(file, sizeBytes, isSeed ? found.sizeBytes : 0);
+      return new FileBaseImage(file, claim, sizeBytes, isSeed ? found.sizeBytes : 0);
     } catch (error) {
-      await file.close();
+      await closed(file, claim);
       throw error;
     }
   }
 
-  /** Opens a file that must be there; throws `base-missing`, or `base-size` unless it has one of the sizes it may have. */
+  /** Opens a file that must be there; throws `base-missing`, `base-in-use`, or `base-size` unless it has one of the sizes it may have. */
   static async open(files: FileSystem, path: string, sizes: readonly number[]): Promise<FileBaseImage> {
     const status = await files.status(path);
     if (status === null) throw new CorruptionFault('base-missing', `base image ${path} is missing`);
@@ -41,7 +57,13 @@ export class FileBaseImage implements BaseImage {
         `base image ${path} has ${status.sizeBytes} bytes, expected ${sizes.join(' or ')}`,
       );
     }
-    return new FileBaseImage(await files.open(path, 'write'), status.sizeBytes, status.sizeBytes);
+    const file = await files.open(path, 'write');
+    try {
+      return new FileBaseImage(file, await claimed(files, path), status.sizeBytes, status.sizeBytes);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
   }
 
   get sizeBytes(): number {
@@ -87,6 +109,24 @@ export class FileBaseImage implements BaseImage {
   }
 
   async close(): Promise<void> {
-    await this.#file.close();
+    await closed(this.#file, this.#claim);
+  }
+}
+
+/** Null where there are no locks. */
+async function claimed(files: FileSystem, path: string): Promise<FileLock | null> {
+  const claim = await files.claim?.(path);
+  if (claim === 'in-use') {
+    const why = `base image ${path} is in use: a VM or a tool writes it, or another hub (fuser -v ${path})`;
+    throw new StorageFault('base-in-use', why, { retryable: true });
+  }
+  return claim === undefined || claim === 'no-locks' ? null : claim;
+}
+
+async function closed(file: OpenFile, claim: FileLock | null): Promise<void> {
+  try {
+    await file.close();
+  } finally {
+    await claim?.release();
   }
 }
