@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest';
 import { qemuNbd, sparseFile } from '../kit/peers.js';
 import { must, run } from '../kit/process.js';
-import { AgentPlace, startSystem } from '../kit/rephub-system.js';
+import { AgentPlace, compareWithReplica, startSystem } from '../kit/rephub-system.js';
 import { testScope } from '../kit/test-scope.js';
 
 const MiB = 1 << 20;
@@ -71,10 +71,17 @@ it(
     const emergency = await qemuNbd(scope, base);
     await must('qemu-io', ['-f', 'raw', '-c', 'write -P 9 1M 64k', emergency.uri]);
     await hub.start();
-    await hub.waitFor('vm1', 'why it is closed', ({ reason }) => reason?.includes('base-in-use') === true);
+    await hub.waitFor('vm1', 'why it is closed', ({ reason }) => reason.includes('base-in-use'));
     await must('qemu-io', ['-f', 'raw', '-c', 'write -P 6 0 64k', agent.uri()]);
     await must('qemu-io', ['-r', '-f', 'raw', '-c', 'read -P 5 0 64k', '-c', 'read -P 9 1M 64k', emergency.uri]);
     await emergency.child.stop();
+    // What it wrote is in no log: all is compared, and the replica is what the agent's disk is.
+    await hub.child.waitFor('the change to be noticed', () =>
+      Promise.resolve(hub.child.output.includes('base-changed')),
+    );
+    await hub.waitFor('vm1', 'all compared', ({ state }) => state === 'protected');
     await agent.waitUntilProtected();
+    expect(agent.child.output).toContain('compare-everything');
+    expect((await compareWithReplica(scope, disk, hub)).verdict).toBe('same');
   },
 );

@@ -54,6 +54,8 @@ export class Backups {
     if (this.#hub === null) return;
     world.hub.files.restore('/data', this.#hub.saved);
     world.excuses.hubCameBackOlder += 1;
+    // Its base images are other files than those that it wrote.
+    world.excuses.hubRotted = true;
     world.excuses.exposureUnknown = true;
     world.excuses.dataForgotten += 1;
   }

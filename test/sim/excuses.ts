@@ -10,7 +10,7 @@ export interface Excuses {
   hubRots: number;
   /** A running hub has not found that yet, maybe: what it serves is taken as the disk gives it. */
   hubRotUnseen: boolean;
-  /** It names the damage until that is mended. */
+  /** It names the damage, or that its images were replaced, until that is mended. */
   hubRotted: boolean;
   /** The agent's files were damaged or failed: all may have to be compared. */
   stateDamaged: boolean;

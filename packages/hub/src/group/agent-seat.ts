@@ -276,7 +276,7 @@ export class AgentSeat implements SessionGroup {
         );
       }
       this.#parts.changed();
-      if (store.state.corrupted !== null && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
+      if (store.state.wantsComparison && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
         session.request(session.hasHashes ? 'resync-compare' : 'resync-full');
       }
       return store;

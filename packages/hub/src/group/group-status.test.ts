@@ -35,6 +35,7 @@ const store: GroupState = {
   congested: false,
   stalled: null,
   corrupted: null,
+  wantsComparison: false,
   lastRecordUnixMs: null,
   openViews: 0,
   branches: [],

@@ -52,6 +52,7 @@ export function groupStateOf(parts: StoreParts): GroupState {
     congested: progress.congested,
     stalled: progress.stalled,
     corrupted: main?.damage ?? (progress.consistentNumber === null ? parts.setAsideWhy : null),
+    wantsComparison: main?.wantsComparison ?? false,
     lastRecordUnixMs: parts.lastRecordUnixMs,
     openViews: parts.openViews,
     branches: parts.branches,

@@ -175,7 +175,7 @@ class OpenGroupStore implements GroupStore {
       ownerSession: owner.session,
       ownerNonce: owner.nonce,
       line: main.line,
-      lastNumber: appended.number,
+      lastNumber: main.offeredNumber,
       lastChecksum: appended.checksum,
       lastTimeUs: appended.timeUs,
       spanOpen: appended.spanOpen,

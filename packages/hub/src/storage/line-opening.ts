@@ -26,6 +26,7 @@ import { recoverJournal, type RecoveredJournal, type RecoveryOptions } from './j
 import { segmentBase, type SegmentSet } from './journal/segments.js';
 import { PendingRecord } from './layers/pending-records.js';
 import { Timeline } from './layers/timeline.js';
+import { changedSince } from './base/image-notes.js';
 import { lineStart } from './line-state.js';
 import type { LineStoreOptions } from './line-options.js';
 import { SlotFile } from './slot-file.js';
@@ -82,7 +83,8 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
     await openImages(base, applied, timeline);
     // What they hold of lost records stays, and is compared with: then it must be there after a power cut, too.
     if (reach > timeline.state.number) await base.sync();
-    return { appliedFile, applied, hint, base, timeline, packed, journal };
+    const judged = await judgeImages(options, base, appliedFile, applied, timeline.state.number);
+    return { appliedFile, applied: judged, hint, base, timeline, packed, journal };
   } catch (error) {
     await segments?.close();
     await base.close();
@@ -217,6 +219,28 @@ async function readJournal(
     timeline.markDamage(journal.damage);
   }
   return journal;
+}
+
+/** What is noted of the images, and found of them now: durable when it resolves, for the next fold hides what it rests on. */
+async function judgeImages(
+  { line, log }: LineStoreOptions,
+  base: BaseSet,
+  file: AppliedFile,
+  applied: Applied,
+  lastNumber: number,
+): Promise<Applied> {
+  // A fold that was cut short has changed them itself.
+  if (applied.images === undefined || imagesReach(applied) > applied.point.number) return applied;
+  const images = await base.notes();
+  const changed = changedSince(applied.images, images);
+  if (changed.length === 0) return applied;
+  const names = applied.point.volumes.filter(({ added }) => changed.includes(added)).map(({ name }) => name);
+  const why = `the base image of ${names.join(', ')} was changed, or replaced, by somebody else than the hub`;
+  log.error('base-changed', { line: line.id, volumes: names.join(), number: lastNumber });
+  const judged = { ...applied, images, changed: { why, since: lastNumber } };
+  await file.write(judged);
+  await file.write(judged);
+  return judged;
 }
 
 /** Opens the images that `applied` speaks of; each has the size of then, or one that a later record gave it. */

@@ -32,7 +32,7 @@ import { PendingRecord, PendingRecords } from './layers/pending-records.js';
 import type { Timeline } from './layers/timeline.js';
 import { expectedBytes, type LineFiles, openLineFiles, payloadPlace, volumeName } from './line-opening.js';
 import type { LineStoreOptions } from './line-options.js';
-import { LineState } from './line-state.js';
+import { LineState, lineStart } from './line-state.js';
 import type { SlotFile } from './slot-file.js';
 import { SpanRoom } from './span-room.js';
 
@@ -60,6 +60,8 @@ export class LineStore {
   /** Names that came with VolumeAdded records which are not durable yet. */
   readonly #names = new Map<number, string>();
   #hintAtMs = 0;
+  /** A span has begun since this was opened. */
+  #spanBegan = false;
   #hinting: Promise<void> | null = null;
 
   private constructor(options: LineStoreOptions, found: LineFiles) {
@@ -152,7 +154,25 @@ export class LineStore {
   }
 
   get damage(): string | null {
-    return this.appended.damage;
+    return this.appended.damage ?? this.applier.imagesChanged;
+  }
+
+  /**
+   * The last record, as an agent is told: the line's first one while the images are not to be believed, so that it compares everything. Once its
+   * span for that is open, what there really is: a link that is cut must not begin it again.
+   */
+  get offeredNumber(): number {
+    // Not the line's start itself: a stream that begins there would not follow the records that are held.
+    return this.#offersNothing ? Math.min(lineStart(this.line).number + 1, this.appended.number) : this.appended.number;
+  }
+
+  get #offersNothing(): boolean {
+    return this.applier.imagesChanged !== null && !(this.appended.spanOpen && this.#spanBegan);
+  }
+
+  /** All must be compared, and no span that does it is known to be under way. */
+  get wantsComparison(): boolean {
+    return this.appended.damage !== null || this.#offersNothing;
   }
 
   /** Checks and queues a record; throws as GroupStore.append does. */
@@ -179,6 +199,7 @@ export class LineStore {
     if (name !== null) this.#names.set(header.number, name);
     this.#pending.push(header, payloadPlace(header, position, this.#packed), position + bytes);
     appended.advance(header, name);
+    if (header.type === FrameType.SpanBegin) this.#spanBegan = true;
     if (header.type === FrameType.SpanEnd) this.spanRoom.ended();
   }
 

@@ -97,6 +97,8 @@ export interface GroupState {
   readonly stalled: StallReason | null;
   /** What is damaged, for people; null when nothing is. Heals when a full comparison's span has ended. */
   readonly corrupted: string | null;
+  /** All must be compared for that, and no span that does it is known to be under way. */
+  readonly wantsComparison: boolean;
   /** Why the base images are not brought up to date any more; only another opening changes that. Left out while all is well. */
   readonly applyFailed?: string;
   /** The disk, as of the last look; left out while nothing is known of it. */

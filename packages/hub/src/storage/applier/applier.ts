@@ -12,7 +12,7 @@
  * Must not know: sessions.
  */
 import { asError, type Clock, Fault, type Logger, type Timer } from '@rephub/platform';
-import type { Applied, AppliedFile } from '../base/applied-file.js';
+import { type Applied, type AppliedFile, imagesChanged } from '../base/applied-file.js';
 import type { BaseSet } from '../base/base-set.js';
 import { isWhole } from '../journal/journal-check.js';
 import type { JournalReader } from '../journal/journal-reader.js';
@@ -87,6 +87,11 @@ export class Applier {
     });
     this.#applied = options.applied;
     this.#olderPosition = options.applied.position;
+  }
+
+  /** Why the images are not to be believed until all was compared; null when they are. */
+  get imagesChanged(): string | null {
+    return imagesChanged(this.#applied, this.#options.timeline.state.consistentNumber);
   }
 
   get appliedNumber(): number {
@@ -292,6 +297,8 @@ export class Applier {
       position: layer.endPosition,
       point: end,
       ...(isPast ? { foldingTo: timeline.imagesReach } : {}),
+      images: await base.notes(),
+      ...(imagesChanged(this.#applied, end.consistentNumber) === null ? {} : { changed: this.#applied.changed }),
     };
     await appliedFile.write(applied);
     timeline.dropOldest(layer);

@@ -7,6 +7,7 @@ import { decodeBody, encodeBody, lineSchema } from '@rephub/protocol';
 import { z } from 'zod';
 import { pointSchema } from '../point.js';
 import { SlotFile } from '../slot-file.js';
+import { imageNotesSchema } from './image-notes.js';
 
 /** Room for 256 volumes with the longest names, twice over. */
 const SLOT_BYTES = 64 * 1024;
@@ -20,12 +21,22 @@ export const appliedSchema = z.object({
   point: pointSchema,
   /** A fold was on its way to this number: the images may hold parts of the records up to it, and show nothing below it. */
   foldingTo: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER).optional(),
+  /** The images' files, as the last whole fold left them. Left out by older hubs. */
+  images: imageNotesSchema.optional(),
+  /** Images that somebody else had changed when record `since` was the last one: until a span has ended that began after it. */
+  changed: z.object({ why: z.string(), since: z.number().int().min(0).max(Number.MAX_SAFE_INTEGER) }).optional(),
 });
 export type Applied = z.infer<typeof appliedSchema>;
 
 /** Up to which number the images may hold parts of records. */
 export function imagesReach({ point, foldingTo }: Applied): number {
   return Math.max(point.number, foldingTo ?? 0);
+}
+
+/** Why all must be compared, as the images are not what the log makes of them; null when they are, as far as is known. */
+export function imagesChanged({ changed }: Applied, consistentNumber: number | null): string | null {
+  // The agent compares everything in a span that begins with its next record: what is consistent after that has all of it.
+  return changed === undefined || (consistentNumber ?? 0) > changed.since ? null : changed.why;
 }
 
 export class AppliedFile {

@@ -16,5 +16,7 @@ export interface BaseImage {
   nextData(offset: number): Promise<{ readonly position: number; readonly lengthBytes: number } | null>;
   /** A larger size is durable when this resolves. */
   resize(sizeBytes: number): Promise<void>;
+  /** Which file it is, and when it was changed last. */
+  seen(): Promise<{ readonly identity: string; readonly changedUnixMs: number }>;
   close(): Promise<void>;
 }

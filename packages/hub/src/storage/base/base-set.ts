@@ -11,6 +11,7 @@ import { decodeBody, encodeBody } from '@rephub/protocol';
 import { z } from 'zod';
 import type { BaseImage } from './base-image.js';
 import { FileBaseImage } from './file-base-image.js';
+import type { ImageNotes } from './image-notes.js';
 
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const unreadableSchema = z.object({
@@ -101,6 +102,12 @@ export class BaseSet {
   /** What is in the open images is on stable storage when this resolves. */
   async sync(): Promise<void> {
     for (const image of this.#images.values()) await image.sync();
+  }
+
+  /** How the files of the open images are now. */
+  async notes(): Promise<ImageNotes> {
+    const images = [...this.#images];
+    return await Promise.all(images.map(async ([added, image]) => ({ added, ...(await image.seen()) })));
   }
 
   async readUnreadable(): Promise<UnreadableRanges> {

@@ -108,6 +108,11 @@ export class FileBaseImage implements BaseImage {
     this.#dataEnd = Math.min(this.#dataEnd, sizeBytes);
   }
 
+  async seen(): Promise<{ readonly identity: string; readonly changedUnixMs: number }> {
+    const { identity, changedUnixMs } = await this.#file.status();
+    return { identity, changedUnixMs };
+  }
+
   async close(): Promise<void> {
     await closed(this.#file, this.#claim);
   }
