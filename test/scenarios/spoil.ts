@@ -1,20 +1,34 @@
-/** A replica that rots where nobody looks: one byte of a base image is changed on the hub's disk. */
+/** A replica that is not what the log says: it rots where nobody looks, or somebody writes into it. */
 import { type Cluster } from '../sim/cluster.js';
 
-/** All that was written must be in the image by then; the hub is stopped for it, and started again. */
+const imageOf = (volume: string): string => `/data/groups/vm1/base/${volume}.raw`;
+
+/** One bit of a base image turns over on the hub's disk. All that was written must be in the image by then; the hub is stopped for it, and started again. */
 export async function spoilReplica(cluster: Cluster, volume: string, offsetBytes: number): Promise<void> {
   await cluster.stopHub(true);
-  const path = `/data/groups/vm1/base/${volume}.raw`;
+  cluster.hubFiles.rot(imageOf(volume), offsetBytes, 4);
+  await hubAgain(cluster);
+}
+
+/** As somebody does who boots a VM from it while no hub runs. */
+export async function writeReplica(
+  cluster: Cluster,
+  volume: string,
+  offsetBytes: number,
+  bytes: Buffer,
+): Promise<void> {
+  await cluster.stopHub(true);
   const change = async (): Promise<void> => {
-    const file = await cluster.hubFiles.open(path, 'write');
-    const byte = Buffer.alloc(1);
-    await file.read(byte, offsetBytes);
-    byte[0] = (byte[0] ?? 0) ^ 0x10;
-    await file.write([byte], offsetBytes);
+    const file = await cluster.hubFiles.open(imageOf(volume), 'write');
+    await file.write([bytes], offsetBytes);
     await file.sync();
     await file.close();
   };
   await cluster.run(change());
+  await hubAgain(cluster);
+}
+
+async function hubAgain(cluster: Cluster): Promise<void> {
   await cluster.startHub();
   await cluster.clock.runUntil(() => cluster.agent?.status().agentConnected === true);
 }
