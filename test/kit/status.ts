@@ -43,6 +43,7 @@ export interface GroupStatus {
 
 /** What the agent adds. */
 export interface AgentStatus extends GroupStatus {
+  readonly starting: boolean;
   readonly dirtyBytes: number;
   readonly hotExtents: number;
   readonly windowBytes: number;
@@ -52,6 +53,8 @@ export interface AgentStatus extends GroupStatus {
     readonly up: boolean;
     readonly state: string;
     readonly reason: string | null;
+    /** While the agent starts. */
+    readonly tries?: number;
     readonly reconnects: number;
     readonly connections: number;
     readonly unflushedBytes: number;

@@ -4,7 +4,15 @@
  */
 import { Tracker } from '@rephub/bitmap';
 import { type BlockDevice, DEFAULT_LIMITS, fitLimits } from '@rephub/nbd';
-import { type Address, asError, ConfigFault, type Logger, type Platform, type Timer } from '@rephub/platform';
+import {
+  type Address,
+  asError,
+  ConfigFault,
+  type FileLock,
+  type Logger,
+  type Platform,
+  type Timer,
+} from '@rephub/platform';
 import { uuidBytes } from '@rephub/protocol';
 import { Acknowledgement, type AckMode } from './acknowledgement.js';
 import { CongestionGate } from './congestion-gate.js';
@@ -26,6 +34,7 @@ import { type GroupStatus } from './report.js';
 import { Reporter } from './reporter.js';
 import { Resyncing } from './resyncing.js';
 import { Standing } from './standing.js';
+import { type UpstreamsAwaited } from './starting.js';
 import { doubtOf, lookAtFiles, UpstreamWatch } from './upstream-watch.js';
 import { openUpstreams, type UpstreamOwner } from './upstream/open-upstreams.js';
 import { readAhead } from './upstream/read-ahead.js';
@@ -57,10 +66,15 @@ export class AgentGroup {
   readonly #doubtNote: DoubtNote;
 
   /** Opens everything but the listeners. Throws the ConfigFault of what is wrong. */
-  static async open(platform: Platform, config: AgentConfig, log: Logger): Promise<AgentGroup> {
+  static async open(
+    platform: Platform,
+    config: AgentConfig,
+    log: Logger,
+    start: { readonly lock: FileLock; readonly awaited: UpstreamsAwaited } | null = null,
+  ): Promise<AgentGroup> {
     const latency = new GuestLatency();
     const owner: UpstreamOwner = { volumes: [], growth: null, latency };
-    const upstreams = await openUpstreams(platform, config, log, owner);
+    const upstreams = await openUpstreams(platform, config, log, owner, start?.awaited ?? null);
     try {
       const seen = await lookAtFiles(platform.files, config.volumes);
       const hooks: { wantsFlush: () => void; failed: (fault: unknown) => void } = {
@@ -72,6 +86,7 @@ export class AgentGroup {
       if (bootId === null && config.durability === 'process') log.warn('no-boot-id');
       const tracker = await Tracker.open(platform, {
         directory: config.stateDirectory,
+        ...(start === null ? {} : { lock: start.lock }),
         group: config.group,
         granularityBytes: config.granularityBytes,
         hotExtents: config.hotExtents,

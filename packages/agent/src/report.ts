@@ -5,8 +5,12 @@ import { type CourtesyStatus } from './courtesy.js';
 import { type LinkStatus } from './link-status.js';
 import { type GroupState } from './status.js';
 
+/** Until its upstreams are there and the group is open, an agent knows less of itself. */
+export type AgentStatus = GroupStatus | StartingStatus;
+
 export interface GroupStatus {
   readonly name: string;
+  readonly starting: false;
   readonly state: GroupState;
   readonly reason: string;
   readonly mode: string;
@@ -59,6 +63,44 @@ export interface GroupStatus {
   /** Of all resyncs of this process, the one under way too. */
   readonly resyncsByCause: ResyncsByCause;
   readonly tracking: { readonly found: string; readonly reason: string; readonly session: number };
+}
+
+/** What of it is not known yet is null. */
+export interface StartingStatus {
+  readonly name: string;
+  readonly starting: true;
+  readonly state: GroupState;
+  readonly reason: string;
+  readonly mode: string;
+  readonly effectiveMode: null;
+  readonly rpoSeconds: null;
+  readonly lagBytes: null;
+  readonly seq: null;
+  readonly durableSeq: null;
+  readonly generation: null;
+  readonly agentConnected: false;
+  readonly lastResync: null;
+  readonly resync: null;
+  readonly failover: null;
+  readonly divergence: null;
+  readonly tests: readonly never[];
+  readonly volumes: readonly { readonly name: string; readonly sizeBytes: number | null }[];
+  readonly upstream: readonly {
+    readonly volume: string;
+    readonly uri: string;
+    readonly up: boolean;
+    readonly state: 'up' | 'awaited';
+    /** What the last try came to; null while none has failed, and once it is up. */
+    readonly reason: string | null;
+    readonly tries: number;
+    /** When it was tried first; null before that. */
+    readonly since: string | null;
+    readonly awaitedSeconds: number;
+  }[];
+  readonly hub: Pick<LinkStatus, 'urls' | 'connected' | 'reason'> | null;
+  readonly clients: readonly never[];
+  readonly dirtyBytes: null;
+  readonly hotExtents: null;
 }
 
 type Told = Pick<

@@ -84,6 +84,7 @@ export class Reporter {
     const { cap, courtesy, verifier } = this.#parts.resyncing;
     return {
       name: config.group,
+      starting: false,
       ...reportOf(this.report(), config.hubs.length > 0),
       seq: mirror.lastNumber,
       durableSeq: mirror.durableNumber,

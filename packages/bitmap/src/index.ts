@@ -11,4 +11,5 @@ export type {
   TrackerOptions,
   WantedVolume,
 } from './options.js';
+export { lockState } from './state-lock.js';
 export { Tracker } from './tracker.js';

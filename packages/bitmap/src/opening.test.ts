@@ -6,6 +6,7 @@ import { nodePlatform } from '@rephub/platform/node';
 import { SeededRandomness, SimClock, SimFiles } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import type { Identity, TrackerOptions } from './options.js';
+import { lockState } from './state-lock.js';
 import { Tracker } from './tracker.js';
 
 const KIB = 1024;
@@ -310,6 +311,16 @@ describe('opening a state directory', () => {
     ]);
     // What takes no more room than before is stored all the same.
     await distrusted.saveIdentity({ notes: { note: 'y'.repeat(noteBytes) } });
+  });
+
+  it('is locked by whoever opens it, and by nobody else until it is closed, also while the log is made anew', async () => {
+    const files = new SimFiles();
+    await (await open(files)).closeClean(1);
+    const lock = await lockState(files, DIRECTORY);
+    const tracker = await open(files, { hotExtents: 32, lock });
+    await expect(open(files, { hotExtents: 32 })).rejects.toMatchObject({ code: 'state-in-use' });
+    await tracker.close();
+    await (await open(files, { hotExtents: 32 })).close();
   });
 
   it('works on the real disk: locked, taken in full when made, and found again', async () => {

@@ -1,5 +1,5 @@
 /**
- * Opens a state directory: locks it, decides what the files found are worth, makes what is missing, puts aside
+ * Opens a state directory that is locked: decides what the files found are worth, makes what is missing, puts aside
  * what is not ours, stores the new session.
  *
  *   found      when                                                     what is done
@@ -20,9 +20,7 @@ import {
   type FileSystem,
   type Platform,
   randomUuid,
-  StorageFault,
 } from '@rephub/platform';
-import { refuseForeign } from './foreign-directory.js';
 import {
   type CheckedOptions,
   type Geometry,
@@ -72,20 +70,13 @@ export interface StatePlace {
 
 type StatePlatform = Pick<Platform, 'files' | 'randomness'>;
 
-/** Opens the directory; see the table above. Throws StorageFault `state-in-use`, ConfigFault `state-not-ours`, `state-foreign`, `wrong-size`. */
+/** Opens the locked directory; see the table above. Throws ConfigFault `state-foreign`, `wrong-size`; the lock is let go then. */
 export async function openState(
   platform: StatePlatform,
   place: StatePlace,
   checked: CheckedOptions,
+  lock: FileLock,
 ): Promise<OpenedState> {
-  const { files } = platform;
-  await files.makeDirectory(place.directory);
-  await refuseForeign(files, place.directory);
-  const lock = await files.lock(`${place.directory}/lock`);
-  if (lock === null) {
-    const said = `state directory ${place.directory} is in use by another agent`;
-    throw new StorageFault('state-in-use', said, { retryable: true });
-  }
   try {
     return { lock, ...(await new Opening(platform, place, checked).open()) };
   } catch (thrown) {

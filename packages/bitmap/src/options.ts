@@ -1,7 +1,7 @@
 /**
  * What the tracker is given and what it remembers: options, hooks, identity. Shapes only.
  */
-import type { Fault } from '@rephub/platform';
+import type { Fault, FileLock } from '@rephub/platform';
 
 /** One disk of the group. */
 export interface TrackedVolume {
@@ -24,6 +24,8 @@ export interface TrackerHooks {
 
 export interface TrackerOptions {
   readonly directory: string;
+  /** The directory's, where the caller has locked it (`lockState`) before: let go when the tracker is closed. */
+  readonly lock?: FileLock;
   readonly group: string;
   /** Bytes per block of the fine bitmap: a power of two, 4 KiB to 1 MiB. Default 64 KiB. */
   readonly granularityBytes?: number;

@@ -19,6 +19,7 @@ import type { Marks } from './marks.js';
 import { factsOf, type OpenedState, openState } from './opening.js';
 import type { ByteRange, Found, Identity, IdentityPatch, TrackerHooks, TrackerOptions } from './options.js';
 import { PageWriter } from './page-writer.js';
+import { lockState } from './state-lock.js';
 import { Tidying } from './tidying.js';
 import { Trust } from './trust.js';
 
@@ -50,11 +51,12 @@ export class Tracker {
     options: TrackerOptions,
   ): Promise<Tracker> {
     const checked = checkOptions(options);
-    const state = await openState(platform, options, checked);
+    const lock = options.lock ?? (await lockState(platform.files, options.directory));
+    const state = await openState(platform, options, checked, lock);
     const tracker = new Tracker(platform, options, state);
     if (state.marks.hot.slots === checked.hotExtents) return tracker;
     await tracker.#resizeLog(checked.hotExtents);
-    return new Tracker(platform, options, await openState(platform, options, checked));
+    return new Tracker(platform, options, await openState(platform, options, checked, lock));
   }
 
   private constructor(platform: Pick<Platform, 'clock' | 'files'>, options: TrackerOptions, state: OpenedState) {
@@ -357,18 +359,25 @@ export class Tracker {
 
   /** Leaves everything as a crash would. Releases the directory. */
   async close(): Promise<void> {
+    try {
+      await this.#closeFiles();
+    } finally {
+      await this.#state.lock.release();
+    }
+  }
+
+  async #closeFiles(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
     this.#trust.close();
     await this.#loop.settled();
     await this.#pages.settled();
-    const { identity, log, maps, lock } = this.#state;
+    const { identity, log, maps } = this.#state;
     const outcomes = await Promise.allSettled([identity, log, ...maps.values()].map((file) => file.close()));
-    await lock.release();
     for (const outcome of outcomes) if (outcome.status === 'rejected') throw asError(outcome.reason);
   }
 
-  /** Another number of slots: everything is cooled, the log made anew, the directory released. */
+  /** Another number of slots: everything is cooled, the log made anew, the files closed; the directory stays locked. */
   async #resizeLog(slots: number): Promise<void> {
     try {
       await this.coolIdle();
@@ -380,8 +389,10 @@ export class Tracker {
         factsOf(this.#state.identity.stored, this.#marks),
       );
       if (this.found === 'clean') await this.#state.identity.save({ clean: true });
-    } finally {
+      await this.#closeFiles();
+    } catch (thrown) {
       await this.close();
+      throw thrown;
     }
   }
 

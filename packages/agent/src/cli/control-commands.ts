@@ -1,10 +1,20 @@
 /** `repagent status`, `pause`, `resume`, `resync`: asked of the running agent through its control socket. */
-import { askJson, command, EXIT, flag, formatDuration, formatSize, path, required } from '@rephub/command';
+import {
+  askJson,
+  command,
+  CommandFailure,
+  EXIT,
+  flag,
+  formatDuration,
+  formatSize,
+  path,
+  required,
+} from '@rephub/command';
 import { ConfigFault } from '@rephub/platform';
 import { divergenceText, resyncShare } from '@rephub/protocol';
 import { join } from 'node:path';
 import { namesHub } from '../link-status.js';
-import { type GroupStatus } from '../report.js';
+import { type AgentStatus, type GroupStatus, type StartingStatus } from '../report.js';
 import { CONTROL_SOCKET } from './control-socket.js';
 
 const TIMEOUT_MS = 5_000;
@@ -23,8 +33,9 @@ export const statusCommand = command({
   summary: 'say how well the VM is protected right now',
   options: { ...stateOption, json: flag({ help: 'print JSON', inFile: false }) },
   run: async ({ state, json }, { out }) => {
-    const status = (await ask(state, 'GET', '/status')) as GroupStatus;
-    out(json ? `${JSON.stringify(status, null, 2)}\n` : describe(status));
+    const status = (await ask(state, 'GET', '/status')) as AgentStatus;
+    if (json) out(`${JSON.stringify(status, null, 2)}\n`);
+    else out(table(status.starting ? describeStart(status) : describe(status)));
     return EXIT.done;
   },
 });
@@ -81,7 +92,8 @@ export const resyncCommand = command({
   run: async ({ state, compare, full, yes }, { out }) => {
     if (compare && full) throw new ConfigFault('conflicting-options', '--compare and --full exclude each other');
     if (full && !yes) {
-      const status = (await ask(state, 'GET', '/status')) as GroupStatus;
+      const status = (await ask(state, 'GET', '/status')) as AgentStatus;
+      if (status.starting) throw new CommandFailure(EXIT.tryAgain, status.reason);
       const bytes = status.volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       out(`would mark and send again all that is allocated of ${formatSize(bytes)} in group ${status.name}\n`);
       throw new ConfigFault('needs-yes', 'nothing was done; add --yes to do it');
@@ -93,8 +105,25 @@ export const resyncCommand = command({
   },
 });
 
-function describe(status: GroupStatus): string {
-  const lines: [string, string][] = [
+type Line = readonly [what: string, text: string];
+
+function table(lines: readonly Line[]): string {
+  return lines.map(([what, text]) => `${what.padEnd(12)}${text}\n`).join('');
+}
+
+function describeStart({ name, state, reason, upstream }: StartingStatus): Line[] {
+  return [
+    ['group', `${name}: ${upstream.map(({ volume }) => volume).join(', ')}`],
+    ['state', `${state} (${reason})`],
+    ...upstream.map(({ volume, uri, up, since, tries, reason: last }): Line => {
+      const turn = since === null ? ', not its turn yet' : up ? '' : ` since ${since}, tried ${tries} times`;
+      return ['upstream', `${volume} ${uri} ${up ? 'up' : 'awaited'}${turn}${last === null ? '' : `: ${last}`}`];
+    }),
+  ];
+}
+
+function describe(status: GroupStatus): Line[] {
+  const lines: Line[] = [
     [
       'group',
       `${status.name}: ${status.volumes.map(({ name, sizeBytes }) => `${name} ${formatSize(sizeBytes)}`).join(', ')}`,
@@ -104,7 +133,7 @@ function describe(status: GroupStatus): string {
     ['RPO', status.rpoSeconds === null ? 'unknown' : formatDuration(Math.round(status.rpoSeconds * 1000))],
     ['lag', status.lagBytes === null ? 'unknown' : formatSize(status.lagBytes)],
     ['hub', hubLine(status)],
-    ...status.upstream.map(({ volume, uri, state, reason }): [string, string] => [
+    ...status.upstream.map(({ volume, uri, state, reason }): Line => [
       'upstream',
       `${volume} ${uri} ${state}${reason === null ? '' : `: ${reason}`}`,
     ]),
@@ -130,7 +159,7 @@ function describe(status: GroupStatus): string {
       `${cause}: ${formatSize(bytesCompared)} compared, ${formatSize(bytesSent)} sent, done ${finishedAt}`,
     ]);
   }
-  return lines.map(([what, text]) => `${what.padEnd(12)}${text}\n`).join('');
+  return lines;
 }
 
 function rateText(bytesPerSecond: number | null, schedule: string | null): string {

@@ -2,13 +2,15 @@
  * The agent's HTTP faces: the control socket in the state directory (for `repagent status` and the like: whoever may enter
  * the directory may use it), and the optional read-only one of `--http`.
  */
-import { ConfigFault, Fault, formatAddress } from '@rephub/platform';
+import { asError, ConfigFault, Fault, formatAddress } from '@rephub/platform';
 import { listenFault } from '@rephub/platform/node';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { type AckMode } from '../acknowledgement.js';
 import { type AgentGroup } from '../group.js';
+import { type AgentStatus } from '../report.js';
+import { type Starting } from '../starting.js';
 import { metricsText } from './metrics.js';
 
 /** What sun_path holds on Linux, without the closing zero byte. */
@@ -17,11 +19,14 @@ const MAX_SOCKET_PATH_BYTES = 107;
 /** What a request's path is relative to. */
 const BASE_URL = 'http://agent';
 
-type Action = (group: AgentGroup, request: URL) => Promise<unknown>;
+/** Whom requests are put to. */
+export interface Agent {
+  readonly starting: Starting;
+  /** Null until it is open: `starting` answers till then. */
+  readonly group: AgentGroup | null;
+}
 
-const READS: Record<string, Action> = {
-  '/status': (group) => Promise.resolve(group.status()),
-};
+type Action = (group: AgentGroup, request: URL) => Promise<unknown>;
 
 const ACTIONS: Record<string, Action> = {
   '/pause': (group) => group.pause(),
@@ -41,7 +46,7 @@ function modeOf(word: string | null): AckMode {
 }
 
 /** Throws a ConfigFault when the path is too long for a socket. */
-export async function serveControl(group: AgentGroup, socketPath: string): Promise<Server> {
+export async function serveControl(agent: Agent, socketPath: string): Promise<Server> {
   if (Buffer.byteLength(socketPath) > MAX_SOCKET_PATH_BYTES) {
     throw new ConfigFault(
       'state-path-too-long',
@@ -51,7 +56,7 @@ export async function serveControl(group: AgentGroup, socketPath: string): Promi
   // The directory is locked by us, so a socket found here is left over from a process that is gone.
   await rm(socketPath, { force: true });
   const server = createServer((request, response) => {
-    void answer(group, request, response, true);
+    void answer(agent, request, response, true);
   });
   server.listen(socketPath);
   await once(server, 'listening');
@@ -59,9 +64,9 @@ export async function serveControl(group: AgentGroup, socketPath: string): Promi
 }
 
 /** `/metrics`, `/healthz`, `/status`. Throws a LinkFault when the address cannot be had. */
-export async function serveHttp(group: AgentGroup, host: string, port: number): Promise<Server> {
+export async function serveHttp(agent: Agent, host: string, port: number): Promise<Server> {
   const server = createServer((request, response) => {
-    void answer(group, request, response, false);
+    void answer(agent, request, response, false);
   });
   server.listen(port, host);
   try {
@@ -73,7 +78,7 @@ export async function serveHttp(group: AgentGroup, host: string, port: number): 
 }
 
 async function answer(
-  group: AgentGroup,
+  agent: Agent,
   request: IncomingMessage,
   response: ServerResponse,
   mayAct: boolean,
@@ -81,41 +86,52 @@ async function answer(
   try {
     const target = request.url ?? '/';
     if (!URL.canParse(target, BASE_URL)) {
-      send(response, 400, JSON.stringify({ error: `${target} is no URL` }), 'application/json');
+      sendJson(response, 400, { error: `${target} is no URL` });
       return;
     }
     const url = new URL(target, BASE_URL);
-    if (request.method === 'GET' && url.pathname === '/metrics') {
-      send(response, 200, await metricsText(group.status()), 'text/plain; version=0.0.4');
-      return;
-    }
-    if (request.method === 'GET' && url.pathname === '/healthz') {
-      send(response, 200, 'ok\n', 'text/plain');
-      return;
-    }
-    const table = request.method === 'GET' ? READS : mayAct && request.method === 'POST' ? ACTIONS : {};
-    const action = table[url.pathname];
+    if (request.method === 'GET' && (await answerRead(agent, url.pathname, response))) return;
+    const action = mayAct && request.method === 'POST' ? ACTIONS[url.pathname] : undefined;
     if (action === undefined) {
-      send(
-        response,
-        404,
-        JSON.stringify({ error: `no ${request.method ?? ''} ${url.pathname} here` }),
-        'application/json',
-      );
+      sendJson(response, 404, { error: `no ${request.method ?? ''} ${url.pathname} here` });
       return;
     }
-    const result = await action(group, url);
-    send(response, 200, JSON.stringify(result ?? { done: true }), 'application/json');
+    if (agent.group === null) throw agent.starting.refusal();
+    sendJson(response, 200, (await action(agent.group, url)) ?? { done: true });
   } catch (thrown) {
     const code = thrown instanceof Fault ? thrown.code : 'internal';
-    const message = thrown instanceof Error ? thrown.message : String(thrown);
-    send(
-      response,
-      thrown instanceof ConfigFault ? 409 : 500,
-      JSON.stringify({ error: message, code }),
-      'application/json',
-    );
+    sendJson(response, statusOf(thrown), { error: asError(thrown).message, code });
   }
+}
+
+/** False when there is nothing of that name to be read. */
+async function answerRead(agent: Agent, path: string, response: ServerResponse): Promise<boolean> {
+  const status = (): AgentStatus => (agent.group ?? agent.starting).status();
+  switch (path) {
+    case '/metrics':
+      send(response, 200, await metricsText(status()), 'text/plain; version=0.0.4');
+      return true;
+    case '/healthz':
+      // Whoever asks wants to know whether the VM has its disks.
+      if (agent.group === null) send(response, 503, `${agent.starting.reason}\n`, 'text/plain');
+      else send(response, 200, 'ok\n', 'text/plain');
+      return true;
+    case '/status':
+      sendJson(response, 200, status());
+      return true;
+    default:
+      return false;
+  }
+}
+
+/** What is worth another try is told apart from what was wrong. */
+function statusOf(thrown: unknown): 409 | 500 | 503 {
+  if (thrown instanceof ConfigFault) return 409;
+  return thrown instanceof Fault && thrown.retryable ? 503 : 500;
+}
+
+function sendJson(response: ServerResponse, status: number, body: unknown): void {
+  send(response, status, JSON.stringify(body), 'application/json');
 }
 
 function send(response: ServerResponse, status: number, body: string, type: string): void {

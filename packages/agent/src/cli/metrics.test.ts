@@ -4,6 +4,7 @@ import { type GroupStatus } from '../report.js';
 import { metricsText } from './metrics.js';
 
 const STATUS: GroupStatus = {
+  starting: false,
   ...{ name: 'vm1', state: 'protected', reason: '', mode: 'async', effectiveMode: 'async', rpoSeconds: 0, lagBytes: 0 },
   ...{ seq: 1, durableSeq: 1, generation: '', agentConnected: true, lastResync: null, verify: null, startSample: null },
   ...{ resync: null, failover: null, divergence: null, tests: [], volumes: [], upstream: [], maxBytesPerSecond: null },

@@ -1,14 +1,51 @@
 /** The agent's status as Prometheus metrics. */
 import { Counter, Gauge, Registry } from 'prom-client';
 import { RESYNC_CAUSES, type ResyncFigures } from '@rephub/protocol';
-import { type GroupStatus } from '../report.js';
+import { type AgentStatus, type GroupStatus, type StartingStatus } from '../report.js';
 
 const STATES = ['protected', 'catching-up', 'degraded', 'unprotected', 'unknown'] as const;
 
 /** The text exposition of one moment. */
-export async function metricsText(status: GroupStatus): Promise<string> {
+export async function metricsText(status: AgentStatus): Promise<string> {
   const registry = new Registry();
   registry.setDefaultLabels({ group: status.name });
+  const state = new Gauge({
+    name: 'repagent_state',
+    help: 'State of the group: 1 for the one that holds',
+    labelNames: ['state'],
+    registers: [registry],
+  });
+  for (const name of STATES) state.set({ state: name }, status.state === name ? 1 : 0);
+  new Gauge({
+    name: 'repagent_upstream_up',
+    help: '1 while every upstream is connected',
+    registers: [registry],
+  }).set(status.upstream.every(({ up }) => up) ? 1 : 0);
+  if (status.starting) addStart(registry, status);
+  else addGroup(registry, status);
+  return await registry.metrics();
+}
+
+/** While the agent waits for its upstreams; nothing else is known yet. */
+function addStart(registry: Registry, status: StartingStatus): void {
+  const [labelNames, registers] = [['volume'], [registry]];
+  const awaited = new Gauge({
+    name: 'repagent_upstream_awaited_seconds',
+    help: 'For how long the start has waited for this upstream; 0: it is there, or was not looked for yet',
+    ...{ labelNames, registers },
+  });
+  const tries = new Counter({
+    name: 'repagent_upstream_awaited_tries_total',
+    help: 'How often the start has tried to open this upstream',
+    ...{ labelNames, registers },
+  });
+  for (const upstream of status.upstream) {
+    awaited.set({ volume: upstream.volume }, upstream.awaitedSeconds);
+    tries.inc({ volume: upstream.volume }, upstream.tries);
+  }
+}
+
+function addGroup(registry: Registry, status: GroupStatus): void {
   const gauge = (name: string, help: string, value: number | null): void => {
     if (value !== null) new Gauge({ name: `repagent_${name}`, help, registers: [registry] }).set(value);
   };
@@ -25,13 +62,6 @@ export async function metricsText(status: GroupStatus): Promise<string> {
     // All of them from the start: a counter that comes to be with its first value has no increase.
     for (const cause of RESYNC_CAUSES) labelled.inc({ cause }, status.resyncsByCause[cause]?.[figure] ?? 0);
   };
-  const state = new Gauge({
-    name: 'repagent_state',
-    help: 'State of the group: 1 for the one that holds',
-    labelNames: ['state'],
-    registers: [registry],
-  });
-  for (const name of STATES) state.set({ state: name }, status.state === name ? 1 : 0);
   gauge(
     'rpo_seconds',
     'Age of the oldest write that is not in a consistent durable point at the hub',
@@ -43,7 +73,6 @@ export async function metricsText(status: GroupStatus): Promise<string> {
   gauge('window_bytes', 'Bytes of records held until the hub has them durably', status.windowBytes);
   gauge('hub_connected', '1 while records flow to the hub', status.agentConnected ? 1 : 0);
   gauge('clients', 'Connected NBD clients', status.clients.length);
-  gauge('upstream_up', '1 while every upstream is connected', status.upstream.every(({ up }) => up) ? 1 : 0);
   counter('records_total', 'Records numbered', status.counters['records'] ?? 0);
   counter('streamed_bytes_total', 'Bytes of frames made for the hub', status.counters['streamedBytes'] ?? 0);
   counter(
@@ -136,5 +165,4 @@ export async function metricsText(status: GroupStatus): Promise<string> {
     'Reconnects to upstream',
     status.upstream.reduce((sum, { reconnects }) => sum + reconnects, 0),
   );
-  return await registry.metrics();
 }

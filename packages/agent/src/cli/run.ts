@@ -1,10 +1,12 @@
 /** `repagent run` once its options are read: opens the group, serves it until a signal, stops in order. */
+import { lockState } from '@rephub/bitmap';
 import { CommandFailure, EXIT, type ExitCode, openLogger } from '@rephub/command';
 import { asError, ConfigFault, Fault, formatAddress } from '@rephub/platform';
 import { adoptListener, BusyPoll, nodePlatform } from '@rephub/platform/node';
 import { type Server } from 'node:http';
 import { join } from 'node:path';
 import { AgentGroup } from '../group.js';
+import { Starting } from '../starting.js';
 import { serveControl, serveHttp } from './control-server.js';
 import { CONTROL_SOCKET } from './control-socket.js';
 import { agentConfig, type RunValues } from './run-options.js';
@@ -29,30 +31,37 @@ export async function run(values: RunValues): Promise<ExitCode> {
     if (cause instanceof Fault && cause.retryable) throw cause;
     throw new ConfigFault('state-not-made', `--state: ${asError(cause).message}`, { cause });
   }
-  // While upstream is awaited nothing is held that would have to be let go in order.
-  const leave = (): void => {
+  const busyPoll = new BusyPoll(values.busyPoll ?? (config.hubs.length > 0 ? 0 : PROXY_POLL_MS));
+  const platform = nodePlatform({ busyPoll });
+  const starting = new Starting(platform.clock, config);
+  const agent: { starting: Starting; group: AgentGroup | null } = { starting, group: null };
+  const closeServers = (): void => {
+    for (const server of servers) {
+      server.closeAllConnections();
+      server.close();
+    }
+  };
+  const asked = untilSignal(() => {
+    // While upstream is awaited nothing is held that would have to be let go in order.
+    if (!starting.isWaiting) return;
+    closeServers();
     log.info('stopped', { clean: true });
     log.flush();
     process.exit(EXIT.done);
-  };
-  process.on('SIGTERM', leave).on('SIGINT', leave);
-  // Nothing else keeps a process that only waits alive.
-  const alive = setInterval(() => undefined, 60_000);
-  const busyPoll = new BusyPoll(values.busyPoll ?? (config.hubs.length > 0 ? 0 : PROXY_POLL_MS));
-  const group = await AgentGroup.open(nodePlatform({ busyPoll }), config, log);
-  busyPoll.expectsOne = () => group.requestsInFlight <= 1;
-  clearInterval(alive);
-  process.off('SIGTERM', leave).off('SIGINT', leave);
-  // From here on there is something to end in order: a signal between the first client and `ready` must not be a crash.
-  const asked = untilSignal();
-  process.on('unhandledRejection', (fault) => {
-    log.error('bug', { fault: fault instanceof Error ? (fault.stack ?? fault.message) : String(fault) });
-    group.failMirroring(fault);
   });
+  const lock = await lockState(platform.files, config.stateDirectory);
   try {
-    servers.push(await serveControl(group, join(config.stateDirectory, CONTROL_SOCKET)));
+    // Before upstream: whoever wonders why the VM has no disk yet can ask.
+    servers.push(await serveControl(agent, join(config.stateDirectory, CONTROL_SOCKET)));
     const { http } = values;
-    if (http !== undefined) servers.push(await serveHttp(group, http.host, http.port));
+    if (http !== undefined) servers.push(await serveHttp(agent, http.host, http.port));
+    const group = await AgentGroup.open(platform, config, log, { lock, awaited: starting });
+    agent.group = group;
+    busyPoll.expectsOne = () => group.requestsInFlight <= 1;
+    process.on('unhandledRejection', (fault) => {
+      log.error('bug', { fault: fault instanceof Error ? (fault.stack ?? fault.message) : String(fault) });
+      group.failMirroring(fault);
+    });
     await group.start(sockets.map((fd) => (accept) => adoptListener(fd, accept, { busyPoll })));
     log.info('ready', {
       group: config.group,
@@ -60,31 +69,30 @@ export async function run(values: RunValues): Promise<ExitCode> {
       listen: group.addresses.map((address) => formatAddress(address)).join(' '),
       hub: config.hubs.join(' '),
     });
-    await asked;
   } catch (fault) {
-    for (const server of servers) server.close();
-    await group.stop();
+    closeServers();
+    await agent.group?.stop();
+    await lock.release();
     throw fault;
   }
+  await asked;
   log.info('stopping');
-  for (const server of servers) {
-    server.closeAllConnections();
-    server.close();
-  }
-  const clean = await group.stop();
+  closeServers();
+  const clean = await agent.group.stop();
   log.info('stopped', { clean });
   log.flush();
   if (!clean) throw new CommandFailure(EXIT.failed, 'upstream could not be flushed; the state was saved unclean');
   return EXIT.done;
 }
 
-/** SIGTERM or SIGINT: the orderly end. A second one ends the process at once, as a crash would. */
-async function untilSignal(): Promise<void> {
+/** SIGTERM or SIGINT: the orderly end. A second one ends the process at once, as a crash would. `first` may end it before. */
+async function untilSignal(first: () => void): Promise<void> {
   await new Promise<void>((resolve) => {
     let asked = false;
     const stop = (): void => {
       if (asked) process.exit(EXIT.failed);
       asked = true;
+      first();
       resolve();
     };
     process.on('SIGTERM', stop);

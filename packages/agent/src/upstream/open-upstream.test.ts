@@ -80,6 +80,20 @@ describe('an upstream at the start', () => {
     expect(Math.max(...waits)).toBeLessThanOrEqual(1000);
   });
 
+  it('awaited: a file that is not there, or has no bytes yet, is as good as a server that is away', async () => {
+    const missing = new ConfigFault('upstream-missing', 'there is no file');
+    const { clock, parts, triedAt } = setUp([missing, new ConfigFault('upstream-empty', 'no bytes')]);
+    const told: string[] = [];
+    const opening = openPatiently(parts, true, {
+      trying: () => told.push('trying'),
+      failed: (reason) => told.push(reason),
+    });
+    await clock.advance(1000);
+    expect((await opening).status.up).toBe(true);
+    expect(triedAt).toEqual([0, 50, 100]);
+    expect(told).toEqual(['trying', 'there is no file', 'trying', 'no bytes', 'trying']);
+  });
+
   it.each([
     ['empty', 0, 'upstream-empty'],
     ['not a multiple of 512', 1000, 'upstream-odd-size'],

@@ -27,17 +27,24 @@ export function sizeAsker(platform: Platform, uri: string): (() => Promise<numbe
   return parsed.kind === 'file' ? null : () => exportSize(platform, parsed, ASK_TIMEOUT_MS);
 }
 
+/** Who hears how the opening gets on. */
+export interface TriesTold {
+  trying(): void;
+  failed(reason: string): void;
+}
+
 /**
  * Opens an upstream that may not be there yet: within the retry policy, or, where `waits`, for ever. Only what time
  * can mend is tried again. Throws the Fault of the last try.
  */
-export async function openPatiently(parts: UpstreamParts, waits: boolean): Promise<Upstream> {
+export async function openPatiently(parts: UpstreamParts, waits: boolean, told?: TriesTold): Promise<Upstream> {
   const { clock, policy, log, name } = parts;
   const sinceMs = clock.monotonicMs();
   let said = '';
   // Who waits need not give somebody who says nothing much of its time.
   let timedOut = waits ? 0 : Infinity;
   for (let failures = 1; ; failures++) {
+    told?.trying();
     try {
       return await Upstream.open(parts, connectTimeoutMs(timedOut));
     } catch (thrown) {
@@ -46,15 +53,19 @@ export async function openPatiently(parts: UpstreamParts, waits: boolean): Promi
       if (fault.message !== said)
         log.warn('upstream-awaited', { volume: name, code: fault.code, reason: fault.message });
       said = fault.message;
+      told?.failed(fault.message);
       if (fault.code.endsWith('-timeout')) timedOut++;
       await sleep(clock, waits ? waitMs(policy, clock.monotonicMs() - sinceMs) : delayBefore(policy, failures));
     }
   }
 }
 
+/** What a file is before it is mounted, or made. */
+const NOT_THERE_YET: ReadonlySet<string> = new Set(['upstream-missing', 'upstream-empty']);
+
 /** Who waits may have looked at somebody else's socket so far. */
 function isMendable(fault: Fault, waits: boolean): boolean {
-  return fault.retryable || (waits && fault.kind === 'protocol');
+  return fault.retryable || (waits && (fault.kind === 'protocol' || NOT_THERE_YET.has(fault.code)));
 }
 
 /** Somebody who waits for ever is told within a second that it is there. */

@@ -2,6 +2,7 @@
 import { holdBytes, type Logger, type Platform, releaseBytes } from '@rephub/platform';
 import { type AgentConfig } from '../config.js';
 import { type GuestLatency } from '../guest-latency.js';
+import { type UpstreamsAwaited } from '../starting.js';
 import { checkUpstream, openPatiently, sizeAsker, upstreamOpener } from './open-upstream.js';
 import { refuseSameFile } from './shared-upstream.js';
 import { type Upstream } from './upstream.js';
@@ -33,6 +34,7 @@ export async function openUpstreams(
   config: AgentConfig,
   log: Logger,
   owner: UpstreamOwner,
+  awaited: UpstreamsAwaited | null,
 ): Promise<Upstream[]> {
   await refuseSameFile(platform.files, config.volumes);
   const upstreams: Upstream[] = [];
@@ -57,10 +59,16 @@ export async function openUpstreams(
         askSize: sizeAsker(platform, uri),
         hooks: hooksOf(owner, position),
       };
-      const upstream = await openPatiently(parts, config.waitUpstream);
+      const upstream = await openPatiently(parts, config.waitUpstream, {
+        trying: () => awaited?.trying(position),
+        failed: (reason) => awaited?.failed(position, reason),
+      });
       upstreams.push(upstream);
       checkUpstream(upstream, uri);
+      awaited?.opened(position, upstream.sizeBytes);
     }
+    // Files that were not there before may be one and the same now.
+    await refuseSameFile(platform.files, config.volumes);
     return upstreams;
   } catch (fault) {
     for (const upstream of upstreams) await upstream.close();
