@@ -39,7 +39,7 @@ export class Tracker {
   readonly #pages: PageWriter;
   readonly #trust: Trust;
   readonly #tidying: Tidying;
-  #isClosed = false;
+  #closing: Promise<void> | null = null;
 
   /**
    * Locks the directory, reads or makes the files, stores a new session number. Throws ConfigFault
@@ -358,17 +358,11 @@ export class Tracker {
   }
 
   /** Leaves everything as a crash would. Releases the directory. */
-  async close(): Promise<void> {
-    try {
-      await this.#closeFiles();
-    } finally {
-      await this.#state.lock.release();
-    }
+  close(): Promise<void> {
+    return (this.#closing ??= this.#closeFiles().finally(() => this.#state.lock.release()));
   }
 
   async #closeFiles(): Promise<void> {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
     this.#trust.close();
     await this.#loop.settled();
     await this.#pages.settled();
