@@ -213,6 +213,20 @@ describe('an upstream that keeps a cache per connection', () => {
     expect(upstream.status.connections).toBe(3);
   });
 
+  it('emulate: what is played goes to its own connection, also when another one is lost meanwhile', async () => {
+    const { upstream, disk, outcome, clock } = await setUp({});
+    const blocks = Array.from({ length: 40 }, (_, at) => PLACE_BYTES + at * 4096);
+    for (const at of blocks) await outcome(writeBytes(upstream, at, data(1)));
+    disk.connections[0]?.lose();
+    await clock.advance(1);
+    expect(upstream.status.state).toBe('playing');
+    // The one that came in its place: nothing of what is played is bound to it.
+    disk.connections.at(-1)?.lose();
+    for (const at of blocks) await outcome(writeBytes(upstream, at, data(2)));
+    await outcome(flushDevice(upstream));
+    expect(disk.stable.subarray(PLACE_BYTES, PLACE_BYTES + 40 * 4096).equals(data(2, 40 * 4096))).toBe(true);
+  });
+
   it('auto keeps to one connection', async () => {
     const { upstream, outcome } = await setUp({ multiConn: 'auto' });
     await outcome(Promise.all(Array.from({ length: 64 }, (_, at) => writeBytes(upstream, at * 4096, data(at + 1)))));

@@ -135,7 +135,8 @@ export class Replay {
     }
     const { log, pool, readOnly } = this.#parts;
     const { request, entry } = play;
-    const lane = readOnly ? undefined : pool.lanes.length === 0 ? undefined : pool.choose(play.rangeStart);
+    // Where one is missing another stands in its place: what it took into a cache of its own would come back later.
+    const lane = readOnly || pool.missing ? undefined : pool.choose(play.rangeStart);
     if (lane === undefined) {
       this.ended(play, readOnly ? NbdError.Eperm : null);
       return;
