@@ -26,6 +26,8 @@ export interface LanePoolParts {
   /** Throws the Fault of a connection that is not to be used. */
   readonly check: (connection: BlockDevice) => void;
   readonly lost: (lane: Lane, fault: Fault) => void;
+  /** One that was let go has said that not all of what it took is stored. */
+  readonly closeFailed: (error: Error) => void;
   /** Resolves when a lane has answered something that was asked after this call, or is known to be lost. Never rejects. */
   readonly answers: () => Promise<void>;
 }
@@ -191,11 +193,14 @@ export class LanePool {
     );
   }
 
-  /** Lets all go in an orderly way; what is in flight is completed first. */
+  /** Lets all go in an orderly way; what is in flight is completed first. Never rejects: they are gone, whatever they say. */
   async closeAll(): Promise<void> {
     const lanes = this.lanes.splice(0);
     this.#growFailures = 0;
-    await Promise.all(lanes.map(({ connection }) => connection.close()));
+    const outcomes = await Promise.allSettled(lanes.map(({ connection }) => connection.close()));
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') this.#parts.closeFailed(asError(outcome.reason));
+    }
   }
 
   /** For good. */

@@ -8,7 +8,7 @@
  *  - whoever answers for unflushed writes is told as soon as some may be lost that the replay log does not have.
  * Must not know: how an operation is sent, what connections are.
  */
-import { Command, NbdError } from '@rephub/nbd';
+import { Command, CommandFlag, NbdError } from '@rephub/nbd';
 import { type Clock, type Logger } from '@rephub/platform';
 import { type FlushCoordinator } from './flush-coordinator.js';
 import { type LanePool } from './lane-pool.js';
@@ -59,7 +59,7 @@ export class Setbacks {
   /** Upstream has answered with an error. */
   answered(op: UpstreamOp, error: number): void {
     const { canFlush, clock, flushes, log, policy, readOnly, recovery, room } = this.#parts;
-    if (isSync(op)) {
+    if (isSync(op) && !isTooSlow(op, error)) {
       flushes.failed(error);
       op.syncFailed = true;
       // Played again it is followed by a flush, as all that is played is.
@@ -168,6 +168,12 @@ export class Setbacks {
     hooks.unflushedLost(flushes.mayHaveDropped);
     flushes.unblock();
   }
+}
+
+/** A zeroing that was to be fast, and was not begun because it would not be: nothing of it failed to become stable. */
+function isTooSlow({ flushing, outer }: UpstreamOp, error: number): boolean {
+  const isFast = !flushing && outer?.command === Command.WriteZeroes && (outer.flags & CommandFlag.FastZero) !== 0;
+  return isFast && error === NbdError.Enotsup;
 }
 
 /** It makes something stable, or fails to. */

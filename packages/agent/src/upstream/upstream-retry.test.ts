@@ -1,5 +1,5 @@
-import { Command, flushDevice, NbdError, readBytes, trimRange, writeBytes, zeroRange } from '@rephub/nbd';
-import { LinkFault } from '@rephub/platform';
+import { Command, CommandFlag, flushDevice, NbdError, readBytes, trimRange, writeBytes, zeroRange } from '@rephub/nbd';
+import { LinkFault, StorageFault } from '@rephub/platform';
 import { SimClock } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { ScriptedDevice } from '../testing/scripted-device.js';
@@ -54,6 +54,36 @@ describe('an operation that upstream answers with an error (promise GUEST)', () 
       expect(device.closes).toBe(1);
     },
   );
+
+  it('a connection that cannot be closed without an error is let go all the same, and what it had not stored is played', async () => {
+    const { upstream, device, outcome, told } = await setUp();
+    upstream.unflushedBefore();
+    await outcome(writeBytes(upstream, 0, data(7)));
+    device.fail(Command.Read, NbdError.Eio, 1);
+    // As close(2) does where a file system finds out only then.
+    device.close = () => {
+      device.closes++;
+      return Promise.reject(new StorageFault('io-error', 'cannot close the file'));
+    };
+    expect(await outcome(readBytes(upstream, 0, 4096))).toBe(0);
+    expect(upstream.status.up).toBe(true);
+    expect(device.seen.filter((command) => command === Command.Write)).toHaveLength(2);
+    // It has said as much as a flush that fails does: of what is not at hand, too.
+    expect(told.unflushedDropped).toBe(1);
+    await upstream.close();
+  });
+
+  it('a zeroing with FUA that is refused because it would be slow is no flush that has failed', async () => {
+    const { upstream, device, outcome, openedAt, told } = await setUp();
+    upstream.unflushedBefore();
+    device.fail(Command.WriteZeroes, NbdError.Enotsup);
+    const flags = CommandFlag.FastZero | CommandFlag.Fua;
+    expect(await outcome(zeroRange(upstream, 0, 4096, flags))).toBe(NbdError.Enotsup);
+    expect(told.unflushedLost).toBe(0);
+    expect(upstream.mayHaveDropped).toBe(false);
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    expect(openedAt).toEqual([0]);
+  });
 
   it('ESHUTDOWN to who asks once is not repeated, and is no word about the range: upstream is away then', async () => {
     const { upstream, device, outcome, refusals, openedAt, clock } = await setUp();

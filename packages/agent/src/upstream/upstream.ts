@@ -97,6 +97,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       name,
       check: (returned) => this.#checkReturned(returned),
       lost: (lane, fault) => this.#lost(lane, fault),
+      closeFailed: (error) => this.#closeFailed(error),
       answers: () => this.#answers(),
     });
     this.#room = new WaitingRoom({
@@ -373,6 +374,14 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     this.#readOnly.lost();
     // Where this was the last thing in flight there is nobody else to say so.
     queueMicrotask(() => this.#recovery.noteSettled());
+  }
+
+  /** As a flush that fails it tells of writes that were answered; after the last flush there are none. */
+  #closeFailed(error: Error): void {
+    this.#parts.log.warn('upstream-close-failed', { volume: this.#parts.name, reason: error.message });
+    if (this.#recovery.state.kind === 'closed') return;
+    this.#flushes.noteMayHaveDropped();
+    this.#setbacks.noteMayHaveLost();
   }
 
   opTaken(op: UpstreamOp): void {
