@@ -275,6 +275,38 @@ describe('server and client', () => {
     expect(await read).toBe(NbdError.Eshutdown);
   });
 
+  it('a zeroing that is done by writing takes its time: it goes in parts, each of which is answered in time', async () => {
+    const memory = memoryDevice(1024 * MIB);
+    const lengths: number[] = [];
+    const slow: BlockDevice = {
+      ...devicePart(memory),
+      submit: (request) => {
+        lengths.push(request.length);
+        clock.after((request.length / (8 * MIB)) * 1000, () => memory.submit(request));
+      },
+    };
+    const { connect, clock } = await rig({ disk: slow });
+    const faults: string[] = [];
+    const client = await connect({ requestTimeoutMs: 30_000, lost: (fault) => faults.push(fault.code) });
+    const zeroing = errorOf(zeroRange(client, MIB, 1000 * MIB, CommandFlag.Fua));
+    for (let second = 0; second < 200; second++) {
+      await settle();
+      clock.advance(1000);
+    }
+    expect(faults).toEqual([]);
+    expect(await zeroing).toBe(0);
+    expect(lengths.reduce((sum, length) => sum + length, 0)).toBe(1000 * MIB);
+    // What is quick goes as it is.
+    lengths.length = 0;
+    const quick = [trimRange(client, 0, 200 * MIB), zeroRange(client, 0, 200 * MIB, CommandFlag.FastZero)];
+    for (let second = 0; second < 40; second++) {
+      await settle();
+      clock.advance(1000);
+    }
+    await Promise.all(quick);
+    expect(lengths).toEqual([200 * MIB, 200 * MIB]);
+  });
+
   it('closing the server answers what is in flight first', async () => {
     const memory = memoryDevice(MIB);
     const waiting: BlockRequest[] = [];

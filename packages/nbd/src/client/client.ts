@@ -29,7 +29,7 @@ import { ReplyReader } from '../wire/reply-reader.js';
 import { RequestWriter } from '../wire/request-writer.js';
 import { isFault } from '../wire/stream-reader.js';
 import { InFlight } from './in-flight.js';
-import { LongEffect } from './long-effect.js';
+import { LONG_BYTES, LongEffect, partBytes } from './long-effect.js';
 import type { ServedExport } from './negotiation.js';
 import { ReplyHandler } from './reply-handler.js';
 
@@ -111,9 +111,12 @@ export class NbdClient implements BlockDevice {
       request.complete(NbdError.Einval);
       return;
     }
-    if (request.length > this.#maxEffect && request.command !== Command.BlockStatus) {
-      new LongEffect(request, (part) => this.submit(part)).start();
-      return;
+    if (request.length > LONG_BYTES && request.command !== Command.BlockStatus) {
+      const mostBytes = partBytes(request, this.#maxEffect, this.#options.requestTimeoutMs !== null);
+      if (request.length > mostBytes) {
+        new LongEffect(request, mostBytes, (part) => this.submit(part)).start();
+        return;
+      }
     }
     const slot = this.#inFlight.add(request);
     this.#writer.request(request, this.#inFlight.generationOf(slot), slot);
