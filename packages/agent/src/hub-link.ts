@@ -10,6 +10,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import { randomUuid } from '@rephub/platform';
 import { PAUSED_FAREWELL } from '@rephub/protocol';
+import { AwayNews } from './away-news.js';
 import { type Comparer } from './comparer.js';
 import { type AgentConfig } from './config.js';
 import { Handshake } from './handshake.js';
@@ -36,6 +37,7 @@ export class HubLink {
   readonly #memory: LinkMemory = {
     reason: 'not connected yet',
     refused: false,
+    notAHub: false,
     everConsistent: false,
     hub: null,
     sessions: 0,
@@ -44,6 +46,7 @@ export class HubLink {
   /** The newest, which may be over. */
   #session: HubSession | null = null;
   #savedDurableAtMs = 0;
+  readonly #awayNews = new AwayNews();
 
   constructor(parts: HubLinkParts) {
     const { config, platform, standing } = parts;
@@ -71,7 +74,7 @@ export class HubLink {
         this.#memory.reason = namesHub(error.message, url) ? error.message : `${url}: ${error.message}`;
       },
       waits: (url, delayMs) => {
-        parts.log.info('hub-away', { url, reason: this.#memory.reason, retryMs: Math.round(delayMs) });
+        this.#tellAway(url, delayMs);
       },
     });
   }
@@ -149,6 +152,16 @@ export class HubLink {
   /** The volumes that the hub does not know of yet, to be announced within the span that begins. */
   announceVolumes(): void {
     this.#handshake.announceVolumes();
+  }
+
+  /** An outage is tried again every few seconds, for days maybe: what has been said of it is for debugging only. */
+  #tellAway(url: string, delayMs: number): void {
+    const { log } = this.#parts;
+    const { notAHub, reason, sessions } = this.#memory;
+    const fields = { url, reason, retryMs: Math.round(delayMs) };
+    if (!this.#awayNews.isNews(url, reason, sessions)) log.debug('hub-away', fields);
+    else if (notAHub) log.warn('not-a-hub', fields);
+    else log.info('hub-away', fields);
   }
 
   #staysAway(): boolean {

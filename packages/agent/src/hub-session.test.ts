@@ -47,6 +47,8 @@ class ScriptedHub {
   readonly records: number[] = [];
   link: FrameLink | null = null;
   readonly #kit: VolumeKit;
+  /** What another service says in its place to whoever connects. */
+  greeting: Buffer | null = null;
   readonly #group: (hello: Hello) => HubGroup | null;
 
   constructor(kit: VolumeKit, group: (hello: Hello) => HubGroup | null) {
@@ -57,6 +59,10 @@ class ScriptedHub {
   async listen(network: SimNetwork): Promise<void> {
     await network.listen({ kind: 'tcp', host: '127.0.0.1', port: 9010 }, (connection) => {
       const { clock } = this.#kit.platform;
+      if (this.greeting !== null) {
+        connection.send(this.greeting);
+        return;
+      }
       const link = new FrameLink({
         connection,
         clock,
@@ -134,6 +140,7 @@ async function meet(group: (hello: Hello) => HubGroup | null): Promise<Meeting> 
     ...{
       reason: 'not connected yet',
       refused: false,
+      notAHub: false,
       everConsistent: false,
       hub: null,
       sessions: 0,
@@ -307,6 +314,28 @@ test('an end that is asked for takes effect in the same turn, and tells whether 
   expect(memory.reason).toBe('paused by the operator');
   expect(session.leave('again')).toBe(false);
   await kit.run(meeting.over);
+});
+
+test('what answers is no hub: told which address --hub takes; a hub that sends a bad frame later stays a hub', async () => {
+  const meeting = await meet(() => null);
+  const { hub, kit, memory } = meeting;
+  const { clock } = kit.platform;
+  await clock.advance(100);
+  hub.ack(0, 0);
+  await clock.advance(100);
+  hub.link?.send([Buffer.alloc(200, 0x5a)]);
+  await kit.run(meeting.over);
+  expect(memory).toMatchObject({ notAHub: false, reason: 'frame does not begin with its magic' });
+
+  hub.greeting = Buffer.from('NBDMAGICIHAVEOPT\0\x03');
+  expect(await kit.run(meeting.again().over)).toBe(null);
+  expect(memory.notAHub).toBe(true);
+  expect(memory.reason).toMatch(/speaks NBD.*: --hub takes an address of --listen of rephub serve/);
+
+  hub.greeting = null;
+  meeting.again();
+  await clock.advance(100);
+  expect(memory.notAHub).toBe(false);
 });
 
 test('one that is stopped before it is connected says nothing to the hub', async () => {

@@ -43,6 +43,10 @@ const REFUSED_RETRY_MS = 30_000;
 /** Refusals that say: the hub holds other records under our numbers. */
 const CHAIN_CODES = new Set(['record-chain', 'record-number', 'record-line']);
 
+/** What came instead of the hub's first frame was none. */
+const NO_FRAME = 'frame-magic';
+const WHICH_PORT = '--hub takes an address of --listen of rephub serve, not of its --http or --nbd';
+
 export interface HubSessionParts extends RequestParts {
   readonly platform: Platform;
   readonly handshake: Handshake;
@@ -72,6 +76,8 @@ export class HubSession {
   /** What both sides can do beyond the protocol's version. */
   #features: readonly string[] = [];
   #comparesAll = false;
+  /** The other side has said what a hub says. */
+  #isHub = false;
   #echoMs: number | null = null;
   /** The hub has said when to come back. */
   #retryMs: number | null = null;
@@ -95,6 +101,7 @@ export class HubSession {
   /** From connecting to the end. Returns the wait before the next session; null: as the backoff says. */
   async run(): Promise<number | null> {
     const { clock, network } = this.#parts.platform;
+    this.#memory.notAHub = false;
     await this.#handshake.prepare();
     this.#connecting = new AbortController();
     const connection = await network.connect(dialAddress(parseHubUrl(this.#url)), {
@@ -168,7 +175,9 @@ export class HubSession {
     this.#parts.hashes.linkDown();
     this.#parts.mirror.packer.linkDown();
     this.#parts.mirror.linkDown();
-    if (!this.#memory.refused) this.#memory.reason = fault === null ? 'the hub ended the session' : fault.message;
+    this.#memory.notAHub = fault?.code === NO_FRAME && !this.#isHub;
+    if (this.#memory.notAHub) this.#memory.reason = `${fault?.message ?? ''}: ${WHICH_PORT}`;
+    else if (!this.#memory.refused) this.#memory.reason = fault === null ? 'the hub ended the session' : fault.message;
     if (this.#parts.standing.paused) this.#memory.reason = 'paused';
   }
 
@@ -179,6 +188,7 @@ export class HubSession {
   }
 
   #refusedBy(refuse: Refuse): void {
+    this.#isHub = true;
     this.#retryMs = refuse.retryAfterMs;
     this.#memory.reason = `refused by the hub: ${refuse.message}`;
     this.#memory.refused = refuse.retryAfterMs === null;
@@ -204,6 +214,7 @@ export class HubSession {
   ): Promise<void> {
     const { log, mirror, standing } = this.#parts;
     const memory = this.#memory;
+    this.#isHub = true;
     const verdict = decideLineage(hello, welcome.group);
     memory.hub = { id: welcome.hubId, epoch: welcome.epoch };
     memory.lastVerdict = verdict.row;

@@ -26,6 +26,8 @@ export interface LinkMemory {
   reason: string | null;
   /** Nothing will change until somebody acts. */
   refused: boolean;
+  /** What answers at the address is another service. */
+  notAHub: boolean;
   everConsistent: boolean;
   hub: { readonly id: string; readonly epoch: number } | null;
   /** Those in which records flowed. */

@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import { createServer as createNetServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Address } from '@rephub/platform';
@@ -47,6 +48,19 @@ describe('requestJson', () => {
       timeoutMs: 2000,
     });
     expect(answer).toEqual({ status: 200, body: { url: '/pause?x=1', auth: 'Bearer t', sent: '{"now":true}' } });
+  });
+
+  it('says that what answers is no HTTP server, in words', async () => {
+    const path = join(directory, 'nbd.sock');
+    const other = createNetServer((socket) => {
+      socket.on('error', () => undefined).end('NBDMAGICIHAVEOPT');
+    }).listen(path);
+    await once(other, 'listening');
+    await expect(requestJson({ ...get, address: { kind: 'unix', path } })).rejects.toMatchObject({
+      code: 'request-failed',
+      message: `${path} does not speak HTTP: another service has that address`,
+    });
+    other.close();
   });
 
   it('says that nobody answers, that the time is up, and that the answer is no JSON', async () => {

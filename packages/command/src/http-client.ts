@@ -99,9 +99,15 @@ function requestFault(name: string, timeoutMs: number, timedOut: boolean, error:
   if (timedOut)
     return new LinkFault('request-timeout', `no answer from ${name} within ${timeoutMs} ms`, { cause: error });
   const known = asError(error);
-  const code = 'code' in known ? known.code : '';
+  const code = 'code' in known ? String(known.code) : '';
   if (code === 'ECONNREFUSED' || code === 'ENOENT') {
     return new LinkFault('connect-refused', `nobody answers at ${name}: is it running?`, { cause: error });
+  }
+  // How Node names what its parser finds wrong.
+  if (code.startsWith('HPE_')) {
+    return new LinkFault('request-failed', `${name} does not speak HTTP: another service has that address`, {
+      cause: error,
+    });
   }
   return new LinkFault('request-failed', `request to ${name} failed: ${plainReason(error)}`, { cause: error });
 }

@@ -313,6 +313,17 @@ describe('frame link, hostile and dead peers', () => {
     expect(clock.pendingTimers).toBe(0);
   });
 
+  test('another service is known by its first bytes, before a header has come', async () => {
+    const { client, server } = await connect();
+    const agent = new Side(client, clock);
+    server.send(Buffer.from('NBDMAGIC'));
+    await clock.advance(10);
+    expect(agent.end).toBe('frame-magic');
+    expect(agent.closings[0]?.message).toContain('speaks NBD');
+    await clock.advance(1_100);
+    expect(clock.pendingTimers).toBe(0);
+  });
+
   test('a peer that goes on sending garbage while it is being told is cut off after the linger time', async () => {
     const { client, server } = await connect();
     const hub = new Side(server, clock);

@@ -27,6 +27,7 @@ import { type FrameHeader, FrameType, isRecordType } from './frame.js';
 import { FrameReader } from './frame-reader.js';
 import { Heartbeat } from './heartbeat.js';
 import { type Beat, byeSchema, decodeBody, encodeControl, refuseSchema } from './messages.js';
+import { OpeningBytes } from './opening-bytes.js';
 
 export interface LinkHandlers extends ControlHandlers {
   /**
@@ -84,6 +85,7 @@ export class FrameLink implements Claimant {
   #state: 'open' | 'ending' | 'over' = 'open';
   #linger: Timer | null = null;
   #heardOnce = false;
+  readonly #opening = new OpeningBytes();
   #bytesSinceLife = 0;
   readonly #claim: PayloadClaim | null;
   /** Nothing is read because our side says so; because there is no room for the payload that has begun. */
@@ -239,6 +241,12 @@ export class FrameLink implements Claimant {
   #received(chunk: Buffer): void {
     if (this.#state !== 'open') return;
     this.#bytesSinceLife += chunk.length;
+    const foreign = this.#opening.take(chunk);
+    if (foreign !== null) {
+      // Most others say less than a frame's header has, and then wait or leave.
+      this.#refuseFor(new ProtocolFault('frame-magic', `${this.peer} speaks ${foreign}, not as agent and hub do`));
+      return;
+    }
     try {
       this.#reader.push(chunk);
     } catch (thrown) {

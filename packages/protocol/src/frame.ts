@@ -42,7 +42,8 @@ export const MAX_PAYLOAD_BYTES = 32 * 1024 * 1024;
 export const MAX_CONTROL_BYTES = 1024 * 1024;
 export const FRAME_VERSION = 1;
 
-const MAGIC = 0x31485052; // "RPH1"
+/** The first four bytes of every frame, little-endian. */
+export const FRAME_MAGIC = 0x31485052; // "RPH1"
 const CLOSING_MAGIC = 0x52504831; // "1HPR"
 const TWO_32 = 0x1_0000_0000;
 const MAX_COMPRESSION = 2;
@@ -151,7 +152,7 @@ export function frameBytes(header: FrameHeader): number {
 
 /** Writes the header at `at` and sets and returns its checksum. */
 export function encodeHeader(header: FrameHeader, target: Buffer, at: number): number {
-  scratch.setUint32(0, MAGIC, true);
+  scratch.setUint32(0, FRAME_MAGIC, true);
   scratch.setUint8(4, FRAME_VERSION);
   scratch.setUint8(5, header.type);
   scratch.setUint16(6, header.flags, true);
@@ -187,7 +188,8 @@ export function encodeTrailer(headerChecksum: number, target: Buffer, at: number
  * The checksum comes before the version: magic, version and header checksum keep their places in every version.
  */
 export function decodeHeader(bytes: Buffer, at: number, header: FrameHeader): void {
-  if (bytes.readUInt32LE(at) !== MAGIC) throw new ProtocolFault('frame-magic', 'frame does not begin with its magic');
+  if (bytes.readUInt32LE(at) !== FRAME_MAGIC)
+    throw new ProtocolFault('frame-magic', 'frame does not begin with its magic');
   bytes.copy(CHECKED, 0, at, at + CHECKED_BYTES);
   const checksum = bytes.readUInt32LE(at + CHECKED_BYTES);
   if (crc32(CHECKED) !== checksum) {
