@@ -158,6 +158,20 @@ test('a wrong environment variable is named as such', async () => {
   });
 });
 
+test.for(['two\nlines', 'blank at the end ', '\u20ac'])(
+  'a token that HTTP cannot carry as it is (%j) is refused',
+  async (token) => {
+    const data = join(await tempDir(testScope()), 'data');
+    for (const args of [
+      ['serve', ...flags({ ...HUB, '--data': data })],
+      ['status', '--http', '127.0.0.1:1'],
+    ]) {
+      await refused('rephub', args, ['REPHUB_TOKEN', 'Latin-1'], { REPHUB_TOKEN: token });
+    }
+    expect(existsSync(data)).toBe(false);
+  },
+);
+
 test.for<readonly [CommandName, readonly string[]]>([
   ['repagent', []],
   ['repagent', ['fly']],

@@ -10,12 +10,14 @@ interface Api {
   readonly hub: HubInProcess;
   readonly app: Hono;
   readonly bugs: unknown[];
+  readonly refusals: string[];
   ask(method: string, path: string, body?: unknown): Promise<{ status: number; body: Record<string, unknown> }>;
 }
 
 async function startApi(guard: { token?: string; nbd?: boolean } = {}): Promise<Api> {
   const hub = await startHub(testScope(), guard.nbd === false ? { nbd: [] } : {});
   const bugs: unknown[] = [];
+  const refusals: string[] = [];
   const { server } = hub;
   const app = httpApp({
     hub: server.hub,
@@ -34,11 +36,13 @@ async function startApi(guard: { token?: string; nbd?: boolean } = {}): Promise<
     guard: { token: guard.token ?? null, hosts: [] },
     exportUris: (name) => server.exportUris(name),
     internalError: (_, thrown) => bugs.push(thrown),
+    refused: (message, path) => refusals.push(`${path}: ${message}`),
   });
   return {
     hub,
     app,
     bugs,
+    refusals,
     ask: async (method, path, body) => {
       const answer = await app.request(`/api/v1${path}`, {
         method,
@@ -218,6 +222,15 @@ describe('the guard', () => {
     expect(await ask('/api/v1/status', 'Basic secret')).toBe(401);
     expect(await ask('/api/v1/status', 'Bearer secret')).toBe(200);
     expect(await ask('/healthz')).toBe(200);
+    const none =
+      'this hub asks for a token, and none came: set REPHUB_TOKEN to the one that rephub serve was started with';
+    const wrong = 'the token is not the one that rephub serve was started with: set REPHUB_TOKEN to that one';
+    expect(api.refusals).toEqual([
+      ...[`/api/v1/status: ${none}`, `/metrics: ${none}`],
+      ...[`/api/v1/status: ${wrong}`, `/api/v1/status: ${none}`],
+    ]);
+    const answer = await api.app.request('/api/v1/status', { headers: { authorization: 'Bearer wrong' } });
+    expect(await answer.json()).toEqual({ error: { code: 'unauthorized', message: wrong, retryable: false } });
   });
 
   test('a request for another host name is refused, as a lured browser would send it', async () => {

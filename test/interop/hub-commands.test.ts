@@ -5,7 +5,7 @@ import { nodePlatform } from '@rephub/platform/node';
 import { expect, test } from 'vitest';
 import { z } from 'zod';
 import { command, COMMANDS } from '../kit/commands.js';
-import { start } from '../kit/process.js';
+import { type RunResult, start } from '../kit/process.js';
 import { HubPlace } from '../kit/rephub-system.js';
 import { MIB, ScriptedAgent } from '../kit/scripted-agent.js';
 import { type Scope } from '../kit/scope.js';
@@ -201,9 +201,16 @@ test('with REPHUB_TOKEN set, only those who have it are answered', async () => {
     { env: { REPHUB_TOKEN: 'secret' } },
   );
   await child.waitForOutput(/rephub is ready/);
-  const ask = async (token: string): Promise<number | null> =>
-    (await command('rephub', ['status', '--http', `unix:${data}.sock`], { env: { REPHUB_TOKEN: token } })).code;
-  expect(await ask('')).toBe(1);
-  expect(await ask('wrong')).toBe(1);
-  expect(await ask('secret')).toBe(0);
+  const ask = async (token: string): Promise<RunResult> =>
+    await command('rephub', ['status', '--http', `unix:${data}.sock`], { env: { REPHUB_TOKEN: token } });
+  const none = await ask('');
+  expect(none.code).toBe(1);
+  expect(none.stderr).toContain('none came: set REPHUB_TOKEN');
+  for (const wrong of [await ask('wrong'), await ask('wrong')]) {
+    expect(wrong.code).toBe(1);
+    expect(wrong.stderr).toContain('is not the one');
+  }
+  expect(await ask('secret')).toMatchObject({ code: 0 });
+  // The hub tells it too: of each kind once.
+  expect(child.output.match(/ warn +http-refused .*path=\/api\/v1\/groups times=1/g)).toHaveLength(2);
 });

@@ -3,6 +3,7 @@ import { address, askJson, type CommandContext, withDefault } from '@rephub/comm
 import type { Address } from '@rephub/platform';
 import { z } from 'zod';
 import type { GroupStatus } from '../group/group-status.js';
+import { readToken } from './token.js';
 
 /** The option that every command which asks a hub has. */
 export const hubOption = {
@@ -24,14 +25,9 @@ export async function askHub(http: Address, context: CommandContext, ask: Ask): 
     method: ask.method ?? 'GET',
     path: `/api/v1${ask.path}`,
     ...(ask.body === undefined ? {} : { body: ask.body }),
-    token: tokenOf(context),
+    token: readToken(context.environment),
     timeoutMs: ask.timeoutMs ?? 10_000,
   });
-}
-
-export function tokenOf(context: CommandContext): string | undefined {
-  const token = context.environment['REPHUB_TOKEN'];
-  return token === '' ? undefined : token;
 }
 
 /** The part of a group's status that the commands themselves rely on; all of it goes through as it came. */

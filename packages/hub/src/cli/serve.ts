@@ -11,23 +11,26 @@ import type { EventFields, HubEvent } from '../hub/events.js';
 import { HubServer } from '../hub/hub-server.js';
 import { httpApp } from '../http/app.js';
 import { hubMetrics } from '../http/metrics.js';
+import { RefusalNotice } from '../http/refusal-notice.js';
 import { openGroupStore } from '../storage/index.js';
 import { SOFTWARE } from '../version.js';
 import { type HttpServer, serveHttp } from './http-server.js';
 import { type ServeValues } from './serve-options.js';
+import { readToken } from './token.js';
 
 const STOP_WITHIN_MS = 9500;
 const NBD_GRACE_MS = 3000;
 
 /** Serves until SIGTERM or SIGINT. */
 export async function serve(values: ServeValues, context: CommandContext): Promise<ExitCode> {
+  const token = readToken(context.environment) ?? null;
   const log = await openLogger(values);
   const stopping = stopSignal(log);
   try {
     const server = await openHub(values, log);
     let http: HttpServer;
     try {
-      http = await openHttp(values, context, server, log);
+      http = await openHttp(values, token, server, log);
     } catch (thrown) {
       await server.close({ drain: false, graceMs: 0 });
       throw thrown;
@@ -72,7 +75,7 @@ async function openHub(values: ServeValues, log: OpenLogger): Promise<HubServer>
 
 async function openHttp(
   values: ServeValues,
-  context: CommandContext,
+  token: string | null,
   server: HubServer,
   log: OpenLogger,
 ): Promise<HttpServer> {
@@ -88,14 +91,18 @@ async function openHttp(
     nbdClients: () => server.nbd.clients().length,
   });
   collectDefaultMetrics({ register: metrics, prefix: 'rephub_' });
-  const token = context.environment['REPHUB_TOKEN'];
+  const { clock } = nodePlatform();
+  const refusals = new RefusalNotice(clock, (message, where, times) => {
+    log.warn('http-refused', { message, path: where, times });
+  });
   const app = httpApp({
     hub,
-    clock: nodePlatform().clock,
+    clock,
     software: SOFTWARE,
     metrics,
-    guard: { token: token === undefined || token === '' ? null : token, hosts: values.insecure ? null : [] },
+    guard: { token, hosts: values.insecure ? null : [] },
     exportUris: (name) => server.exportUris(name),
+    refused: (message, where) => refusals.refused(message, where),
     internalError: (where, thrown) => log.error('http-error', { path: where, message: asError(thrown).message }),
   });
   return await serveHttp(app, values.http);

@@ -5,7 +5,7 @@
 import { type CommandContext, requestJson } from '@rephub/command';
 import { type Address, asError } from '@rephub/platform';
 import { z } from 'zod';
-import { tokenOf } from './api.js';
+import { readToken } from './token.js';
 
 const LEASE_SECONDS = 30;
 const RENEW_EVERY_MS = 8000;
@@ -128,7 +128,7 @@ function asker(http: Address, context: CommandContext): Asker {
       method,
       path,
       ...(body === undefined ? {} : { body }),
-      token: tokenOf(context),
+      token: readToken(context.environment),
       timeoutMs: 30_000,
     });
     if (answer.status >= 200 && answer.status < 300) return answer.body;

@@ -37,6 +37,8 @@ export interface AppOptions {
   readonly exportUris: (exportName: string) => readonly string[];
   /** Where a bug of ours is told. */
   readonly internalError: (path: string, thrown: unknown) => void;
+  /** Where a request without the token is told. */
+  readonly refused: (message: string, path: string) => void;
 }
 
 const MAX_BODY_BYTES = 64 * 1024;
@@ -60,7 +62,10 @@ export function httpApp(options: AppOptions): Hono {
     if (!answer.pass) return forbidden(context, answer.status, answer.message);
     if (context.req.path !== '/healthz') {
       const known = checkToken(options.guard, context.req.header('authorization'));
-      if (!known.pass) return forbidden(context, known.status, known.message);
+      if (!known.pass) {
+        options.refused(known.message, context.req.path);
+        return forbidden(context, known.status, known.message);
+      }
     }
     await next();
     return undefined;

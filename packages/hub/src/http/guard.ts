@@ -29,7 +29,11 @@ export function checkToken(guard: Guard, authorization: string | undefined): Gua
   if (guard.token === null) return PASS;
   const given = /^Bearer (.+)$/.exec(authorization ?? '')?.[1];
   if (given !== undefined && timingSafeEqual(digest(given), digest(guard.token))) return PASS;
-  return { pass: false, status: 401, message: 'this hub asks for a token: set REPHUB_TOKEN' };
+  const message =
+    given === undefined
+      ? 'this hub asks for a token, and none came: set REPHUB_TOKEN to the one that rephub serve was started with'
+      : 'the token is not the one that rephub serve was started with: set REPHUB_TOKEN to that one';
+  return { pass: false, status: 401, message };
 }
 
 function digest(text: string): Buffer {
