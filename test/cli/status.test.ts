@@ -45,10 +45,33 @@ test('both sides tell the same story, as text and as JSON', { timeout: 60_000 },
   expect(groupsOf(one.stdout)).toHaveLength(1);
 });
 
-test('nobody there: 75, could not tell; an unknown group: 1', { timeout: 60_000 }, async () => {
+test(
+  'a group that is not there: wrong usage of every command, which names those that are',
+  { timeout: 60_000 },
+  async () => {
+    const scope = testScope();
+    const { hub } = await startSystem(scope, `file:${await sparseFile(scope, 1 << 20)}`);
+    for (const [name, ...args] of [
+      ['rephub', 'status', 'nosuch'],
+      ['rephub', 'status', 'nosuch', '--watch'],
+      ['rephub', 'verify', 'nosuch'],
+      ['rephub', 'resync', 'nosuch'],
+      ['rephub', 'resync', 'nosuch', '--full', '--yes'],
+      ['rephub', 'enroll', 'nosuch'],
+      ['rephub', 'forget', 'nosuch', '--yes'],
+      ['rephub', 'read', 'nosuch/disk0', '--offset', '0', '--length', '1'],
+      ['rephub', 'test', 'drop', 'nosuch', 'x'],
+      ['failover-test', 'nosuch', '--check', 'true'],
+    ] as const) {
+      const result = await command(name, [...args, '--http', hub.http], { timeoutMs: 20_000 });
+      const stderr = `${name}: there is no group called nosuch; this hub has vm1\n`;
+      expect(result, args.join(' ')).toMatchObject({ code: 2, stdout: '', stderr });
+    }
+  },
+);
+
+test('nobody there: 75, could not tell', { timeout: 60_000 }, async () => {
   const scope = testScope();
-  const { hub } = await startSystem(scope, `file:${await sparseFile(scope, 1 << 20)}`);
-  expect((await command('rephub', ['status', 'nosuch', '--http', hub.http])).code).toBe(1);
   expect((await command('rephub', ['status', '--http', '127.0.0.1:1'])).code).toBe(75);
   const none = await command('repagent', ['status', '--state', await tempDir(scope)]);
   expect(none.code, none.stderr).toBe(75);

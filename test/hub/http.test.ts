@@ -81,8 +81,9 @@ test('the status has at least what the contract says', async () => {
   expect((await api.ask('GET', '/groups/vm1')).body).toMatchObject({ name: 'vm1' });
 });
 
-test('an unknown group is 404 by name', async () => {
+test('an unknown group is 404 by name, with the names that there are', async () => {
   const api = await startApi();
+  await protect(api);
   for (const [method, path, body] of [
     ['GET', '/groups/none', undefined],
     ['POST', '/groups/none/tests', {}],
@@ -93,7 +94,9 @@ test('an unknown group is 404 by name', async () => {
   ] as const) {
     const answer = await api.ask(method, path, body);
     expect(answer.status, path).toBe(404);
-    expect(answer.body).toMatchObject({ error: { code: 'unknown-group', message: 'there is no group called none' } });
+    expect(answer.body).toMatchObject({
+      error: { code: 'unknown-group', message: 'there is no group called none; this hub has vm1' },
+    });
   }
   expect(api.bugs).toEqual([]);
 });

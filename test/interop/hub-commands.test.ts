@@ -41,8 +41,7 @@ test('status and groups show each group, as a table and as the JSON of the contr
   expect((await rephub('groups')).stdout).toMatch(/vm1 +disk0 +8 MiB/);
   expect(groupsOf((await rephub('groups', '--json')).stdout)).toHaveLength(1);
   const unknown = await rephub('status', 'vm9');
-  expect(unknown).toMatchObject({ code: 1 });
-  expect(unknown.stderr).toContain('there is no group called vm9');
+  expect(unknown).toMatchObject({ code: 2, stderr: 'rephub: there is no group called vm9; this hub has vm1\n' });
 });
 
 test('status --watch goes on until it is interrupted', async () => {
@@ -78,10 +77,6 @@ test('without a hub the commands say that nobody answers, and that another try m
 
 test('a verification that cannot begin could not tell: 75, never 1, which says that they differ', async () => {
   const { hub, agent, rephub } = await place(testScope());
-  expect(await rephub('verify', 'vm9')).toMatchObject({
-    code: 75,
-    stderr: expect.stringContaining('could not tell: there is no group called vm9') as string,
-  });
   agent.cut();
   await agent.ended();
   expect(await rephub('verify', 'vm1')).toMatchObject({

@@ -91,7 +91,9 @@ describe('askJson', () => {
     const address = await serving((_, response) => json(response, status, body));
     expect(await askJson({ ...get, address })).toEqual({ groups: [] });
     for (const [answered, sent, exitCode, message] of [
-      [404, { error: { message: 'no group vm9' } }, 1, 'no group vm9'],
+      [404, { error: { code: 'unknown-group', message: 'no group vm9' } }, 2, 'no group vm9'],
+      [404, { error: { code: 'not-found', message: 'no such path' } }, 1, 'no such path'],
+      [404, { error: 'no GET /x here' }, 1, 'no GET /x here'],
       [400, { error: 'bad point' }, 2, 'bad point'],
       [503, { message: 'starting' }, 75, 'starting'],
       [500, null, 1, `${directory}/control.sock answered /status with 500`],

@@ -5,7 +5,7 @@
  */
 import { request as httpRequest } from 'node:http';
 import { type Address, asError, formatAddress, LinkFault, plainReason, ProtocolFault } from '@rephub/platform';
-import { CommandFailure, EXIT } from './exit.js';
+import { CommandFailure, EXIT, type ExitCode } from './exit.js';
 
 const LARGEST_BODY_BYTES = 64 * 1024 * 1024;
 
@@ -45,12 +45,24 @@ export async function requestJson(given: JsonRequest): Promise<JsonResponse> {
 export async function askJson(given: JsonRequest): Promise<unknown> {
   const { status, body } = await requestJson(given);
   if (status >= 200 && status < 300) return body;
-  const later = status === 429 || status === 503 || status === 504;
-  const exitCode = later ? EXIT.tryAgain : status === 400 ? EXIT.wrongUsage : EXIT.failed;
   throw new CommandFailure(
-    exitCode,
+    refusalExitCode(status, body),
     refusalText(body) ?? `${formatAddress(given.address)} answered ${given.path} with ${status}`,
   );
+}
+
+/** How a command ends whose request was refused. A name that is not there is wrong usage, as every other wrong value. */
+export function refusalExitCode(status: number, body: unknown): ExitCode {
+  if (status === 429 || status === 503 || status === 504) return EXIT.tryAgain;
+  if (status === 400 || (status === 404 && refusalCode(body)?.startsWith('unknown-') === true)) return EXIT.wrongUsage;
+  return EXIT.failed;
+}
+
+/** `{"error": {"code"}}`, which tells a name that is not there from a path that is not. */
+function refusalCode(body: unknown): string | null {
+  if (typeof body !== 'object' || body === null) return null;
+  if ('error' in body) return refusalCode(body.error);
+  return 'code' in body && typeof body.code === 'string' ? body.code : null;
 }
 
 /** `{"error": {"message"}}`, `{"error": "…"}` or `{"message": "…"}`. */

@@ -1,6 +1,6 @@
 /** What the three command lines share. */
 export { CommandFailure, describeError, EXIT, type ExitCode, exitCodeOf } from './exit.js';
-export { askJson, type JsonRequest, type JsonResponse, requestJson } from './http-client.js';
+export { askJson, type JsonRequest, type JsonResponse, refusalExitCode, requestJson } from './http-client.js';
 export { flushLoggers, logOptions, type LogSettings, openLogger, type OpenLogger } from './logging.js';
 export { runMain } from './run-main.js';
 export { nearest } from './nearest.js';

@@ -9,6 +9,7 @@ import {
   duration,
   EXIT,
   type ExitCode,
+  exitCodeOf,
   flag,
   formatDuration,
   formatJson,
@@ -116,6 +117,8 @@ async function failoverTest(values: Values, context: CommandContext): Promise<Ex
       else await session.drop();
     }
   } catch (thrown) {
+    // What was asked for cannot be: that says nothing of the replica.
+    if (opened === null && exitCodeOf(thrown) === EXIT.wrongUsage) throw thrown;
     trouble = asError(thrown).message;
   }
   if (interrupt.signal.aborted) trouble = 'interrupted';

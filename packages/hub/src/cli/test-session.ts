@@ -2,7 +2,7 @@
  * A failover test as its command sees it: opened at the hub, its lease renewed while checks run, dropped at
  * the end. If this process dies, the lease runs out and the hub drops the test by itself.
  */
-import { type CommandContext, requestJson } from '@rephub/command';
+import { type CommandContext, CommandFailure, refusalExitCode, requestJson } from '@rephub/command';
 import { type Address, asError } from '@rephub/platform';
 import { z } from 'zod';
 import { readToken } from './token.js';
@@ -25,11 +25,12 @@ const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.st
 const renewedSchema = z.object({ test: z.object({ over: z.string().nullable() }) });
 
 /** The hub will not, or cannot. */
-export class HubRefusal extends Error {
+export class HubRefusal extends CommandFailure {
   readonly status: number;
 
-  constructor(status: number, message: string) {
-    super(message);
+  constructor(status: number, body: unknown) {
+    const said = errorSchema.safeParse(body);
+    super(refusalExitCode(status, body), said.success ? said.data.error.message : `the hub answered with ${status}`);
     this.name = 'HubRefusal';
     this.status = status;
   }
@@ -132,10 +133,6 @@ function asker(http: Address, context: CommandContext): Asker {
       timeoutMs: 30_000,
     });
     if (answer.status >= 200 && answer.status < 300) return answer.body;
-    const said = errorSchema.safeParse(answer.body);
-    throw new HubRefusal(
-      answer.status,
-      said.success ? said.data.error.message : `the hub answered with ${answer.status}`,
-    );
+    throw new HubRefusal(answer.status, answer.body);
   };
 }

@@ -1,5 +1,14 @@
 /** `rephub verify GROUP`: the agent compares everything with this hub while its guest goes on; exit 0 same, 1 differs, 75 could not tell. */
-import { command, type CommandContext, CommandFailure, EXIT, type ExitCode, flag, formatSize } from '@rephub/command';
+import {
+  command,
+  type CommandContext,
+  CommandFailure,
+  EXIT,
+  type ExitCode,
+  exitCodeOf,
+  flag,
+  formatSize,
+} from '@rephub/command';
 import { type Address, asError } from '@rephub/platform';
 import { describeVerify, outcomeOf } from '@rephub/protocol';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -20,27 +29,38 @@ export const verifyCommand = command({
   arguments: [{ name: 'GROUP', help: 'the group' }],
   options: { ...hubOption, json: flag({ help: 'print JSON', inFile: false }) },
   run: async ({ http, json }, context) => {
-    // 1 says that they differ, and nothing else does.
-    return await verify(http, json, context).catch((thrown: unknown) => {
-      throw new CommandFailure(EXIT.tryAgain, `could not tell: ${asError(thrown).message}`, thrown);
+    const id = await begin(http, context).catch((thrown: unknown) => {
+      throw exitCodeOf(thrown) === EXIT.wrongUsage ? thrown : couldNotTell(thrown);
+    });
+    return await outcome(http, json, context, id).catch((thrown: unknown) => {
+      throw couldNotTell(thrown);
     });
   },
 });
 
-async function verify(http: Address, json: boolean, context: CommandContext): Promise<ExitCode> {
+/** 1 says that they differ, and nothing else does. */
+function couldNotTell(thrown: unknown): CommandFailure {
+  return new CommandFailure(EXIT.tryAgain, `could not tell: ${asError(thrown).message}`, thrown);
+}
+
+/** Returns the id under which the outcome will be told. */
+async function begin(http: Address, context: CommandContext): Promise<string> {
+  const path = `/groups/${encodeURIComponent(context.arguments[0] ?? '')}/verify`;
+  return startedSchema.parse(await askHub(http, context, { method: 'POST', path, body: {} })).id;
+}
+
+async function outcome(http: Address, json: boolean, context: CommandContext, id: string): Promise<ExitCode> {
   const name = context.arguments[0] ?? '';
-  const path = `/groups/${encodeURIComponent(name)}/verify`;
-  const { id } = startedSchema.parse(await askHub(http, context, { method: 'POST', path, body: {} }));
   let lastSeen = '';
   let unchangedMs = 0;
   for (;;) {
     const [group] = await askGroups(http, context, name);
     const report = group?.verify ?? null;
     if (report !== null && report.id === id && report.finishedAt !== null) {
-      const outcome = outcomeOf(report);
-      const lines = [outcome.replaceAll('-', ' '), ...describeVerify(report, formatSize)];
-      context.out(json ? `${JSON.stringify({ outcome, ...report }, null, 2)}\n` : `${lines.join('\n')}\n`);
-      return outcome === 'same' ? EXIT.done : outcome === 'differs' ? EXIT.failed : EXIT.tryAgain;
+      const came = outcomeOf(report);
+      const lines = [came.replaceAll('-', ' '), ...describeVerify(report, formatSize)];
+      context.out(json ? `${JSON.stringify({ outcome: came, ...report }, null, 2)}\n` : `${lines.join('\n')}\n`);
+      return came === 'same' ? EXIT.done : came === 'differs' ? EXIT.failed : EXIT.tryAgain;
     }
     const seen = JSON.stringify(report);
     unchangedMs = seen === lastSeen ? unchangedMs + POLL_MS : 0;

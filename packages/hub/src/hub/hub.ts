@@ -32,6 +32,7 @@ import { type EventLog } from './events.js';
 import { type EventsFile } from './events-file.js';
 import { type HubIdentity, openIdentity, refuseAgentState } from './identity.js';
 import { openEvents, tellStart, tellStop } from './kept-events.js';
+import { unknownGroup } from './unknown-group.js';
 
 export interface HubOptions {
   readonly directory: string;
@@ -165,9 +166,11 @@ export class Hub implements SessionHost {
   /** Throws a ConfigFault `unknown-group`. */
   group(name: string): Group {
     const group = this.#groups.get(name);
-    if (group === undefined || group.isVacant)
-      throw new ConfigFault('unknown-group', `there is no group called ${name}`);
-    return group;
+    if (group !== undefined && !group.isVacant) return group;
+    throw unknownGroup(
+      name,
+      this.groups.map((known) => known.name),
+    );
   }
 
   status(): { readonly groups: readonly GroupStatus[] } {
