@@ -102,7 +102,9 @@ test('a seed of a size that the agent has told already is refused at once, not w
   await expect(agent.begin()).rejects.toThrow(/volume disk0: seeded with/);
   const { refuse } = await agent.ended();
   expect(refuse).toMatchObject({ code: 'seed-differs' });
-  expect(refuse?.message).toContain(`with ${4 * MIB} bytes, the agent's has ${8 * MIB}; rephub forget vm1 takes`);
+  expect(refuse?.message).toContain(
+    `with ${4 * MIB} bytes, the agent's has ${8 * MIB}; 'rephub forget vm1 --yes' takes`,
+  );
   const good = await image('good.raw', 8 * MIB);
   await expect(core.seed('vm1', 'disk1', good)).rejects.toMatchObject({ code: 'seed-differs' });
   await expect(core.seed('vm1', 'disk0', await image('other.raw', 16 * MIB))).rejects.toMatchObject({

@@ -36,6 +36,9 @@ test(
     // Across a restart too.
     await hub.child.killHard();
     await hub.start();
+    expect((await command('rephub', ['groups', '--http', hub.http])).stdout).toMatch(
+      /^vm1 +disk0 +96 MiB +unprotected \(seeded, no agent has begun yet\) +-$/m,
+    );
 
     const agent = await AgentPlace.prepare(scope, {
       volumes: [{ name: 'disk0', upstream: `file:${disk}` }],
@@ -60,7 +63,7 @@ test(
 );
 
 test(
-  'SIZE: a seed of another size than the volume is refused before anything is changed',
+  'SIZE: a seed of another size than the volume is refused before anything is changed, and what is said then leads on',
   { timeout: 60_000 },
   async () => {
     const scope = testScope();
@@ -77,5 +80,13 @@ test(
     const status = await agent.waitFor('the refusal', ({ reason }) => reason.includes('seeded with'));
     expect(status.reason).toContain(`${4 * MiB} bytes, the agent's has ${8 * MiB}`);
     expect((await hub.status('vm1')).seq).toBe(0);
+    expect(status.reason).toContain("'rephub forget vm1 --yes' takes the seeds away");
+    expect(status.reason).toContain("at once after 'repagent resume'");
+    expect(await command('rephub', ['forget', 'vm1', '--yes', '--http', hub.http])).toMatchObject({ code: 0 });
+    expect(await command('rephub', ['seed', 'vm1/disk0', disk, '--http', hub.http])).toMatchObject({ code: 0 });
+    expect(await command('repagent', ['resume', '--state', agent.stateDir])).toMatchObject({ code: 0 });
+    // By itself it would ask again after a minute, which is longer than this test may take.
+    const synced = await agent.waitUntilProtected(30_000);
+    expect(synced.lastResync?.cause).toMatch(/^first sync from a seed/);
   },
 );

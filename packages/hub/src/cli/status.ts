@@ -125,15 +125,14 @@ export const groupsCommand = command({
       context.out(formatJson({ groups }));
       return undefined;
     }
-    const rows = groups.flatMap((group) =>
-      group.volumes.map((volume) => [
-        group.name,
-        volume.name,
-        formatSize(volume.sizeBytes),
-        group.state,
-        group.generation ?? '-',
-      ]),
-    );
+    const rows = groups.flatMap((group) => {
+      const { name, state, reason, generation, volumes, seeds } = group;
+      const known = volumes.map((volume) => [volume.name, formatSize(volume.sizeBytes), state]);
+      // A group whose agent has not told its volumes, or that could not be opened, is one all the same.
+      const others = seeds.map((seed) => [seed.name, formatSize(seed.sizeBytes), `${state} (${reason})`]);
+      const shown = [known, others, [['-', '-', `${state} (${reason})`]]].find((some) => some.length > 0) ?? [];
+      return shown.map((cells) => [name, ...cells, generation ?? '-']);
+    });
     context.out(
       formatTable(
         [

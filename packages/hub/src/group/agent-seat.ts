@@ -69,6 +69,7 @@ export interface SeatParts {
 /** Somebody has to stop the group's own agent first. */
 const OWNER_RETRY_MS = 1000;
 const OPENING_RETRY_MS = 1000;
+const SEED_RETRY_MS = 60_000;
 
 export class AgentSeat implements SessionGroup {
   readonly last: LastReport;
@@ -207,10 +208,7 @@ export class AgentSeat implements SessionGroup {
       const areBound = (store?.state.volumes.length ?? 0) > 0;
       const conflict = areBound ? null : seedConflict(seeds, hello.volumes);
       if (conflict !== null)
-        return refusal(
-          new ConfigFault('seed-differs', `${conflict}; rephub forget ${name} takes the seeds away`),
-          60_000,
-        );
+        return refusal(new ConfigFault('seed-differs', `${conflict}; ${seedHint(name)}`), SEED_RETRY_MS);
       this.#session?.end('a newer session of the same agent has taken over');
       this.#session = session;
       this.#welcomedBy = store;
@@ -384,6 +382,12 @@ export class AgentSeat implements SessionGroup {
   get #files(): GroupSurroundings['platform']['files'] {
     return this.#parts.around.platform.files;
   }
+}
+
+/** What leads on from here; the agent comes back by itself, and begins with what it finds then. */
+function seedHint(group: string): string {
+  const forget = `'rephub forget ${group} --yes' takes the seeds away, the right ones can be put in place then`;
+  return `${forget}; the agent asks again every ${SEED_RETRY_MS / 1000} s, at once after 'repagent resume'`;
 }
 
 function refusal(refused: Fault, retryAfterMs: number | null): Refusal {

@@ -285,6 +285,21 @@ test('an agent that has left in order is said to have left, and why, in the stat
   expect(status({ farewell: 'repagent is stopping' }).reason).toBe('in step');
 });
 
+test('before an agent has begun the reason says so, and what the group was seeded with is told', () => {
+  const empty = { line: null, volumes: [], consistentNumber: null };
+  const nobody = { connected: false, report: null };
+  expect(status(nobody, empty)).toMatchObject({ state: 'unprotected', reason: 'no agent has begun yet', seeds: [] });
+  const seeds = [{ volume: 'disk0', sizeBytes: 4096 }];
+  expect(status(nobody, { ...empty, seeds })).toMatchObject({
+    state: 'unprotected',
+    reason: 'seeded, no agent has begun yet',
+    volumes: [],
+    seeds: [{ name: 'disk0', sizeBytes: 4096 }],
+  });
+  expect(status({}, { ...empty, seeds }).reason).toBe('first-sync');
+  expect(status(nobody, { consistentNumber: null }).reason).toBe('first-sync not finished, agent not connected');
+});
+
 test('an agent that an operator has paused makes its group degraded, for as long as it stays away', () => {
   const gone = { connected: false, farewell: PAUSED_FAREWELL };
   expect(status(gone)).toMatchObject({ state: 'degraded', reason: 'paused' });

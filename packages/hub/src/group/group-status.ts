@@ -108,6 +108,8 @@ export interface GroupStatus {
   readonly enrolled: boolean;
   readonly tests: readonly TestStatus[];
   readonly volumes: readonly VolumeStatus[];
+  /** Images put in place for the first sync, until that has ended. */
+  readonly seeds: readonly Pick<VolumeStatus, 'name' | 'sizeBytes'>[];
   /** Payload since the hub's start, as it came and decompressed, and how the last write came. */
   readonly received: Received;
   readonly journalBytes: number;
@@ -171,6 +173,7 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
       sizeBytes,
       unreadableBytes,
     })),
+    seeds: (store?.seeds ?? []).map(({ volume, sizeBytes }) => ({ name: volume, sizeBytes })),
     received: facts.received,
     journalBytes: store?.journalBytes ?? 0,
     indexBytes: store?.indexBytes ?? 0,
@@ -228,10 +231,11 @@ function judge(facts: GroupFacts): Verdict {
     return { state: 'unprotected', reason: 'the last good point was given up: resync not finished' };
   }
   if (store.consistentNumber === null) {
-    return {
-      state: 'unprotected',
-      reason: facts.connected ? 'first-sync' : `first-sync not finished, ${left ?? 'agent not connected'}`,
-    };
+    const hasBegun = facts.connected || store.line !== null;
+    const absent = hasBegun
+      ? `first-sync not finished, ${left ?? 'agent not connected'}`
+      : `${(store.seeds ?? []).length > 0 ? 'seeded, ' : ''}no agent has begun yet`;
+    return { state: 'unprotected', reason: facts.connected ? 'first-sync' : absent };
   }
   if (store.stalled !== null) return { state: 'degraded', reason: store.stalled };
   if (store.spanShort !== undefined) {
