@@ -1,5 +1,7 @@
 /** Finds the word that was probably meant. */
 
+const MOST_LISTED = 8;
+
 /** The most similar of `words`, or null when none is near (more than a third of the letters differ). */
 export function nearest(given: string, words: readonly string[]): string | null {
   let best: string | null = null;
@@ -12,6 +14,14 @@ export function nearest(given: string, words: readonly string[]): string | null 
     }
   }
   return best;
+}
+
+/** What is said of a key that nobody knows: the one that was probably meant, else those of a short list. */
+export function unknownKey(key: string, known: readonly string[]): string {
+  const near = nearest(key, known);
+  if (near !== null) return `unknown key "${key}"; did you mean "${near}"?`;
+  const there = known.length === 0 || known.length > MOST_LISTED ? '' : `; there are ${known.join(', ')}`;
+  return `unknown key "${key}"${there}`;
 }
 
 /** Letters to add, drop or change on the way from one word to the other. */

@@ -4,6 +4,7 @@
  */
 import { ConfigFault } from '@rephub/platform';
 import { z } from 'zod';
+import { unknownKey } from './nearest.js';
 import { type TextType, wordsOf } from './types.js';
 
 /** What a source (flag, environment, file, default) says, before it is checked. */
@@ -114,11 +115,13 @@ export function structure<T>(schema: z.ZodType<T>, spec: Omit<Common, 'placehold
       const issue = issues.find(({ code }) => code === 'unrecognized_keys') ?? issues[0];
       const place = issue === undefined ? where : where + pathText(issue.path);
       if (issue?.code === 'unrecognized_keys') {
-        throw new ConfigFault('unknown-key', `${place}: unknown key ${issue.keys.map((key) => `"${key}"`).join(', ')}`);
+        const known = keysAt(schema, issue.path);
+        throw new ConfigFault('unknown-key', `${place}: ${unknownKey(issue.keys[0] ?? '', known)}`);
       }
       const given = issue === undefined ? raw : valueAt(raw, issue.path);
       if (given === undefined) throw new ConfigFault('missing-option', `${place} is missing`);
-      throw badValue(place, given, issue?.message ?? 'another shape');
+      const shape = issue?.code === 'invalid_type' ? SHAPES[issue.expected] : undefined;
+      throw badValue(place, given, shape ?? issue?.message ?? 'another shape');
     },
   };
 }
@@ -155,6 +158,22 @@ function readText<T>(type: TextType<T>, raw: RawValue, where: string): T {
   const parsed = type.safeParse(String(raw));
   if (parsed.success) return parsed.data;
   throw badValue(where, raw, parsed.error.issues[0]?.message ?? 'another value');
+}
+
+/** What the types of YAML are called by people. */
+const SHAPES: Readonly<Record<string, string>> = {
+  array: 'a list: each item on a line of its own after "- "',
+  object: 'keys and values, such as "name: disk0"',
+};
+
+/** The keys that the schema knows at a place. */
+function keysAt(schema: z.ZodType, path: readonly PropertyKey[]): string[] {
+  let at: unknown = schema;
+  for (const part of path) {
+    if (at instanceof z.ZodArray) at = at.element;
+    else at = at instanceof z.ZodObject ? (at.shape as Record<PropertyKey, unknown>)[part] : undefined;
+  }
+  return at instanceof z.ZodObject ? Object.keys(at.shape) : [];
 }
 
 function isScalar(raw: unknown): raw is string | number | boolean | bigint {

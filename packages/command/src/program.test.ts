@@ -160,7 +160,16 @@ describe('a command', () => {
     ]);
     for (const [content, message] of [
       ['volumes: [{name: a b, upstream: x}]', `volumes[0].name: "a b" is not allowed, expected a name of`],
-      ['volumes: [{name: a, upstrem: x, upstream: y}]', 'volumes[0]: unknown key "upstrem"'],
+      [
+        'volumes: [{name: a, upstrem: x, upstream: y}]',
+        'volumes[0]: unknown key "upstrem"; did you mean "upstream"?\n',
+      ],
+      [
+        'volumes: [{name: a, upstream: y, size: 3, x: 1}]',
+        'volumes[0]: unknown key "size"; there are name, upstream, listen\n',
+      ],
+      ['volumes: {name: a}', 'volumes: "{"name":"a"}" is not allowed, expected a list'],
+      ['volumes: [disk0]', 'volumes[0]: "disk0" is not allowed, expected keys and values'],
       ['volumes: [{name: a}]', 'volumes[0].upstream is missing'],
       ['volumes: disk0', 'volumes: "disk0" is not allowed, expected'],
     ] as const) {
@@ -235,8 +244,18 @@ describe('wrong usage', () => {
   it.each([
     ['group: vm1\nmax_rate: 5\n', 'unknown key "max_rate"; did you mean "max-rate"?'],
     ['group: vm1\nyes: true\n', 'unknown key "yes"'],
-    ['group: vm1\ngroup: vm2\n', 'line 2'],
-    ['group: [vm1\n', 'line'],
+    ['group: vm1\ngroup: vm2\n', 'line 2, column 1: this key is there twice'],
+    ['group: [vm1\n', 'line 2, column 1: the line begins in the wrong column, or a bracket before it is open'],
+    ['group: vm1\nupstream: file: /x\n', 'line 2, column 11: a second ": " in this value'],
+    ['group: vm1\nupstream: file:/x\n  hub: x\n', 'line 2, column 11: a second ": " in this value, or a line below it'],
+    ['group: "vm1\n', 'line 2, column 1: up to here a closing quote'],
+    ['group: vm1\n\tmode: sync\n', 'line 2, column 1: a tab in front of a line: use spaces'],
+    ['group: @vm1\n', 'line 1, column 8: a value cannot begin with this character: put the value in quotes'],
+    ['group: *vm1\n', 'line 1, column 8: a value that begins with "*"'],
+    ['group: vm1\n---\ngroup: vm2\n', 'line 2, column 1: "---" begins a second document'],
+    ['group: vm1\nmode sync\n', 'line 2, column 1: up to here a closing quote or bracket, a comma, or the ": "'],
+    ['group: [a]b\n', 'line 1, column 11: this is no YAML (Unexpected scalar at node end)'],
+    [`a: &a [1]\nb: &b [${'*a,'.repeat(20)}]\nc: [${'*b,'.repeat(20)}]\n`, 'write the values out instead of "*"'],
     ['- group\n', 'expected keys and values'],
   ])('in the file: %j', async (content, message) => {
     const result = await run(`run -c ${file(content)}`);
