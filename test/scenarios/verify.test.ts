@@ -30,7 +30,7 @@ test(
     const verify = ['verify', 'vm1', '--http', hub.http] as const;
     expect(await command('rephub', verify)).toMatchObject({
       code: 0,
-      stdout: expect.stringMatching(/^same\n/) as string,
+      stdout: expect.stringMatching(/^same\ndisk0: same, \d+ MiB\n/) as string,
     });
     const { seq } = await hub.status('vm1');
     await hub.waitFor('vm1', 'all to be in the image', ({ appliedSeq }) => (appliedSeq ?? 0) >= seq);
@@ -48,6 +48,7 @@ test(
       bytesSame: SIZE - BLOCK,
       bytesDiffer: BLOCK,
       differs: [{ volume: 'disk0', offset: 37 * MiB, length: BLOCK }],
+      volumes: [{ name: 'disk0', bytesTotal: SIZE, bytesSame: SIZE - BLOCK, bytesDiffer: BLOCK }],
     });
     const healed = await agent.waitFor('the resync that follows', ({ state, lastResync }) => {
       return state === 'protected' && lastResync?.cause.startsWith('verify: volume disk0 differs') === true;

@@ -52,6 +52,16 @@ test('a finding: what was kept is there after a power cut, in full, until the hu
   expect(idsOf(last.findings)).toEqual(['a 9']);
 });
 
+test('a finding: what else is known of each volume takes no room from the others', async () => {
+  const host = simPlatform(1);
+  const { findings } = await opened(host);
+  const figures = { bytesTotal: 10, bytesSame: 5, bytesDiffer: 5, bytesUnknown: 0, reason: null };
+  const volumes = Array.from({ length: 255 }, (_, index) => ({ name: `disk${index}`, ...figures }));
+  await findings.keep({ ...REPORT, id: 'b' });
+  await findings.keep({ ...REPORT, volumes });
+  expect((await opened(afterPowerCut(host))).findings.untold).toEqual([{ ...REPORT, id: 'b' }, REPORT]);
+});
+
 test('a finding: a hub that cannot say what it keeps is believed when it has read a beat of after it was found', async () => {
   const { clock, ...host } = simPlatform(1);
   const { findings } = await opened({ clock, ...host });

@@ -47,7 +47,10 @@ export class Findings {
   /** Something differs, or more than when this was called last. Never rejects: where it cannot be noted the log says so. */
   async keep(report: VerifyReport): Promise<void> {
     const others = this.#untold.filter((finding) => finding.report.id !== report.id);
-    const finding = { report: { ...report, differs: report.differs.slice(0, MOST_PLACES) }, sinceMs: this.#nowMs() };
+    // A difference is told by its places; there is no room in the note for what else there is to say of each volume.
+    const kept = { ...report, differs: report.differs.slice(0, MOST_PLACES) };
+    delete kept.volumes;
+    const finding = { report: kept, sinceMs: this.#nowMs() };
     this.#untold = [...others.slice(-(MAX_UNTOLD - 1)), finding];
     await this.#note();
   }

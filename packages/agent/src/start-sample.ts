@@ -90,8 +90,9 @@ export class StartSample {
     if (!(await this.#inStep())) return;
     const begunMs = clock.monotonicMs();
     const regions = await this.#plan();
-    const total = regions.reduce((sum, { length }) => sum + length, 0);
-    const tally = new VerifyTally(randomUuid(this.#parts.randomness), SAMPLE_CAUSE, total, this.#time());
+    const totals = new Map<string, number>();
+    for (const { volume, length } of regions) totals.set(volume.name, (totals.get(volume.name) ?? 0) + length);
+    const tally = new VerifyTally(randomUuid(this.#parts.randomness), SAMPLE_CAUSE, totals, this.#time());
     this.#tally = tally;
     let rest = regions;
     for (let round = 1; round <= ROUNDS && rest.length > 0 && (await this.#inStep()); round++) {
@@ -100,7 +101,7 @@ export class StartSample {
     }
     this.#state = 'over';
     tally.finish(this.#time(), 'the agent has stopped');
-    const { bytesSame, bytesHoles = 0, bytesDiffer, bytesUnknown, differs, reason } = tally.report();
+    const { bytesTotal, bytesSame, bytesHoles = 0, bytesDiffer, bytesUnknown, differs, reason } = tally.report();
     const level = bytesUnknown > 0 ? 'warn' : 'info';
     const tookMs = Math.round(clock.monotonicMs() - begunMs);
     log[level]('start-sampled', { bytesSame, bytesHoles, bytesDiffer, bytesUnknown, reason: reason ?? '', tookMs });
@@ -110,7 +111,7 @@ export class StartSample {
     const where = first === undefined ? '' : ` (first at ${first.offset} of ${first.volume})`;
     log.error('changed-behind', {
       bytes: bytesDiffer,
-      sampledBytes: total - bytesHoles,
+      sampledBytes: bytesTotal - bytesHoles,
       volume: first?.volume,
       offset: first?.offset,
     });
@@ -148,17 +149,17 @@ export class StartSample {
       for (let region = queue.pop(); region !== undefined && !this.#stopped; region = queue.pop()) {
         const checked = await checkRegion(this.#parts, region, () => Promise.resolve());
         if (typeof checked === 'string') {
-          if (isLast) tally.unknown(region.length, checked);
+          if (isLast) tally.unknown(region.volume.name, region.length, checked);
           else later.push(region);
           continue;
         }
         const { coveredBytes, isHole, runs } = checked;
-        if (coveredBytes === 0) tally.unknown(region.length, 'the hub cannot tell');
+        if (coveredBytes === 0) tally.unknown(region.volume.name, region.length, 'the hub cannot tell');
         for (const { from, to, verdict } of runs) {
           const bytes = Math.min(to, coveredBytes) - from;
           if (bytes <= 0) break;
-          if (verdict === 'same') tally.same(bytes, isHole);
-          else if (verdict === 'unknown') tally.unknown(bytes, 'the hub cannot read it');
+          if (verdict === 'same') tally.same(region.volume.name, bytes, isHole);
+          else if (verdict === 'unknown') tally.unknown(region.volume.name, bytes, 'the hub cannot read it');
           else tally.differs(region.volume.name, region.offset + from, bytes);
         }
         // What an answer left out of a long hole is looked at next.

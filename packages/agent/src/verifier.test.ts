@@ -234,8 +234,8 @@ describe('a verification', () => {
 });
 
 test('a tally counts what was never come to as unknown, and joins neighbours that differ', () => {
-  const tally = new VerifyTally('id', 'test', 100, 'then');
-  tally.same(40, true);
+  const tally = new VerifyTally('id', 'test', new Map([['disk0', 100]]), 'then');
+  tally.same('disk0', 40, true);
   tally.differs('disk0', 40, 10);
   tally.differs('disk0', 50, 10);
   expect(outcomeOf(tally.report())).toBe('differs');
@@ -246,7 +246,29 @@ test('a tally counts what was never come to as unknown, and joins neighbours tha
     reason: 'stopped',
     differs: [{ volume: 'disk0', offset: 40, length: 20 }],
   });
-  const rest = new VerifyTally('id', 'test', 100, 'then');
-  rest.same(99, false);
+  const rest = new VerifyTally('id', 'test', new Map([['disk0', 100]]), 'then');
+  rest.same('disk0', 99, false);
   expect(outcomeOf(rest.report())).toBe('could-not-tell');
+});
+
+test('a tally tells each volume apart, and the sums of all', () => {
+  const sizes = new Map([
+    ['a', 100],
+    ['b', 50],
+    ['c', 10],
+  ]);
+  const tally = new VerifyTally('id', 'test', sizes, 'then');
+  tally.same('a', 90, false);
+  tally.differs('a', 90, 10);
+  tally.unknown('b', 20, 'marked');
+  tally.same('c', 10, false);
+  tally.finish('now', 'stopped');
+  expect(tally.report()).toMatchObject({
+    ...{ bytesTotal: 160, bytesSame: 100, bytesDiffer: 10, bytesUnknown: 50, reason: 'marked' },
+    volumes: [
+      { name: 'a', bytesTotal: 100, bytesSame: 90, bytesDiffer: 10, bytesUnknown: 0, reason: null },
+      { name: 'b', bytesTotal: 50, bytesSame: 0, bytesDiffer: 0, bytesUnknown: 50, reason: 'marked' },
+      { name: 'c', bytesTotal: 10, bytesSame: 10, bytesDiffer: 0, bytesUnknown: 0, reason: null },
+    ],
+  });
 });

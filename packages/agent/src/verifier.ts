@@ -113,8 +113,8 @@ export class Verifier {
 
   #begin(id: string, cause: string): void {
     const { clock, log, volumes } = this.#parts;
-    const total = volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
-    const tally = new VerifyTally(id, cause, total, this.#time());
+    const sizes = new Map(volumes.map(({ name, sizeBytes }) => [name, sizeBytes]));
+    const tally = new VerifyTally(id, cause, sizes, this.#time());
     this.#tally = tally;
     this.#gaveUp = null;
     this.#logged = 0;
@@ -229,7 +229,7 @@ export class Verifier {
         const why = stalled();
         this.#gaveUp ??= why === null ? checked : `the hub takes nothing: ${why}`;
       }
-      if (later === null) tally.unknown(region.length, checked);
+      if (later === null) tally.unknown(region.volume.name, region.length, checked);
       else later.push(region);
       return region.length;
     }
@@ -239,8 +239,8 @@ export class Verifier {
     for (const { from, to, verdict } of runs) {
       const bytes = Math.min(to, coveredBytes) - from;
       if (bytes <= 0) break;
-      if (verdict === 'same') tally.same(bytes, isHole);
-      else if (verdict === 'unknown') tally.unknown(bytes, 'the hub cannot read it');
+      if (verdict === 'same') tally.same(region.volume.name, bytes, isHole);
+      else if (verdict === 'unknown') tally.unknown(region.volume.name, bytes, 'the hub cannot read it');
       else differing.push({ offset: region.offset + from, length: bytes });
     }
     if (differing.length > 0) await this.#differ(tally, region.volume, differing);

@@ -1,27 +1,29 @@
 /** The result of a verification as it grows: what is the same, what differs and where, what could not be told and why. Pure. */
-import { type VerifyReport } from '@rephub/protocol';
+import { type VerifyReport, type VolumeVerify } from '@rephub/protocol';
 
 /** Places named in the report; what lies beyond is counted. */
 const MOST_NAMED = 64;
 
+type Figures = { -readonly [Key in keyof VolumeVerify]: VolumeVerify[Key] };
+
 export class VerifyTally {
   readonly id: string;
   readonly cause: string;
-  readonly bytesTotal: number;
   readonly #startedAt: string;
+  /** In the order in which they were given. */
+  readonly #volumes: ReadonlyMap<string, Figures>;
   readonly #differs: { readonly volume: string; readonly offset: number; length: number }[] = [];
-  #bytesSame = 0;
   #bytesHoles = 0;
-  #bytesDiffer = 0;
-  #bytesUnknown = 0;
   #reason: string | null = null;
   #finishedAt: string | null = null;
 
-  constructor(id: string, cause: string, bytesTotal: number, startedAt: string) {
+  /** `bytes`: what is to be looked at, by volume. */
+  constructor(id: string, cause: string, bytes: ReadonlyMap<string, number>, startedAt: string) {
     this.id = id;
     this.cause = cause;
-    this.bytesTotal = bytesTotal;
     this.#startedAt = startedAt;
+    const none = { bytesSame: 0, bytesDiffer: 0, bytesUnknown: 0, reason: null };
+    this.#volumes = new Map([...bytes].map(([name, bytesTotal]) => [name, { name, bytesTotal, ...none }]));
   }
 
   get isFinished(): boolean {
@@ -29,43 +31,57 @@ export class VerifyTally {
   }
 
   /** `isHole`: nothing was read for it. */
-  same(bytes: number, isHole: boolean): void {
-    this.#bytesSame += bytes;
+  same(volume: string, bytes: number, isHole: boolean): void {
+    this.#of(volume).bytesSame += bytes;
     if (isHole) this.#bytesHoles += bytes;
   }
 
   differs(volume: string, offset: number, length: number): void {
-    this.#bytesDiffer += length;
+    this.#of(volume).bytesDiffer += length;
     const before = this.#differs.find((known) => known.volume === volume && known.offset + known.length === offset);
     if (before !== undefined) before.length += length;
     else if (this.#differs.length < MOST_NAMED) this.#differs.push({ volume, offset, length });
   }
 
-  unknown(bytes: number, reason: string): void {
-    this.#bytesUnknown += bytes;
+  unknown(volume: string, bytes: number, reason: string): void {
+    const figures = this.#of(volume);
+    figures.bytesUnknown += bytes;
+    figures.reason ??= reason;
     this.#reason ??= reason;
   }
 
   /** What was not come to counts as unknown. */
   finish(at: string, reason: string): void {
-    const rest = this.bytesTotal - this.#bytesSame - this.#bytesDiffer - this.#bytesUnknown;
-    if (rest > 0) this.unknown(rest, reason);
+    for (const { name, bytesTotal, bytesSame, bytesDiffer, bytesUnknown } of this.#volumes.values()) {
+      const rest = bytesTotal - bytesSame - bytesDiffer - bytesUnknown;
+      if (rest > 0) this.unknown(name, rest, reason);
+    }
     this.#finishedAt = at;
   }
 
   report(): VerifyReport {
+    const volumes = [...this.#volumes.values()].map((figures) => ({ ...figures }));
+    const sum = (key: 'bytesTotal' | 'bytesSame' | 'bytesDiffer' | 'bytesUnknown'): number =>
+      volumes.reduce((total, figures) => total + figures[key], 0);
     return {
       id: this.id,
       cause: this.cause,
       startedAt: this.#startedAt,
       finishedAt: this.#finishedAt,
-      bytesTotal: this.bytesTotal,
-      bytesSame: this.#bytesSame,
+      bytesTotal: sum('bytesTotal'),
+      bytesSame: sum('bytesSame'),
       bytesHoles: this.#bytesHoles,
-      bytesDiffer: this.#bytesDiffer,
-      bytesUnknown: this.#bytesUnknown,
+      bytesDiffer: sum('bytesDiffer'),
+      bytesUnknown: sum('bytesUnknown'),
       differs: this.#differs.map((place) => ({ ...place })),
       reason: this.#reason,
+      volumes,
     };
+  }
+
+  #of(volume: string): Figures {
+    const found = this.#volumes.get(volume);
+    if (found === undefined) throw new Error(`volume ${volume} is not of this verification`);
+    return found;
   }
 }

@@ -202,6 +202,18 @@ export const resyncResultSchema = z.object({
 
 /** Where a verification found both sides to differ. */
 export const differenceSchema = z.object({ volume: name, offset: count, length: count });
+/** What a verification came to, or has come to so far, in one volume. */
+export const volumeVerifySchema = z.object({
+  name,
+  bytesTotal: count,
+  bytesSame: count,
+  bytesDiffer: count,
+  bytesUnknown: count,
+  /** Why something of it could not be told; null when all could. */
+  reason: text.nullable(),
+});
+export type VolumeVerify = z.infer<typeof volumeVerifySchema>;
+
 /** A verification that is under way, or the last one. */
 export const verifyReportSchema = z.object({
   /** Given by whoever asked. */
@@ -221,6 +233,8 @@ export const verifyReportSchema = z.object({
   differs: z.array(differenceSchema).max(64),
   /** Why something could not be told; null when all could. */
   reason: text.nullable(),
+  /** The same figures by volume; an agent that is older does not tell them. */
+  volumes: z.array(volumeVerifySchema).max(255).optional(),
 });
 export type VerifyReport = z.infer<typeof verifyReportSchema>;
 
