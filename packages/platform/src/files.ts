@@ -88,6 +88,7 @@ export interface FileSystem {
   remove(path: string): Promise<void>;
   /** Removes a directory with all that is in it; harmless when it is missing. */
   removeTree(directory: string): Promise<void>;
+  /** Throws `sync-failed` where the sync itself fails, whatever the reason: names may be lost then, as bytes are with a file's. */
   syncDirectory(directory: string): Promise<void>;
   /** An exclusive lock that dies with the process; null when another process, or this one, holds it. */
   lock(path: string): Promise<FileLock | null>;

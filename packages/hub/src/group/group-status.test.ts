@@ -145,6 +145,7 @@ describe('the state of a group', () => {
     ],
     ['a resync that has no room is degraded', 'degraded', {}, { spanShort: { neededBytes: 9, shortBytes: 4 } }, {}],
     ['base images that are not brought up to date are degraded', 'degraded', {}, { applyFailed: 'io-error: x' }, {}],
+    ['base images that wait for something are degraded', 'degraded', {}, { applyWaits: 'no handle' }, {}],
     [
       'a last good point that was given up is unprotected',
       'unprotected',
@@ -188,7 +189,12 @@ test('the reasons of want of room and of a failed applier name the figures and t
     applyFailed: 'io-error: x',
     room: { freeBytes: 5, reserveBytes: 2 },
   });
-  expect(status()).toMatchObject({ applyFailed: null, resyncShort: null, room: null });
+  const waits = status({}, { applyWaits: 'no handle' });
+  expect(waits).toMatchObject({
+    reason: expect.stringMatching(/for now: no handle$/) as string,
+    applyWaits: 'no handle',
+  });
+  expect(status()).toMatchObject({ applyFailed: null, applyWaits: null, resyncShort: null, room: null });
 });
 
 describe('RPO: the figure', () => {

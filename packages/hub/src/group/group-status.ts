@@ -120,6 +120,8 @@ export interface GroupStatus {
   readonly resyncShort: { readonly neededBytes: number; readonly shortBytes: number } | null;
   /** Why the base images are not brought up to date any more; null while they are. */
   readonly applyFailed: string | null;
+  /** Why they are not for now; it is tried again by itself. Null while they are. */
+  readonly applyWaits: string | null;
 }
 
 /**
@@ -180,6 +182,7 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     room: store?.room ?? null,
     resyncShort: store?.spanShort ?? null,
     applyFailed: store?.applyFailed ?? null,
+    applyWaits: store?.applyWaits ?? null,
   };
 }
 
@@ -246,6 +249,9 @@ function judge(facts: GroupFacts): Verdict {
     };
   }
   if (store.applyFailed !== undefined) return { state: 'degraded', reason: store.applyFailed };
+  if (store.applyWaits !== undefined) {
+    return { state: 'degraded', reason: `the base images are not brought up to date for now: ${store.applyWaits}` };
+  }
   if (facts.divergence !== null && !facts.connected) {
     const { kind } = facts.divergence;
     return { state: 'degraded', reason: `${kind}: parted ${divergenceText(facts.divergence).parted}` };

@@ -31,6 +31,7 @@ export interface StoreParts {
 export function groupStateOf(parts: StoreParts): GroupState {
   const { main, progress } = parts;
   const applyFault = main?.applier.fault ?? null;
+  const waitsFor = main?.applier.waitsFor ?? null;
   const { freeBytes, reserveBytes } = parts.room;
   const short = main?.spanRoom.short ?? null;
   return {
@@ -58,6 +59,7 @@ export function groupStateOf(parts: StoreParts): GroupState {
     branches: parts.branches,
     ...(parts.seeds.length === 0 || progress.consistentNumber !== null ? {} : { seeds: parts.seeds }),
     ...(applyFault === null ? {} : { applyFailed: applyFault.message }),
+    ...(waitsFor === null ? {} : { applyWaits: waitsFor.message }),
     ...(Number.isFinite(freeBytes) ? { room: { freeBytes, reserveBytes } } : {}),
     ...(short === null ? {} : { spanShort: short }),
     ...(main?.timeline.lastGoodDropped === true ? { lastGoodDropped: true } : {}),

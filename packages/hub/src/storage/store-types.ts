@@ -101,6 +101,8 @@ export interface GroupState {
   readonly wantsComparison: boolean;
   /** Why the base images are not brought up to date any more; only another opening changes that. Left out while all is well. */
   readonly applyFailed?: string;
+  /** Why they are not for now; it is tried again by itself. Left out while all is well. */
+  readonly applyWaits?: string;
   /** The disk, as of the last look; left out while nothing is known of it. */
   readonly room?: { readonly freeBytes: number; readonly reserveBytes: number };
   /** A resync was refused: with the last good point kept, it may not fit. Left out when none was, or it would fit by now. */

@@ -129,7 +129,10 @@ async function syncDirectory(directory: string): Promise<void> {
   const handle = await fs.open(directory, constants.O_RDONLY | constants.O_DIRECTORY);
   try {
     // Some file systems (FUSE, CIFS) know no syncing of directories and say EINVAL.
-    await ignoring('EINVAL', handle.sync());
+    await ignoring('EINVAL', handle.sync()).catch((cause: unknown) => {
+      // As of a file: whatever the reason, names may be lost, and no later sync brings them back.
+      throw new StorageFault('sync-failed', `cannot sync directory ${directory}: ${String(cause)}`, { cause });
+    });
   } finally {
     await handle.close();
   }

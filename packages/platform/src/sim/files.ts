@@ -302,8 +302,17 @@ export class SimFiles implements FileSystem, OpenFileDisk {
       'sync-directory',
       path,
       true,
-      () => this.#tree.directory(path),
+      (struck) => {
+        if (struck !== null) {
+          // It could not be opened for that; any other failure is one of the sync.
+          const isOfOpening = struck.fault === 'too-many-files' || struck.fault === 'no-permission';
+          const fault = injectedFault(struck.fault, 'sync-directory', path);
+          throw isOfOpening ? fault : new StorageFault('sync-failed', fault.message);
+        }
+        return this.#tree.directory(path);
+      },
       (directory) => this.#tree.syncDirectory(directory),
+      true,
     );
   }
 

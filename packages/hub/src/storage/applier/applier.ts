@@ -6,8 +6,8 @@
  *  - `applied` says how far a fold will go before an image changes; base images are synced, and what they lack is stored,
  *    before it says that they hold a layer; segments go only below the position that its older slot names, so that either
  *    slot is good for a restart;
- *  - receiving never waits for it; a failed sync of a base image, or a record that does not match its checksum any more,
- *    ends it for good, everything stays in the journal;
+ *  - receiving never waits for it; what may pass is tried again (fold-waits.ts); a failed sync of a base image, or a record
+ *    that does not match its checksum any more, ends it for good, everything stays in the journal;
  *  - nothing above a pin, nothing of an open span is folded, unless the group never had a consistent point.
  * Must not know: sessions.
  */
@@ -21,12 +21,10 @@ import type { Layer } from '../layers/layer.js';
 import type { Timeline } from '../layers/timeline.js';
 import { isJournalDamage } from '../passing-faults.js';
 import type { MemoryShare, SharedMemory } from '../shared-memory.js';
+import { FoldWaits } from './fold-waits.js';
 import { foldLayer } from './fold.js';
 import { closesTop, type Holdings, PACE_MS, reasonToExpire, reasonToFold, type RetentionLimits } from './retention.js';
 
-const RETRY_MS = 1000;
-/** That it waits for room is told again after this long, should it have gone on meanwhile. */
-const TELL_AGAIN_MS = 60_000;
 /** More layers than this are merged where nothing is pinned between them. */
 const MOST_LAYERS = 24;
 const MERGE_EXTENTS = 20_000;
@@ -70,21 +68,20 @@ export class Applier {
   #dropping: Dropping | null = null;
   #running: Promise<void> | null = null;
   #timer: Timer | null = null;
+  #wakesAtMs = 0;
   #waitingSinceMs: number | null = null;
   #draining = false;
   #hurry: (() => void) | null = null;
   #stopped = false;
   #fault: Fault | null = null;
-  #retryAtMs = 0;
-  /** It waits for room, and has said so. */
-  #toldWaiting = false;
-  #toldWaitingAtMs = -Infinity;
+  readonly #waits: FoldWaits;
 
   constructor(options: ApplierOptions) {
     this.#options = options;
     this.#index = options.indexes.open(() => {
       this.poke();
     });
+    this.#waits = new FoldWaits(options.clock, options.log, options.timeline.line.id);
     this.#applied = options.applied;
     this.#olderPosition = options.applied.position;
   }
@@ -102,6 +99,11 @@ export class Applier {
     return this.#fault;
   }
 
+  /** What it waits for to pass before it goes on; null while it does not wait. */
+  get waitsFor(): Fault | null {
+    return this.#waits.fault;
+  }
+
   /** Records have become durable, a pin has gone, or the like: looks whether there is work. Cheap. */
   poke(): void {
     if (this.#stopped) return;
@@ -112,23 +114,25 @@ export class Applier {
     const nowMs = clock.monotonicMs();
     this.#waitingSinceMs ??= nowMs;
     this.#closeTopIfDue();
-    if (nowMs < this.#retryAtMs) {
-      this.#wakeIn(this.#retryAtMs - nowMs);
+    const { leftMs } = this.#waits;
+    if (leftMs > 0) {
+      this.#wakeIn(leftMs);
     } else if (
       this.#dropping !== null ||
       this.#next() !== null ||
       (timeline.layers.length > MOST_LAYERS && timeline.mergeable)
     ) {
       this.#running = this.#run();
-    } else if (this.#paces()) {
-      this.#wakeIn(this.#waitingSinceMs + PACE_MS - nowMs);
+    } else {
+      this.#waits.ended();
+      if (this.#paces()) this.#wakeIn(this.#waitingSinceMs + PACE_MS - nowMs);
     }
   }
 
   /** Folds everything up to the last consistent number; views and branches in the way are expired. Throws what keeps it from that. */
   async drain(): Promise<void> {
     this.#draining = true;
-    this.#retryAtMs = 0;
+    this.#waits.hurry();
     this.#hurry?.();
     try {
       for (;;) {
@@ -137,8 +141,10 @@ export class Applier {
         if (this.#stopped || this.#next() === null) return;
         this.#running = this.#run();
         await this.#running;
-        if (this.#retryAtMs > 0) {
-          throw new Fault('storage', 'disk-full', 'the base images could not be brought up to date: the disk is full');
+        const { fault } = this.#waits;
+        if (fault !== null) {
+          const said = `the base images could not be brought up to date: ${fault.message}`;
+          throw new Fault('storage', fault.code, said, { cause: fault });
         }
       }
     } finally {
@@ -152,7 +158,7 @@ export class Applier {
    */
   dropLastGood(dropping: Dropping): void {
     this.#dropping = dropping;
-    this.#retryAtMs = 0;
+    this.#waits.hurry();
     this.poke();
   }
 
@@ -221,8 +227,12 @@ export class Applier {
   }
 
   #wakeIn(delayMs: number): void {
-    if (this.#timer !== null) return;
-    this.#timer = this.#options.clock.after(Math.max(1, delayMs), () => {
+    const { clock } = this.#options;
+    const atMs = clock.monotonicMs() + Math.max(1, delayMs);
+    if (this.#timer !== null && this.#wakesAtMs <= atMs) return;
+    this.#timer?.cancel();
+    this.#wakesAtMs = atMs;
+    this.#timer = clock.after(Math.max(1, delayMs), () => {
       this.#timer = null;
       this.poke();
     });
@@ -239,7 +249,7 @@ export class Applier {
         if (!this.#options.timeline.mergeStep(MERGE_EXTENTS)) break;
         await this.#breathe();
       }
-      this.#goesOn();
+      if (!this.#stopped) this.#waits.ended();
     } catch (error) {
       this.#gaveUp(error);
     } finally {
@@ -344,25 +354,10 @@ export class Applier {
     await base.writeUnreadable(all);
   }
 
-  #goesOn(): void {
-    if (!this.#toldWaiting || this.#stopped) return;
-    this.#toldWaiting = false;
-    const { log, timeline } = this.#options;
-    log.info('apply-goes-on', { line: timeline.line.id, message: 'the base images are brought up to date again' });
-  }
-
   #gaveUp(error: unknown): void {
-    const { clock, log, timeline } = this.#options;
+    if (this.#waits.failed(error)) return;
+    const { log, timeline } = this.#options;
     const cause = asError(error);
-    if (error instanceof Fault && (error.code === 'disk-full' || error.code === 'quota')) {
-      this.#retryAtMs = clock.monotonicMs() + RETRY_MS;
-      // It is tried again every second.
-      if (this.#toldWaiting || clock.monotonicMs() - this.#toldWaitingAtMs < TELL_AGAIN_MS) return;
-      this.#toldWaiting = true;
-      this.#toldWaitingAtMs = clock.monotonicMs();
-      log.warn('apply-waits', { line: timeline.line.id, why: error.code, message: cause.message });
-      return;
-    }
     // What the disk has failed needs a person; what is damaged is judged when the group is opened anew.
     const until = isJournalDamage(error) ? 'the group is opened anew' : 'the hub is started again';
     this.#fault = new Fault(

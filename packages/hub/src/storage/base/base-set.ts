@@ -6,7 +6,7 @@
  * everything below its layers is a hole, whatever a fold that was cut short has left under its name. A removed volume's image is kept under another name (NODISCARD).
  * Must not know: layers, journals.
  */
-import { type FileSystem, parentOf, readSmallFile, replaceSmallFile } from '@rephub/platform';
+import { type FileSystem, readSmallFile, replaceSmallFile } from '@rephub/platform';
 import { decodeBody, encodeBody } from '@rephub/protocol';
 import { z } from 'zod';
 import type { BaseImage } from './base-image.js';
@@ -72,10 +72,11 @@ export class BaseSet {
   async #make(added: number, name: string, sizeBytes: number): Promise<BaseImage> {
     const path = this.#path(name);
     const seed = (await this.#files.status(path)) === null ? await this.#seedOf(name, sizeBytes) : null;
-    if (seed !== null) {
-      await this.#files.rename(seed, path);
+    if (seed !== null) await this.#files.rename(seed, path);
+    // Also of one that was renamed by a try that got no further.
+    if (this.#seeds !== null) {
       await this.#files.syncDirectory(this.directory);
-      await this.#files.syncDirectory(parentOf(seed));
+      await this.#files.syncDirectory(this.#seeds);
     }
     const image = await FileBaseImage.make(this.#files, path, sizeBytes, this.#seeds !== null);
     this.#images.set(added, image);
@@ -94,8 +95,8 @@ export class BaseSet {
     this.#images.delete(added);
     await image?.close();
     const path = this.#path(name);
-    if ((await this.#files.status(path)) === null) return;
-    await this.#files.rename(path, `${path}.removed-${removed}`);
+    // Gone already: a try that got no further may have renamed it, and that is not durable yet.
+    if ((await this.#files.status(path)) !== null) await this.#files.rename(path, `${path}.removed-${removed}`);
     await this.#files.syncDirectory(this.directory);
   }
 

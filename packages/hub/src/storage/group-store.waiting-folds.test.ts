@@ -1,0 +1,181 @@
+// Folds that meet what may pass (file handles, permissions, room) and what never does (a failed sync, a failed device).
+import { type LogFields, type Logger } from '@rephub/platform';
+import { SeededRandomness, SimClock, SimFiles, type SimFault, type SimOperation } from '@rephub/platform/sim';
+import { beforeEach, describe, expect, it } from 'vitest';
+import type { GroupStore, GroupStoreOptions } from './store-types.js';
+import { ScriptedAgent } from './testing/scripted-agent.js';
+import { expectBase, expectView, openStore, pattern, startedStore } from './testing/store-kit.js';
+
+const SIZE = 64 * 1024;
+
+/** A log that lists the events of the applier. */
+function listTo(said: string[]): Logger {
+  const say = (event: string, fields: LogFields = {}): void => {
+    if (event.startsWith('apply-')) said.push(`${event} ${String(fields['why'] ?? '')}`.trim());
+  };
+  return { debug: () => undefined, info: say, warn: say, error: say };
+}
+
+describe('a fold that meets a fault of the disk', () => {
+  let clock: SimClock;
+  let files: SimFiles;
+  let agent: ScriptedAgent;
+  let store: GroupStore;
+  let said: string[];
+
+  async function started(options: Partial<GroupStoreOptions> = {}): Promise<void> {
+    const on = { clock, files, randomness: new SeededRandomness(7) };
+    store = await startedStore(on, agent, { log: listTo(said), ...options });
+  }
+
+  beforeEach(() => {
+    clock = new SimClock();
+    files = new SimFiles({ clock });
+    said = [];
+    agent = new ScriptedAgent();
+    agent.addVolume(0, 'disk0', SIZE);
+    agent.addVolume(1, 'gone', SIZE);
+    agent.spanBegin();
+    agent.write(0, 0, pattern(10_000, 1));
+    agent.write(1, 0, pattern(10_000, 2));
+    agent.spanEnd();
+  });
+
+  const PASSING: readonly (readonly [string, SimOperation, RegExp, SimFault])[] = [
+    ['no file handle for an image', 'open', /\.raw$/, 'too-many-files'],
+    ['no file handle for the journal', 'open', /\.seg$/, 'too-many-files'],
+    ['no permission to write an image', 'write', /\.raw$/, 'no-permission'],
+    ['a quota that is used up', 'write', /\.raw$/, 'quota'],
+    ['no permission to store how far it goes', 'write', /applied$/, 'no-permission'],
+    ['a file system that is read-only', 'write', /\.raw$/, 'read-only'],
+  ];
+  it.each(PASSING)(
+    '%s: is tried again, says so meanwhile, and ends by itself',
+    async (_what, operation, path, fault) => {
+      await started();
+      if (operation === 'open' && path.test('x.seg')) {
+        // More segments than there are handles kept open.
+        for (let round = 0; round < 50; round += 1) agent.write(0, 1000 * round, pattern(3500, round));
+        await store.close({ drain: false });
+        const options = { log: listTo(said), segmentBytes: 8192 };
+        store = await openStore({ clock, files, randomness: new SeededRandomness(8) }, options);
+        agent.sendTo(store);
+        await store.settled();
+      }
+      const rule = files.inject({ operation, path, times: Infinity, fault });
+      await clock.advance(5000);
+      expect(store.state.applyFailed).toBeUndefined();
+      expect(store.state.applyWaits).toContain(fault);
+      expect(said).toEqual([`apply-waits ${fault}`]);
+      // Reading and receiving would need handles of the journal's files, too.
+      if (operation !== 'open') {
+        const view = await store.openView();
+        await expectView(view, agent, 'while it waits');
+        await view.close();
+        agent.write(0, 20_000, pattern(5000, 3));
+        agent.sendTo(store);
+        await store.settled();
+      }
+      expect(store.state).toMatchObject({ durableNumber: agent.lastNumber, stalled: null });
+      rule.remove();
+      await clock.advance(60_000);
+      expect(store.state.applyWaits).toBeUndefined();
+      expect(store.state.appliedNumber).toBe(agent.lastNumber);
+      expect(said).toEqual([`apply-waits ${fault}`, 'apply-goes-on']);
+      await store.close({ drain: true });
+      await expectBase(files, agent, agent.lastNumber, fault);
+    },
+  );
+
+  it('a volume whose image cannot be put aside for now is put aside later', async () => {
+    await started();
+    await clock.advance(3000);
+    agent.removeVolume(1);
+    agent.sendTo(store);
+    await store.settled();
+    const rule = files.inject({ operation: 'rename', path: /gone\.raw$/, times: Infinity, fault: 'no-permission' });
+    await clock.advance(5000);
+    expect(rule.hits).toBeGreaterThan(1);
+    expect(store.state.applyWaits).toContain('no-permission');
+    rule.remove();
+    await clock.advance(60_000);
+    expect(store.state.appliedNumber).toBe(agent.lastNumber);
+    await store.close({ drain: true });
+    await expectBase(files, agent, agent.lastNumber, 'put aside later');
+    expect(await files.list('/data/groups/vm1/base')).toContain(`gone.raw.removed-${agent.lastNumber}`);
+  });
+
+  it('names that could not be synced for want of a handle are synced by the next try: put aside, it stays so without power', async () => {
+    await started();
+    await clock.advance(3000);
+    agent.removeVolume(1);
+    agent.sendTo(store);
+    await store.settled();
+    const rule = files.inject({ operation: 'sync-directory', path: /base$/, fault: 'too-many-files' });
+    await clock.advance(5000);
+    expect(rule.hits).toBe(1);
+    expect(store.state.appliedNumber).toBe(agent.lastNumber);
+    const after = files.imagineCrash({ seed: 1, fate: 'lose' });
+    expect(await after.list('/data/groups/vm1/base')).toContain(`gone.raw.removed-${agent.lastNumber}`);
+    await store.close({ drain: false });
+  });
+
+  it('is tried again less and less often, and every second for want of room', async () => {
+    await started();
+    const handles = files.inject({ operation: 'open', path: /\.raw$/, times: Infinity, fault: 'too-many-files' });
+    await clock.advance(600_000);
+    expect(handles.hits).toBeGreaterThan(8);
+    expect(handles.hits).toBeLessThan(20);
+    handles.remove();
+    const room = files.inject({ operation: 'open', path: /\.raw$/, times: Infinity, fault: 'disk-full' });
+    await clock.advance(120_000);
+    expect(room.hits).toBeGreaterThan(50);
+    await store.close({ drain: false });
+  });
+
+  it('what kept it is what a drain throws', async () => {
+    await started();
+    files.inject({ operation: 'open', path: /\.raw$/, times: Infinity, fault: 'too-many-files' });
+    await expect(store.close({ drain: true })).rejects.toMatchObject({ code: 'too-many-files' });
+  });
+
+  it('nothing is said to wait once there is no reason any more to fold it', async () => {
+    files.setCapacity(64_000_000);
+    await started({ retentionMs: 3_600_000, reserveBytes: 1_000_000 });
+    await clock.advance(3000);
+    await store.drain();
+    agent.write(0, 20_000, pattern(5000, 3));
+    agent.sendTo(store);
+    await store.settled();
+    const { freeBytes, totalBytes } = await files.room('/');
+    files.setCapacity(totalBytes - freeBytes + 900_000);
+    files.inject({ operation: 'write', path: /\.raw$/, times: Infinity, fault: 'no-permission' });
+    await store.lookAtRoom();
+    await clock.advance(1500);
+    expect(store.state.applyWaits).toContain('no-permission');
+    files.setCapacity(64_000_000);
+    await store.lookAtRoom();
+    await clock.advance(60_000);
+    expect(store.state.applyWaits).toBeUndefined();
+    await store.close({ drain: false });
+  });
+
+  const FINAL: readonly (readonly [string, SimOperation, RegExp, SimFault])[] = [
+    ['a failed sync of an image', 'sync', /\.raw$/, 'io-error'],
+    ['a sync of an image that fails for want of room', 'sync', /\.raw$/, 'disk-full'],
+    ['a sync of `applied` that fails for want of permission', 'sync', /applied$/, 'no-permission'],
+    ['a sync of names that fails for want of room', 'sync-directory', /base$/, 'disk-full'],
+    ['a write that the device fails', 'write', /\.raw$/, 'io-error'],
+    ['a journal that the device does not give', 'read', /\.seg$/, 'io-error'],
+  ];
+  it.each(FINAL)('%s ends folding until another opening', async (_what, operation, path, fault) => {
+    await started();
+    const rule = files.inject({ operation, path, fault });
+    await clock.advance(120_000);
+    expect(rule.hits).toBe(1);
+    expect(store.state.applyFailed).toBeDefined();
+    expect(store.state.applyWaits).toBeUndefined();
+    expect(said).toEqual(['apply-failed']);
+    await store.close({ drain: false });
+  });
+});
