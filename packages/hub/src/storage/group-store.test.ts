@@ -2,6 +2,7 @@ import { flushDevice, readBytes, trimRange, writeBytes, zeroRange } from '@rephu
 import { SeededRandomness, SimClock, SimFiles } from '@rephub/platform/sim';
 import { beforeEach, describe, expect, it } from 'vitest';
 import { FrameReader } from '@rephub/protocol';
+import { BaseSet } from './base/base-set.js';
 import { ScriptedAgent } from './testing/scripted-agent.js';
 import {
   difference,
@@ -235,6 +236,30 @@ describe('group store', () => {
     expect(last.state.volumes[0]?.unreadableBytes).toBe(500);
     await expectView(await last.openView(), agent, 'healed in part');
     await last.close({ drain: false });
+  });
+
+  it('what could not be read of a volume goes with it, also what was found in the layer of its removal', async () => {
+    agent.addVolume(1, 'disk1', SIZE);
+    agent.unreadable(0, 40_000, 100);
+    agent.unreadable(1, 8000, 2000);
+    const store = await startedStore(on, agent);
+    await store.drain();
+    const stored = (): ReturnType<BaseSet['readUnreadable']> =>
+      new BaseSet(on.files, `${DIRECTORY}/base`, null).readUnreadable();
+    expect((await stored()).size).toBe(2);
+    const before = store.state.indexBytes;
+    agent.unreadable(1, 20_000, 2000);
+    agent.removeVolume(1);
+    agent.sendTo(store);
+    await store.settled();
+    await store.drain();
+    expect([...(await stored()).values()]).toEqual([[[40_000, 40_100]]]);
+    expect(store.state.indexBytes).toBeLessThan(before);
+    agent.unreadable(0, 50_000, 100);
+    agent.sendTo(store);
+    await store.settled();
+    await store.close({ drain: true });
+    expect((await stored()).size).toBe(1);
   });
 
   it('a volume that is removed goes aside, another of its name begins empty', async () => {

@@ -350,7 +350,10 @@ export class Applier {
     const changed = timeline.unreadableAfter(layer);
     if (changed.size === 0) return;
     const all = timeline.unreadableInBase();
-    for (const [volume, ranges] of changed) all.set(volume.added, ranges);
+    for (const [volume, ranges] of changed) {
+      if (ranges.length === 0) all.delete(volume.added);
+      else all.set(volume.added, ranges);
+    }
     await base.writeUnreadable(all);
   }
 

@@ -279,12 +279,6 @@ export class Timeline {
   dropOldest(layer: Layer): void {
     assert(this.layers[0] === layer, 'only the oldest layer is dropped');
     if (this.#merge?.older === layer) this.#merge = null;
-    for (const change of layer.changes) {
-      if (change.kind === 'removed') {
-        this.baseUnreadable.get(change.volume)?.clear();
-        this.baseUnreadable.delete(change.volume);
-      }
-    }
     for (const [volume, ranges] of this.unreadableAfter(layer)) {
       let index = this.baseUnreadable.get(volume);
       if (index === undefined) this.baseUnreadable.set(volume, (index = new ExtentIndex(this.memory)));
@@ -308,7 +302,10 @@ export class Timeline {
     const changed = new Map<Volume, (readonly [number, number])[]>();
     const extent = new Extent();
     const scratch = new ExtentIndex(new IndexMemory());
+    const removed = new Set(layer.changes.filter(({ kind }) => kind === 'removed').map(({ volume }) => volume));
+    for (const volume of removed) if (this.baseUnreadable.has(volume)) changed.set(volume, []);
     for (const [volume, index] of layer.indexes) {
+      if (removed.has(volume)) continue;
       const before = this.baseUnreadable.get(volume);
       let touched = false;
       scratch.clear();
