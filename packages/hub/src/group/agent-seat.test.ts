@@ -8,6 +8,7 @@ import { AGENT, helloOf, LINE, NONCE, OTHER_AGENT, OTHER_NONCE } from '../sessio
 import type { GroupStore } from '../storage/index.js';
 import { DIRECTORY, openStore } from '../storage/testing/store-kit.js';
 import { AgentSeat, type SeatedSession } from './agent-seat.js';
+import { OwnFaults } from './own-faults.js';
 
 const HUB = '00000000-0000-4000-8000-000000000009';
 const OTHER_LINE = '00000000-0000-4000-8000-00000000000d';
@@ -59,6 +60,7 @@ function rig(host: SimPlatform): Rig {
       },
       tell: (_level, event) => told.push(event),
       counters: new GroupCounters(),
+      faults: new OwnFaults(host.clock, (_level, event) => told.push(event)),
       storage: {
         get store() {
           return made.store;

@@ -29,6 +29,7 @@ import { type Heard, HeardFile } from './heard-file.js';
 import type { HeldStore } from './held-store.js';
 import { enrolmentPath, readEnrolment, removeEnrolment, writeEnrolment } from './enrolment-file.js';
 import { LastReport } from './last-report.js';
+import type { OwnFaults } from './own-faults.js';
 import { Parting } from './parting.js';
 import type { GroupSurroundings } from './surroundings.js';
 import { tellResized } from './tell-resized.js';
@@ -57,6 +58,7 @@ export interface SeatParts {
   readonly around: Pick<GroupSurroundings, 'platform' | 'identity' | 'software' | 'times' | 'toldSoFar'>;
   readonly tell: Tell;
   readonly counters: GroupCounters;
+  readonly faults: OwnFaults;
   readonly storage: Pick<HeldStore, 'store' | 'open' | 'trouble' | 'isOpening'>;
   readonly isClosing: () => boolean;
   readonly isBeingSeeded: () => boolean;
@@ -128,6 +130,14 @@ export class AgentSeat implements SessionGroup {
 
   /** Keeps what the agent has told for the next run of the hub. Never throws. */
   async remember(): Promise<void> {
+    try {
+      await this.#remember();
+    } catch (thrown) {
+      this.#parts.faults.caught('noting what the agent has told', thrown);
+    }
+  }
+
+  async #remember(): Promise<void> {
     const before = this.heardBefore;
     const ofBeforeMs = before === null ? null : this.#clock.monotonicMs() - before.ageMs;
     const since = this.last.exposedSinceMs ?? ofBeforeMs;

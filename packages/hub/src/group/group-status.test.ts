@@ -77,6 +77,7 @@ function status(
     name: 'vm1',
     store: { ...store, ...ofStore },
     trouble: null,
+    ownFault: null,
     connected: true,
     farewell: null,
     mode: 'async',
@@ -145,6 +146,7 @@ describe('the state of a group', () => {
     ],
     ['a resync that has no room is degraded', 'degraded', {}, { spanShort: { neededBytes: 9, shortBytes: 4 } }, {}],
     ['base images that are not brought up to date are degraded', 'degraded', {}, { applyFailed: 'io-error: x' }, {}],
+    ['a bug in the group itself is degraded', 'degraded', { ownFault: 'watching: x' }, {}, {}],
     ['base images that wait for something are degraded', 'degraded', {}, { applyWaits: 'no handle' }, {}],
     [
       'a last good point that was given up is unprotected',

@@ -30,6 +30,8 @@ export interface GroupFacts {
   /** Null when the storage could not be opened; `trouble` says why. */
   readonly store: GroupState | null;
   readonly trouble: string | null;
+  /** A bug that this group has met; null while it has met none. */
+  readonly ownFault: string | null;
   readonly connected: boolean;
   /** Why the agent has left in order; null while it is there, and when it went without a word. */
   readonly farewell: string | null;
@@ -186,6 +188,31 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
   };
 }
 
+/** What is said of a group of which nothing can be told, for this reason. */
+export function unknownStatus(name: string, why: string, received: Received): GroupStatus {
+  return groupStatus({
+    name,
+    store: null,
+    trouble: why,
+    ownFault: null,
+    connected: false,
+    farewell: null,
+    mode: null,
+    report: null,
+    silentMs: 0,
+    unheardMs: 0,
+    heardBefore: null,
+    unixMs: 0,
+    heartbeatMs: 0,
+    timeoutMs: 0,
+    paused: false,
+    tests: [],
+    received,
+    divergence: null,
+    enrolled: false,
+  });
+}
+
 interface ExposedBefore {
   readonly ageMs: number;
   readonly at: string;
@@ -241,6 +268,7 @@ function judge(facts: GroupFacts): Verdict {
     return { state: 'unprotected', reason: facts.connected ? 'first-sync' : absent };
   }
   if (store.stalled !== null) return { state: 'degraded', reason: store.stalled };
+  if (facts.ownFault !== null) return { state: 'degraded', reason: `internal-error: ${facts.ownFault}` };
   if (store.spanShort !== undefined) {
     const { neededBytes, shortBytes } = store.spanShort;
     return {

@@ -4,7 +4,7 @@
  *
  * Always holds:
  *  - handshakes and an operator's words take effect one after the other, never at once;
- *  - what goes wrong here (a damaged journal, a full disk) shows in this group's status and nowhere else.
+ *  - what goes wrong here (a damaged journal, a full disk, a bug) shows in this group's status and nowhere else.
  */
 import { asError, InTurn, randomUuid, StorageFault } from '@rephub/platform';
 import type { OpenExport, OpenRefusal } from '@rephub/nbd';
@@ -16,9 +16,10 @@ import type { RegionAnswer } from '../session/remote-reads.js';
 import type { GroupStore, Seed } from '../storage/index.js';
 import { AgentSeat } from './agent-seat.js';
 import { openGroupExport } from './group-exports.js';
-import { type GroupStatus, groupStatus, type TestStatus } from './group-status.js';
+import { type GroupStatus, groupStatus, type TestStatus, unknownStatus } from './group-status.js';
 import { HeldStore } from './held-store.js';
 import { OpenTests, type OpenTestRequest } from './open-tests.js';
+import { OwnFaults } from './own-faults.js';
 import { readVolumeRegion, type RegionOrder } from './region-order.js';
 import { Seeding } from './seeding.js';
 import { SharedViews } from './shared-views.js';
@@ -30,6 +31,7 @@ export class Group {
   readonly agent: AgentSeat;
   readonly tests: OpenTests;
   readonly views: SharedViews;
+  readonly faults: OwnFaults;
   readonly #around: GroupSurroundings;
   readonly #directory: string;
   readonly #tell: Tell;
@@ -45,11 +47,13 @@ export class Group {
     this.#directory = directory;
     this.#around = around;
     this.#tell = tell;
+    this.faults = new OwnFaults(around.platform.clock, tell);
     this.#held = new HeldStore({
       name,
       directory,
       around,
       tell,
+      faults: this.faults,
       isClosing: () => this.#closing,
       serially: (task) => this.#inTurn.run(task),
       listener: {
@@ -76,6 +80,7 @@ export class Group {
       around,
       tell,
       counters: this.counters,
+      faults: this.faults,
       storage: this.#held,
       isClosing: () => this.#closing,
       isBeingSeeded: () => this.#seeding.isUnderWay,
@@ -119,11 +124,22 @@ export class Group {
     return this.#held.trouble;
   }
 
+  /** Never throws: a bug here must not keep the other groups' status from being told. */
   status(): GroupStatus {
+    try {
+      return this.#status();
+    } catch (thrown) {
+      this.faults.caught('telling its status', thrown);
+      return unknownStatus(this.name, `internal-error: ${this.faults.newest ?? 'unknown'}`, this.counters.received);
+    }
+  }
+
+  #status(): GroupStatus {
     return groupStatus({
       name: this.name,
       store: this.store?.state ?? null,
       trouble: this.trouble,
+      ownFault: this.faults.newest,
       connected: this.agent.session?.isRunning ?? false,
       farewell: this.agent.farewell,
       mode: this.agent.mode,

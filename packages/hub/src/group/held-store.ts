@@ -13,6 +13,7 @@ import { asError, Fault, StorageFault } from '@rephub/platform';
 import { loggerOf, type Tell } from '../hub/events.js';
 import { type GroupStore, type GroupStoreListener, type GroupStoreOptions, isJournalDamage } from '../storage/index.js';
 import { Reopening } from './reopening.js';
+import type { OwnFaults } from './own-faults.js';
 import type { GroupSurroundings } from './surroundings.js';
 
 export interface HeldStoreParts {
@@ -21,6 +22,7 @@ export interface HeldStoreParts {
   readonly directory: string;
   readonly around: Pick<GroupSurroundings, 'platform' | 'identity' | 'storage' | 'openStore'>;
   readonly tell: Tell;
+  readonly faults: OwnFaults;
   readonly isClosing: () => boolean;
   /** Runs the task when all that is under way in the group has ended. */
   readonly serially: <T>(task: () => Promise<T>) => Promise<T>;
@@ -66,7 +68,7 @@ export class HeldStore {
 
   /** Opens it, and makes it when it is missing. Throws what openGroupStore throws. */
   async open(): Promise<GroupStore> {
-    const { around, directory, isClosing, listener, name, tell } = this.#parts;
+    const { around, directory, isClosing, name, tell } = this.#parts;
     const store = await around.openStore(around.platform, {
       ...around.storage,
       directory,
@@ -76,16 +78,7 @@ export class HeldStore {
       isGivenUp: isClosing,
       ...(this.#knownDurable === null ? {} : { knownDurable: this.#knownDurable }),
     });
-    store.listener = {
-      ...listener,
-      stalled: () => {
-        const { receivedNumber, durableNumber } = store.progress;
-        listener.progressed(receivedNumber, durableNumber);
-      },
-      failed: (fault) => {
-        this.#failed(store, fault);
-      },
-    };
+    store.listener = this.#listening(store);
     this.#store = store;
     return store;
   }
@@ -130,16 +123,48 @@ export class HeldStore {
     if (failure !== null) throw failure;
   }
 
+  /** What the others do when they hear it is no concern of the storage: what they throw ends here. */
+  #listening(store: GroupStore): GroupStoreListener {
+    const { faults, listener } = this.#parts;
+    const doing = 'hearing of its storage';
+    const progressed = (received: number, durable: number): void => {
+      // No closure: it is called with every write and sync of the journal.
+      try {
+        listener.progressed(received, durable);
+      } catch (thrown) {
+        faults.caught(doing, thrown);
+      }
+    };
+    return {
+      progressed,
+      stalled: () => {
+        const { receivedNumber, durableNumber } = store.progress;
+        progressed(receivedNumber, durableNumber);
+      },
+      congested: (now) => {
+        faults.wall(doing, () => {
+          listener.congested(now);
+        });
+      },
+      failed: (fault) => {
+        faults.wall(doing, () => {
+          this.#failed(store, fault);
+        });
+      },
+    };
+  }
+
   #failed(store: GroupStore, fault: Fault): void {
     const { receivedNumber, durableNumber } = store.progress;
     this.#parts.listener.progressed(receivedNumber, durableNumber);
     const { cause } = fault;
-    if (cause instanceof Fault && isJournalDamage(cause)) void this.#parts.serially(() => this.#openAnew(store, cause));
+    if (!(cause instanceof Fault) || !isJournalDamage(cause)) return;
+    const { faults, serially } = this.#parts;
+    faults.wallLater('opening it anew', () => serially(() => this.#openAnew(store, cause)));
   }
 
-  /** Never throws. */
   async #openAnew(store: GroupStore, damage: Fault): Promise<void> {
-    const { changed, isClosing, leaving, name, tell } = this.#parts;
+    const { changed, isClosing, name, tell } = this.#parts;
     if (store !== this.#store || isClosing()) return;
     const isTrusted = (): boolean => store.isTrusted;
     if (!isTrusted()) {
@@ -148,9 +173,19 @@ export class HeldStore {
       return;
     }
     this.#isOpening = true;
+    try {
+      await this.#changeStore(store, damage);
+    } finally {
+      this.#isOpening = false;
+    }
+    changed();
+  }
+
+  async #changeStore(store: GroupStore, damage: Fault): Promise<void> {
+    const { isClosing, leaving, name, tell } = this.#parts;
     const { line, durableNumber } = store.state;
     if (line !== null) this.#knownDurable = { line: line.id, number: durableNumber };
-    const pauseMs = this.#reopening.damaged(() => void this.#tryAgain());
+    const pauseMs = this.#reopening.damaged(() => this.#tryAgainSoon());
     const when = pauseMs === 0 ? 'and opened anew' : `and opened anew after a pause of ${Math.ceil(pauseMs / 1000)} s`;
     const why = `group ${name} is closed, ${when}: ${damage.message}`;
     tell('error', 'group-reopening', why, { code: damage.code, pauseMs });
@@ -160,8 +195,6 @@ export class HeldStore {
     else if (!store.isTrusted)
       this.#notOpened(new StorageFault('journal-failed', 'its journal failed as it was closed'));
     else if (pauseMs === 0 && !isClosing()) await this.recover();
-    this.#isOpening = false;
-    changed();
   }
 
   /** Whoever uses it lets go, and it is closed. Returns the first failure. */
@@ -189,11 +222,15 @@ export class HeldStore {
     const before = this.#trouble;
     this.#trouble = `${thrown instanceof Fault ? thrown.code : 'internal-error'}: ${error.message}`;
     if (isClosing()) return;
-    const againMs = this.#reopening.failed(thrown, () => void this.#tryAgain());
+    const againMs = this.#reopening.failed(thrown, () => this.#tryAgainSoon());
     if (this.#trouble === before) return;
     const then =
       againMs === null ? 'a restart of the hub is needed once that is mended' : 'it is tried again by itself';
     tell('error', 'group-failed', `group ${name} cannot be opened: ${error.message}; ${then}`);
+  }
+
+  #tryAgainSoon(): void {
+    this.#parts.faults.wallLater('opening it again', () => this.#tryAgain());
   }
 
   async #tryAgain(): Promise<void> {

@@ -281,7 +281,11 @@ export class Hub implements SessionHost {
   endSessions(reason: string): void {
     this.#closing = true;
     this.#watch?.cancel();
-    for (const group of this.#groups.values()) group.endSession(reason);
+    for (const group of this.#groups.values()) {
+      group.faults.wall('ending its session', () => {
+        group.endSession(reason);
+      });
+    }
     for (const session of this.#sessions) session.end(reason);
   }
 
@@ -342,21 +346,24 @@ export class Hub implements SessionHost {
     if (noteNow) this.#notedAtMs = now;
     const rememberNow = now - this.#rememberedAtMs >= REMEMBER_EVERY_MS;
     if (rememberNow) this.#rememberedAtMs = now;
-    for (const group of this.groups) {
-      const { state, reason } = group.status();
-      const before = this.#states.get(group.name);
-      if (before !== state) {
-        this.#states.set(group.name, state);
-        const level = state === 'protected' || state === 'catching-up' ? 'info' : 'warn';
-        this.events.tell(group.name, level, 'state-changed', `${before ?? 'new'} → ${state}: ${reason}`, {
-          state,
-          reason,
-        });
-      }
-      if (noteNow) group.noteSoon();
-      if (rememberNow) void group.agent.remember();
-    }
     this.#watch = this.#platform.clock.after(WATCH_MS, () => this.#watchStates());
+    for (const group of this.groups) {
+      group.faults.wall('watching its state', () => {
+        this.#watchState(group);
+        if (noteNow) group.noteSoon();
+        if (rememberNow) void group.agent.remember();
+      });
+    }
+  }
+
+  #watchState(group: Group): void {
+    const { state, reason } = group.status();
+    const before = this.#states.get(group.name);
+    if (before === state) return;
+    this.#states.set(group.name, state);
+    const level = state === 'protected' || state === 'catching-up' ? 'info' : 'warn';
+    const said = `${before ?? 'new'} → ${state}: ${reason}`;
+    this.events.tell(group.name, level, 'state-changed', said, { state, reason });
   }
 
   #tellRefused(session: AgentSession, fault: Fault): void {

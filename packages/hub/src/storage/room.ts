@@ -98,6 +98,10 @@ export class Room {
       this.#toldTrouble = true;
       this.#freeBytes = Infinity;
     }
-    looked();
+    try {
+      looked();
+    } catch (error) {
+      log.error('internal-error', { path, message: `looking at the room: ${asError(error).message}` });
+    }
   }
 }

@@ -104,8 +104,16 @@ export class Applier {
     return this.#waits.fault;
   }
 
-  /** Records have become durable, a pin has gone, or the like: looks whether there is work. Cheap. */
+  /** Records have become durable, a pin has gone, or the like: looks whether there is work. Cheap. Never throws: a bug ends applying. */
   poke(): void {
+    try {
+      this.#poke();
+    } catch (error) {
+      if (this.#fault === null) this.#gaveUp(error);
+    }
+  }
+
+  #poke(): void {
     if (this.#stopped) return;
     const { timeline, clock } = this.#options;
     this.#index.use(timeline.memory.bytes);

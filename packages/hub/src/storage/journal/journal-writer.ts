@@ -80,7 +80,12 @@ export class JournalWriter {
     this.#queueBytes = options.queueBytes;
     this.#share =
       options.queues?.open(() => {
-        this.#judge();
+        // Other groups are told in the same turn.
+        try {
+          this.#judge();
+        } catch (error) {
+          this.#fail(error);
+        }
       }) ?? null;
     this.#events = options.events;
     this.#mayGrow = options.mayGrow;
