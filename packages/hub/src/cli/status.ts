@@ -91,7 +91,7 @@ async function statusText(values: ValuesOf<typeof statusOptions>, context: Comma
     rows,
     { width: tableWidth(process.stdout), whenEmpty: 'no groups yet: start an agent with --hub' },
   );
-  return table + groups.map((group) => partingText(group) + enrolledText(group)).join('');
+  return table + groups.map((group) => partingText(group) + enrolledText(group) + leftText(group)).join('');
 }
 
 /** Who has what since two lines parted; in full, since nothing of it can be left out. */
@@ -105,6 +105,16 @@ function partingText({ name, divergence }: GroupStatus): string {
 function enrolledText({ name, enrolled }: GroupStatus): string {
   if (!enrolled) return '';
   return `\n${name}: the next unknown agent takes it over; 'rephub enroll ${name} --cancel' takes that back\n`;
+}
+
+/** Room that a test still holds although it is over. */
+function leftText({ name, testsLeftBehind = [] }: Partial<GroupStatus>): string {
+  return testsLeftBehind
+    .map(({ name: test, bytes, why }) => {
+      const held = bytes === null ? 'its room' : formatSize(bytes);
+      return `\n${name}: test ${test} is over and holds ${held} still, it is tried again: ${why}\n`;
+    })
+    .join('');
 }
 
 function resyncText({ resync }: GroupStatus): string {

@@ -14,7 +14,7 @@ import {
   type VerifyReport,
 } from '@rephub/protocol';
 import type { Received } from '../hub/counters.js';
-import type { GroupState } from '../storage/index.js';
+import type { GroupState, LeftBehind } from '../storage/index.js';
 
 export type ProtectionState = AgentReport['state'];
 
@@ -109,6 +109,8 @@ export interface GroupStatus {
   /** An operator has said that the next unknown agent takes the group over. */
   readonly enrolled: boolean;
   readonly tests: readonly TestStatus[];
+  /** Tests that are over, and hold room and their names still: removing them is tried again. */
+  readonly testsLeftBehind: readonly LeftBehind[];
   readonly volumes: readonly VolumeStatus[];
   /** Images put in place for the first sync, until that has ended. */
   readonly seeds: readonly Pick<VolumeStatus, 'name' | 'sizeBytes'>[];
@@ -172,6 +174,7 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     divergence: facts.divergence,
     enrolled: facts.enrolled,
     tests: facts.tests,
+    testsLeftBehind: store?.leftBehind ?? [],
     volumes: (store?.volumes ?? []).map(({ name, sizeBytes, unreadableBytes }) => ({
       name,
       sizeBytes,

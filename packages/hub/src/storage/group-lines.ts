@@ -143,12 +143,3 @@ export async function finishSetAside(
     await files.syncDirectory(paths.group);
   }
 }
-
-/** Test branches do not outlive the hub that opened them. Names of those that were removed. */
-export async function removeBranches(files: FileSystem, paths: GroupPaths): Promise<string[]> {
-  if ((await files.status(paths.branches)) === null) return [];
-  const names = await files.list(paths.branches);
-  for (const name of names) await files.removeTree(`${paths.branches}/${name}`);
-  if (names.length > 0) await files.syncDirectory(paths.branches);
-  return names;
-}

@@ -2,7 +2,7 @@
 import type { LineStore } from './line-store.js';
 import type { Room } from './room.js';
 import type { Seed } from './seed/seeds.js';
-import type { GroupState, Owner, StallReason, VolumeState } from './store-types.js';
+import type { GroupState, LeftBehind, Owner, StallReason, VolumeState } from './store-types.js';
 
 /** The counters alone, for per-batch use. */
 export interface Progress {
@@ -25,6 +25,7 @@ export interface StoreParts {
   readonly lastRecordUnixMs: number | null;
   readonly openViews: number;
   readonly branches: readonly string[];
+  readonly leftBehind: readonly LeftBehind[];
   readonly seeds: readonly Seed[];
 }
 
@@ -57,6 +58,7 @@ export function groupStateOf(parts: StoreParts): GroupState {
     lastRecordUnixMs: parts.lastRecordUnixMs,
     openViews: parts.openViews,
     branches: parts.branches,
+    ...(parts.leftBehind.length === 0 ? {} : { leftBehind: parts.leftBehind }),
     ...(parts.seeds.length === 0 || progress.consistentNumber !== null ? {} : { seeds: parts.seeds }),
     ...(applyFault === null ? {} : { applyFailed: applyFault.message }),
     ...(waitsFor === null ? {} : { applyWaits: waitsFor.message }),

@@ -6,8 +6,9 @@
  */
 import { ConfigFault, type Fault, ProtocolFault, StorageFault } from '@rephub/platform';
 import { type FrameHeader, type HashRegion, type HubGroup, type Line, type RegionHashes } from '@rephub/protocol';
+import { BranchRemovals } from './branch-removals.js';
 import { DecisionLog } from './decisions.js';
-import { type Decided, groupPaths, type GroupPaths, readDecisions, removeBranches, syncNames } from './group-lines.js';
+import { type Decided, groupPaths, type GroupPaths, readDecisions, syncNames } from './group-lines.js';
 import { groupStateOf, type Progress } from './group-state.js';
 import { type LineStore } from './line-store.js';
 import { MainLine, SEGMENT_BYTES } from './main-line.js';
@@ -37,18 +38,17 @@ export async function openGroupStore(platform: StorePlatform, options: GroupStor
   const paths = groupPaths(options.directory);
   await files.makeDirectory(paths.group);
   const { log: decisions, decisions: stored } = await DecisionLog.open(files, paths.decisions, options.group);
+  const { clock } = platform;
+  const removals = new BranchRemovals({ clock, files, log: options.log, decisions, directory: paths.branches });
   try {
     const decided = readDecisions(stored);
     await syncNames(files, paths);
-    await removeBranches(files, paths);
-    for (const name of decided.openBranches) {
-      options.log.info('branch-removed', { group: options.group, branch: name, why: 'the hub was started again' });
-      await decisions.append({ kind: 'branch-dropped', name }, platform.clock.unixMs());
-    }
-    const store = new OpenGroupStore(platform, options, paths, decisions, decided);
+    await removals.adopt(decided.openBranches);
+    const store = new OpenGroupStore(platform, options, { paths, decisions, decided, removals });
     await store.mainLine.open();
     return store;
   } catch (error) {
+    await removals.stop();
     await decisions.close();
     throw error;
   }
@@ -72,19 +72,25 @@ class OpenGroupStore implements GroupStore {
   #lastRecordUnixMs: number | null = null;
   readonly #views: OpenViews;
   readonly #branches: OpenBranches;
+  readonly #removals: BranchRemovals;
   #closed = false;
   readonly #room: Room;
 
   constructor(
     platform: StorePlatform,
     options: GroupStoreOptions,
-    paths: GroupPaths,
-    decisions: DecisionLog,
-    decided: Decided,
+    found: {
+      readonly paths: GroupPaths;
+      readonly decisions: DecisionLog;
+      readonly decided: Decided;
+      readonly removals: BranchRemovals;
+    },
   ) {
+    const { paths, decisions, decided, removals } = found;
     this.#platform = platform;
     this.#options = options;
     this.#decisions = decisions;
+    this.#removals = removals;
     this.#owner = decided.owner;
     this.#views = new OpenViews(options.group, options.log);
     this.#room = new Room({
@@ -103,6 +109,7 @@ class OpenGroupStore implements GroupStore {
       segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
       directory: paths.branches,
       decisions,
+      removals,
       room: this.#room,
       openView: (at) => this.#openView(at),
     });
@@ -156,6 +163,7 @@ class OpenGroupStore implements GroupStore {
       lastRecordUnixMs: this.#lastRecordUnixMs,
       openViews: this.#views.count,
       branches: this.#branches.names,
+      leftBehind: this.#removals.leftBehind,
       seeds: this.mainLine.seeds,
     });
   }
@@ -270,6 +278,7 @@ class OpenGroupStore implements GroupStore {
     try {
       await this.mainLine.close(why, drain);
     } finally {
+      await this.#removals.stop();
       await this.#decisions.close();
     }
   }

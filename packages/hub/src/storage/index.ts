@@ -11,6 +11,7 @@ export type {
   GroupStore,
   GroupStoreListener,
   GroupStoreOptions,
+  LeftBehind,
   Owner,
   Seed,
   StallReason,

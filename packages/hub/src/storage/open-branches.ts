@@ -1,11 +1,12 @@
 /**
  * The branches of one group that are open: made, found by name, ended when room runs low, dropped.
  *
- * Always holds: that a branch is open is decided (durable) before it is there, and that it is gone after it has gone; no
- * branch begins while less is free than the reserve (FULL).
+ * Always holds: that a branch is open is decided (durable) before it is there, and that it is gone after it has gone
+ * (branch-removals.ts); no branch begins while less is free than the reserve (FULL).
  */
 import { asError, ConfigFault, StorageFault } from '@rephub/platform';
 import { NAME_PATTERN } from '@rephub/protocol';
+import type { BranchRemovals } from './branch-removals.js';
 import type { DecisionLog } from './decisions.js';
 import type { Room } from './room.js';
 import type { BranchOptions, GroupStoreOptions, StorePlatform, ViewOptions } from './store-types.js';
@@ -22,6 +23,7 @@ export interface OpenBranchesOptions {
   /** GROUP/branches */
   readonly directory: string;
   readonly decisions: DecisionLog;
+  readonly removals: BranchRemovals;
   readonly room: Room;
   readonly openView: (options: ViewOptions) => PointView;
 }
@@ -51,6 +53,10 @@ export class OpenBranches {
     if (this.#branches.has(name) || this.#opening.has(name)) {
       throw new ConfigFault('branch-exists', `group ${group} has a branch ${name} already`);
     }
+    if (this.#options.removals.has(name)) {
+      const said = `what is left of a branch ${name} of group ${group} could not be removed yet: it is tried again by itself`;
+      throw new ConfigFault('branch-exists', said);
+    }
     this.#opening.add(name);
     try {
       return await this.#open(name, options);
@@ -64,21 +70,21 @@ export class OpenBranches {
     for (const branch of this.#branches.values()) branch.endForRoom(why);
   }
 
-  /** Never throws: what cannot be removed reads nothing of the line any more, and is removed by the next opening of the group. */
+  /** Never throws: what cannot be removed reads nothing of the line any more, and is tried again. */
   async dropAll(): Promise<void> {
     const { log } = this.#options.store;
     for (const branch of [...this.#branches.values()]) {
       try {
         await branch.drop();
       } catch (error) {
-        log.warn('branch-not-removed', { branch: branch.name, message: asError(error).message });
-        this.#branches.delete(branch.name);
+        if (this.#branches.delete(branch.name))
+          log.warn('branch-close-failed', { branch: branch.name, message: asError(error).message });
       }
     }
   }
 
   async #open(name: string, options: BranchOptions): Promise<TestBranch> {
-    const { platform, store, decisions, room, openView } = this.#options;
+    const { platform, store, decisions, removals, room, openView } = this.#options;
     const { clock, files, randomness } = platform;
     await room.look();
     if (room.isLow) throw new StorageFault('disk-full', `no room for a test: ${room.said}`, { retryable: true });
@@ -88,7 +94,8 @@ export class OpenBranches {
         { kind: 'branch-opened', name, line: view.line, number: view.number, purpose: 'test' },
         clock.unixMs(),
       );
-      const branch = new TestBranch({
+      removals.isOpenAgain(name);
+      const branch: TestBranch = new TestBranch({
         ...store,
         clock,
         files,
@@ -103,9 +110,10 @@ export class OpenBranches {
           room.wrote();
         },
         storeLine: (line) => decisions.append({ kind: 'branch-line', name, line }, clock.unixMs()),
-        dropped: async () => {
+        remove: async () => {
+          const removing = removals.remove(name, branch.scratchBytes);
           this.#branches.delete(name);
-          await decisions.append({ kind: 'branch-dropped', name }, clock.unixMs());
+          await removing;
         },
       });
       this.#branches.set(name, branch);

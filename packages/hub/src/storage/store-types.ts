@@ -58,6 +58,14 @@ export interface Owner {
 
 export type StallReason = 'disk-full' | 'journal-failed';
 
+/** A branch that is over, and could not be removed so far. */
+export interface LeftBehind {
+  readonly name: string;
+  /** What it holds on the disk; null when that is not known. */
+  readonly bytes: number | null;
+  readonly why: string;
+}
+
 export interface VolumeState extends VolumeDescription {
   /** Bytes that upstream could not read, as of `durableNumber`: reads of them fail. */
   readonly unreadableBytes: number;
@@ -113,6 +121,8 @@ export interface GroupState {
   readonly lastRecordUnixMs: number | null;
   readonly openViews: number;
   readonly branches: readonly string[];
+  /** Branches that are over, and hold room and their names still: removing them is tried again. Left out when there are none. */
+  readonly leftBehind?: readonly LeftBehind[];
   /** What the group was seeded with, until its first sync has ended. */
   readonly seeds?: readonly Seed[];
 }
@@ -168,7 +178,10 @@ export interface Branch {
   device(volumeName: string): BlockDevice;
   /** The scratch limit was reached, the disk is full, or the point expired. Called once; at once when it has happened. */
   onOver(listener: (why: string) => void): void;
-  /** Waits for requests in flight, closes, removes everything of the branch. Harmless twice. */
+  /**
+   * Waits for requests in flight, closes, removes everything of the branch. Harmless twice. Throws what keeps it from being
+   * removed for now: that is tried again by itself, and the name is free when it has gone.
+   */
   drop(): Promise<void>;
 }
 

@@ -62,8 +62,8 @@ export interface BranchSetup {
   readonly wrote: () => void;
   /** Makes the line durable in the group's decisions. */
   readonly storeLine: (line: Line) => Promise<void>;
-  /** The branch is gone. */
-  readonly dropped: () => Promise<void>;
+  /** All its files are closed: removes them. */
+  readonly remove: () => Promise<void>;
 }
 
 const NO_PAYLOAD: readonly Buffer[] = [];
@@ -428,8 +428,7 @@ export class TestBranch implements Branch {
     }
     await this.#segments?.close();
     await this.#setup.view.close();
-    await this.#setup.files.removeTree(this.#setup.directory);
-    await this.#setup.dropped();
+    await this.#setup.remove();
   }
 }
 
