@@ -144,7 +144,8 @@ export class Applier {
     this.#hurry?.();
     try {
       for (;;) {
-        await this.#running;
+        // Between the end of a run and this one's turn somebody may have begun another.
+        while (this.#running !== null) await this.#running;
         if (this.#fault !== null) throw this.#fault;
         if (this.#stopped || this.#next() === null) return;
         this.#running = this.#run();
