@@ -137,6 +137,8 @@ export interface AgentOptions {
   readonly stateDir?: string;
   /** More options of `repagent run`. */
   readonly args?: readonly string[];
+  /** Options of Node itself. */
+  readonly nodeArgs?: readonly string[];
 }
 
 /** A place for an agent. */
@@ -147,12 +149,14 @@ export class AgentPlace {
   readonly address: Address & { readonly socket: string };
   readonly httpPort: number;
   readonly #scope: Scope;
+  readonly #nodeArgs: readonly string[];
   readonly #args: readonly string[];
   #child: Child | undefined;
 
   private constructor(scope: Scope, dir: string, config: string, httpPort: number, options: AgentOptions) {
     this.#scope = scope;
     this.httpPort = httpPort;
+    this.#nodeArgs = options.nodeArgs ?? [];
     this.group = options.group ?? 'vm1';
     this.volumes = options.volumes;
     this.stateDir = options.stateDir ?? join(dir, 'state');
@@ -197,7 +201,7 @@ export class AgentPlace {
 
   /** Starts the process, and returns when it listens. */
   async start(): Promise<void> {
-    const child = start(this.#scope, process.execPath, [COMMANDS.repagent, ...this.#args]);
+    const child = start(this.#scope, process.execPath, [...this.#nodeArgs, COMMANDS.repagent, ...this.#args]);
     this.#child = child;
     await child.waitFor('repagent to listen', async () => await listens(this.address));
   }

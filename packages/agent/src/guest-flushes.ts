@@ -25,7 +25,7 @@ export interface GuestFlushParts {
   readonly debt: FlushDebt;
   readonly proof: FlushProof;
   readonly tracker: Pick<Tracker, 'upstreamFlushed'>;
-  readonly mirror: Pick<Mirror, 'flushMarker'>;
+  readonly mirror: Pick<Mirror, 'flushMarker' | 'fail'>;
   readonly acknowledgement: Acknowledgement | null;
   /** Answers the guest, which ends what `began`. */
   readonly answerer: Answerer;
@@ -96,9 +96,14 @@ export class GuestFlushes implements FlushSteps {
     if (this.#pool.length < POOL_LIMIT) this.#pool.push(operation);
     if (tellsLoss && outer !== null) this.#tell(outer);
     if (error === 0) {
-      proof.flushed(index, covered);
-      tracker.upstreamFlushed(proof.proven());
-      if (outer !== null) mirror.flushMarker();
+      try {
+        proof.flushed(index, covered);
+        tracker.upstreamFlushed(proof.proven());
+        if (outer !== null) mirror.flushMarker();
+      } catch (fault) {
+        // A bug: upstream has flushed all the same (promise FAIL-OPEN).
+        mirror.fail(fault);
+      }
     }
     if (outer === null) ended();
     else if (error !== 0 || acknowledgement?.holdFlush(outer, answerer) !== true) answerer.answer(outer, error);

@@ -10,6 +10,7 @@ import {
   writeBytes,
   zeroRange,
 } from '@rephub/nbd';
+import { inspectState } from '@rephub/bitmap';
 import { FrameFlag, FrameType } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
 import { DISK_BYTES, volumeKit } from './testing/volume-kit.js';
@@ -236,6 +237,34 @@ describe('a fault in mirroring (promise FAIL-OPEN)', () => {
     expect(tracker.nextDirty(0, 64 * KIB)?.offset).toBe(1024 * KIB);
     expect((await run(readBytes(volume, 1024 * KIB, 4 * KIB))).equals(data(2))).toBe(true);
   });
+
+  it('answers a flush, and stops mirroring, where its marker cannot be made', async () => {
+    const { volume, mirror, failures, run } = await volumeKit();
+    await run(writeBytes(volume, 0, data(1)));
+    mirror.window.push = () => {
+      throw new Error('a bug');
+    };
+    expect(await run(errorOf(flushDevice(volume)))).toBe(0);
+    expect(failures).toHaveLength(1);
+    expect(mirror.state).toBe('stopped');
+    expect(await run(errorOf(flushDevice(volume)))).toBe(0);
+  });
+
+  it.each(['begin', 'activate', 'end'] as const)(
+    'answers writes, and disowns its marks, where their bookkeeping breaks (%s)',
+    async (step) => {
+      const { volume, mirror, tracker, failures, platform, run } = await volumeKit();
+      tracker[step] = () => {
+        throw new Error('an extent with a write in flight is hot');
+      };
+      expect(await run(errorOf(writeBytes(volume, 0, data(1))))).toBe(0);
+      expect(await run(errorOf(writeBytes(volume, 0, data(2))))).toBe(0);
+      expect(failures).toHaveLength(1);
+      expect(mirror.state).toBe('stopped');
+      await platform.clock.settle();
+      expect(await inspectState(platform.files, '/state')).toMatchObject({ found: 'untrusted' });
+    },
+  );
 
   it('lets writes pass unmarked only when the state says, durably, that it is not to be trusted', async () => {
     const kit = await volumeKit();

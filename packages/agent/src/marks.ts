@@ -34,7 +34,13 @@ export class Marks {
 
   /** True: marked, go on. False: `activate` first. */
   begin(volume: number, offset: number, length: number): boolean {
-    return this.#unmarked || this.#tracker.begin(volume, offset, length);
+    if (this.#unmarked) return true;
+    try {
+      return this.#tracker.begin(volume, offset, length);
+    } catch {
+      // A bug: whoever activates meets it again, and there it is seen to.
+      return false;
+    }
   }
 
   /** Resolves when the write may go upstream. Never rejects. */
@@ -53,8 +59,15 @@ export class Marks {
     await this.#distrusting;
   }
 
+  /** Never throws: whoever has marked a write answers it. */
   end(volume: number, offset: number, length: number, ticket: number, number: number): void {
-    if (!this.#unmarked) this.#tracker.end(volume, offset, length, ticket, number);
+    if (this.#unmarked) return;
+    try {
+      this.#tracker.end(volume, offset, length, ticket, number);
+    } catch (fault) {
+      // A bug: what the disk says of it is no more than it was, and what is known in memory is not to be relied on.
+      void this.disown(fault);
+    }
   }
 
   async #distrust(fault: unknown): Promise<void> {

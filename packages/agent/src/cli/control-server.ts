@@ -60,7 +60,7 @@ export async function serveControl(agent: Agent, socketPath: string): Promise<Se
   });
   server.listen(socketPath);
   await once(server, 'listening');
-  return server;
+  return outlivesErrors(server);
 }
 
 /** `/metrics`, `/healthz`, `/status`. Throws a LinkFault when the address cannot be had. */
@@ -74,7 +74,12 @@ export async function serveHttp(agent: Agent, host: string, port: number): Promi
   } catch (cause) {
     throw listenFault(formatAddress({ kind: 'tcp', host, port }), cause, '--http');
   }
-  return server;
+  return outlivesErrors(server);
+}
+
+/** One who could not be accepted (no file handles, no memory) tries again; nobody's disk goes for it. */
+function outlivesErrors(server: Server): Server {
+  return server.on('error', () => undefined);
 }
 
 async function answer(

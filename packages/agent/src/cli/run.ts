@@ -58,10 +58,12 @@ export async function run(values: RunValues): Promise<ExitCode> {
     const group = await AgentGroup.open(platform, config, log, { lock, awaited: starting });
     agent.group = group;
     busyPoll.expectsOne = () => group.requestsInFlight <= 1;
-    process.on('unhandledRejection', (fault) => {
+    const bug = (fault: unknown): void => {
       log.error('bug', { fault: fault instanceof Error ? (fault.stack ?? fault.message) : String(fault) });
       group.failMirroring(fault);
-    });
+    };
+    // Guests' requests see to their own faults: what nobody has caught is mirroring's.
+    process.on('unhandledRejection', bug).on('uncaughtException', bug);
     await group.start(sockets.map((fd) => (accept) => adoptListener(fd, accept, { busyPoll })));
     log.info('ready', {
       group: config.group,
