@@ -66,6 +66,7 @@ function rig(host: SimPlatform): Rig {
           return made.store;
         },
         open: async () => (made.store = await openStore(host)),
+        closeIfBlank: () => Promise.resolve(),
         trouble: null,
         get isOpening() {
           return made.isOpening;

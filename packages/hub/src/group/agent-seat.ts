@@ -59,7 +59,7 @@ export interface SeatParts {
   readonly tell: Tell;
   readonly counters: GroupCounters;
   readonly faults: OwnFaults;
-  readonly storage: Pick<HeldStore, 'store' | 'open' | 'trouble' | 'isOpening'>;
+  readonly storage: Pick<HeldStore, 'store' | 'open' | 'trouble' | 'isOpening' | 'closeIfBlank'>;
   readonly isClosing: () => boolean;
   readonly isBeingSeeded: () => boolean;
   /** Runs the task when all that is under way in the group has ended. */
@@ -240,55 +240,58 @@ export class AgentSeat implements SessionGroup {
   }
 
   begin(session: SeatedSession, hello: Hello, verdict: Verdict): Promise<GroupStore | Refusal> {
-    const { counters, directory, isClosing, name, serially, storage, tell } = this.#parts;
-    return serially(async () => {
-      if (this.#session !== session || isClosing()) {
-        return refusal(new LinkFault('session-replaced', 'a newer session has taken over'), 1000);
-      }
-      // What Welcome said of a store need not hold of the next one.
-      if (storage.store !== this.#welcomedBy) {
-        const why = storage.trouble ?? `group ${name} was opened anew during the handshake`;
-        return refusal(new StorageFault('group-failed', why), OPENING_RETRY_MS);
-      }
-      this.last.began();
-      this.#farewell = null;
-      const owner = this.#candidate;
-      if (owner === null) return refusal(new LinkFault('session-replaced', 'the session has ended'), 1000);
-      const found = storage.store;
-      const tooBig = await probeGrown(this.#files, directory, found?.state.volumes ?? [], hello.volumes);
-      if (tooBig !== null) return refusal(tooBig, 60_000);
-      const before = found?.state.owner ?? null;
-      const store = found ?? (await storage.open());
-      // The line first: dying between the two, the group is still the old owner's and the enrolment stands.
-      if (store.state.line?.id !== hello.line.id) await store.beginLine(hello.line);
-      // A resync may be what comes first.
-      await store.lookAtRoom();
-      if (before?.agentId !== owner.agentId || before.session !== owner.session || before.nonce !== owner.nonce) {
-        await store.setOwner(owner);
-      }
-      if (before !== null && before.agentId !== owner.agentId) await this.#tookOver(before, owner);
-      else if (this.#enrolment !== null) await this.#void(`agent ${owner.agentId}, which was to be replaced, is back`);
-      if (found === null) tell('info', 'group-created', `group ${name} is new`, { agent: owner.agentId });
-      counters.sessions += 1;
-      tell('info', 'session-began', `${verdict.kind} (${verdict.row}): ${verdict.reason}`, {
-        peer: session.peer,
-        verdict: verdict.kind,
-        row: verdict.row,
-        session: owner.session,
-      });
-      if (hello.changedBehind !== undefined) {
-        tell(
-          'error',
-          'changed-behind',
-          `a disk of ${name} was changed without its agent; all is compared now: ${hello.changedBehind}`,
-        );
-      }
-      this.#parts.changed();
-      if (store.state.wantsComparison && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
-        session.request(session.hasHashes ? 'resync-compare' : 'resync-full');
-      }
-      return store;
+    const { serially, storage } = this.#parts;
+    return serially(() => this.#begin(session, hello, verdict).finally(() => storage.closeIfBlank()));
+  }
+
+  async #begin(session: SeatedSession, hello: Hello, verdict: Verdict): Promise<GroupStore | Refusal> {
+    const { counters, directory, isClosing, name, storage, tell } = this.#parts;
+    if (this.#session !== session || isClosing()) {
+      return refusal(new LinkFault('session-replaced', 'a newer session has taken over'), 1000);
+    }
+    // What Welcome said of a store need not hold of the next one.
+    if (storage.store !== this.#welcomedBy) {
+      const why = storage.trouble ?? `group ${name} was opened anew during the handshake`;
+      return refusal(new StorageFault('group-failed', why), OPENING_RETRY_MS);
+    }
+    this.last.began();
+    this.#farewell = null;
+    const owner = this.#candidate;
+    if (owner === null) return refusal(new LinkFault('session-replaced', 'the session has ended'), 1000);
+    const found = storage.store;
+    const tooBig = await probeGrown(this.#files, directory, found?.state.volumes ?? [], hello.volumes);
+    if (tooBig !== null) return refusal(tooBig, 60_000);
+    const before = found?.state.owner ?? null;
+    const store = found ?? (await storage.open());
+    // The line first: dying between the two, the group is still the old owner's and the enrolment stands.
+    if (store.state.line?.id !== hello.line.id) await store.beginLine(hello.line);
+    // A resync may be what comes first.
+    await store.lookAtRoom();
+    if (before?.agentId !== owner.agentId || before.session !== owner.session || before.nonce !== owner.nonce) {
+      await store.setOwner(owner);
+    }
+    if (before !== null && before.agentId !== owner.agentId) await this.#tookOver(before, owner);
+    else if (this.#enrolment !== null) await this.#void(`agent ${owner.agentId}, which was to be replaced, is back`);
+    if (found === null) tell('info', 'group-created', `group ${name} is new`, { agent: owner.agentId });
+    counters.sessions += 1;
+    tell('info', 'session-began', `${verdict.kind} (${verdict.row}): ${verdict.reason}`, {
+      peer: session.peer,
+      verdict: verdict.kind,
+      row: verdict.row,
+      session: owner.session,
     });
+    if (hello.changedBehind !== undefined) {
+      tell(
+        'error',
+        'changed-behind',
+        `a disk of ${name} was changed without its agent; all is compared now: ${hello.changedBehind}`,
+      );
+    }
+    this.#parts.changed();
+    if (store.state.wantsComparison && verdict.kind !== 'compare-everything' && verdict.kind !== 'first-sync') {
+      session.request(session.hasHashes ? 'resync-compare' : 'resync-full');
+    }
+    return store;
   }
 
   resized(index: number, sizeBytes: number): void {

@@ -210,7 +210,7 @@ export class Group {
       name: this.name,
       files: this.#around.platform.files,
       tell: this.#tell,
-      serially: (work) => this.#serially(work),
+      serially: (work) => this.#serially(() => work().finally(() => this.#held.closeIfBlank())),
       hasSession: () => this.agent.session !== null || this.#closing,
       announced: () => this.agent.announced,
       store: async () => (this.trouble === null ? (this.store ?? (await this.#held.open())) : this.#openedStore()),

@@ -89,6 +89,11 @@ export class HeldStore {
     this.#isOpening = true;
     try {
       const store = await this.open();
+      if (store.isBlank) {
+        this.#trouble = null;
+        await this.closeIfBlank();
+        return;
+      }
       await opened();
       this.#trouble = null;
       this.#knownDurable = null;
@@ -107,6 +112,17 @@ export class HeldStore {
     } finally {
       this.#isOpening = false;
     }
+  }
+
+  /** What was opened for an agent that got no further, or for a seed that came to nothing, is no group. Never throws. */
+  async closeIfBlank(): Promise<void> {
+    const store = this.#store;
+    if (store === null || !store.isBlank || !store.isTrusted) return;
+    this.#store = null;
+    await store.close({ drain: false }).catch((thrown: unknown) => {
+      this.#parts.tell('warn', 'close-failed', asError(thrown).message);
+    });
+    store.listener = null;
   }
 
   /** It is not opened again by itself any more; what is being read for that is given up. */

@@ -315,6 +315,7 @@ export class Hub implements SessionHost {
       const group = this.#makeGroup(name);
       await group.recover();
       group.noteSoon();
+      this.#leaveVacant(name);
     }
     this.#watchStates();
   }

@@ -143,3 +143,13 @@ export async function finishSetAside(
     await files.syncDirectory(paths.group);
   }
 }
+
+/** Journal segments or images are there, whatever the decisions say of them. */
+export async function holdsContent(files: FileSystem, directory: string): Promise<boolean> {
+  for (const name of await files.list(directory)) {
+    if (/\.(seg|raw)$/.test(name)) return true;
+    const path = `${directory}/${name}`;
+    if ((await files.status(path))?.kind === 'directory' && (await holdsContent(files, path))) return true;
+  }
+  return false;
+}

@@ -8,7 +8,7 @@ import { ConfigFault, type Fault, ProtocolFault, StorageFault } from '@rephub/pl
 import { type FrameHeader, type HashRegion, type HubGroup, type Line, type RegionHashes } from '@rephub/protocol';
 import { BranchRemovals } from './branch-removals.js';
 import { DecisionLog } from './decisions.js';
-import { type Decided, groupPaths, type GroupPaths, readDecisions, syncNames } from './group-lines.js';
+import { type Decided, groupPaths, type GroupPaths, holdsContent, readDecisions, syncNames } from './group-lines.js';
 import { groupStateOf, type Progress } from './group-state.js';
 import { type LineStore } from './line-store.js';
 import { MainLine, SEGMENT_BYTES } from './main-line.js';
@@ -45,7 +45,12 @@ export async function openGroupStore(platform: StorePlatform, options: GroupStor
     await syncNames(files, paths);
     await removals.adopt(decided.openBranches);
     const store = new OpenGroupStore(platform, options, { paths, decisions, decided, removals });
-    await store.mainLine.open();
+    // Decisions that are gone are no reason to take what is there for nothing.
+    const holds = async (): Promise<boolean> => decided.owner !== null || (await holdsContent(files, paths.group));
+    store.foundContent = await holds();
+    await store.mainLine.open(!store.foundContent);
+    // Some of it may have been a seed's that nothing was decided of.
+    if (store.foundContent) store.foundContent = await holds();
     return store;
   } catch (error) {
     await removals.stop();
@@ -56,6 +61,8 @@ export async function openGroupStore(platform: StorePlatform, options: GroupStor
 
 class OpenGroupStore implements GroupStore {
   listener: GroupStoreListener | null = null;
+  /** Journal or images of an earlier run, or an owner. */
+  foundContent = false;
   readonly progress: Progress = {
     lastNumber: 0,
     receivedNumber: 0,
@@ -269,6 +276,11 @@ class OpenGroupStore implements GroupStore {
 
   get isTrusted(): boolean {
     return this.progress.stalled !== 'journal-failed' && !this.#decisions.hasFailed;
+  }
+
+  get isBlank(): boolean {
+    // No record is taken before its agent is the owner.
+    return !this.foundContent && this.#owner === null && this.mainLine.isUntouched;
   }
 
   async close({ drain, why = 'the group is being closed' }: Parameters<GroupStore['close']>[0]): Promise<void> {

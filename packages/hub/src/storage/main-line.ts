@@ -78,12 +78,20 @@ export class MainLine {
     return this.#seeds.list;
   }
 
+  /** No line has a record, none was put aside, and nothing was seeded. */
+  get isUntouched(): boolean {
+    return this.#setAsideCount === 0 && this.#seeds.list.length === 0 && (this.#store?.writer.position ?? 0) === 0;
+  }
+
   forgetSetAside(): void {
     this.#setAsideWhy = null;
   }
 
-  /** At the start: finishes what was decided, and opens the line; one that cannot be believed is put aside, and the group begins anew. */
-  async open(): Promise<void> {
+  /**
+   * At the start: finishes what was decided, and opens the line; one that cannot be believed is put aside, and the group begins
+   * anew. `isBlank`: no agent got to be the owner and nothing is there; what a line needs is made when an agent comes again.
+   */
+  async open(isBlank = false): Promise<void> {
     const { decided, paths, platform } = this.#parts;
     if (decided.setAside !== null) {
       const { line, directory, why } = decided.setAside;
@@ -95,6 +103,7 @@ export class MainLine {
       await this.#seeds.clean();
       return;
     }
+    if (isBlank) return;
     try {
       const { knownDurable } = this.#parts.options;
       await this.#openStore(decided.line, knownDurable?.line === decided.line.id ? knownDurable.number : 0);

@@ -204,6 +204,11 @@ export interface GroupStore {
    */
   readonly isTrusted: boolean;
   /**
+   * No agent has ever begun it, and nothing was seeded: it holds nothing that anybody could miss, whatever an attempt to make
+   * it has left on the disk.
+   */
+  readonly isBlank: boolean;
+  /**
    * For Welcome; null while the group has no owner or no line, so is not known. Await `settled` first: throws a
    * StorageFault (`disk-full`, `journal-failed`, `not-settled`) while not all that was appended is durable, because
    * Welcome must not call more durable than is.
