@@ -3,6 +3,7 @@ import { holdBytes, type Logger, type Platform, releaseBytes } from '@rephub/pla
 import { type AgentConfig } from '../config.js';
 import { type GuestLatency } from '../guest-latency.js';
 import { type UpstreamsAwaited } from '../starting.js';
+import { type OpenUpstream } from './lane.js';
 import { checkUpstream, openPatiently, sizeAsker, upstreamOpener } from './open-upstream.js';
 import { refuseSameFile } from './shared-upstream.js';
 import { type Upstream } from './upstream.js';
@@ -36,10 +37,11 @@ export async function openUpstreams(
   owner: UpstreamOwner,
   awaited: UpstreamsAwaited | null,
 ): Promise<Upstream[]> {
-  await refuseSameFile(platform.files, config.volumes);
   const upstreams: Upstream[] = [];
+  let isStarting = true;
   try {
     for (const [position, { name, upstream: uri }] of config.volumes.entries()) {
+      const open = upstreamOpener(platform, uri, config.requestTimeoutMs, log);
       const parts = {
         name,
         clock: platform.clock,
@@ -55,7 +57,11 @@ export async function openUpstreams(
         },
         memory: { hold: holdBytes, release: releaseBytes },
         latency: owner.latency.addVolume(name),
-        open: upstreamOpener(platform, uri, config.requestTimeoutMs, log),
+        open: async (...asked: Parameters<OpenUpstream>) => {
+          // Files that were not there before may be one and the same now: not in use by somebody else, then.
+          if (isStarting) await refuseSameFile(platform.files, config.volumes);
+          return await open(...asked);
+        },
         askSize: sizeAsker(platform, uri),
         hooks: hooksOf(owner, position),
       };
@@ -67,7 +73,7 @@ export async function openUpstreams(
       checkUpstream(upstream, uri);
       awaited?.opened(position, upstream.sizeBytes);
     }
-    // Files that were not there before may be one and the same now.
+    isStarting = false;
     await refuseSameFile(platform.files, config.volumes);
     return upstreams;
   } catch (fault) {
