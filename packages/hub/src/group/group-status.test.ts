@@ -210,6 +210,22 @@ describe('RPO: the figure', () => {
     expect(status({ silentMs: 3500 }, {}, { rpoMs: 0 }).rpoSeconds).toBe(2.5);
   });
 
+  test('counts from a beat that told of nothing as soon as records wait here, or in the socket', () => {
+    const waiting = { lastNumber: 12, durableNumber: 10 };
+    expect(status({ silentMs: 800 }, waiting, { rpoMs: 0 }).rpoSeconds).toBe(0.8);
+    expect(status({ silentMs: 800, paused: true }, {}, { rpoMs: 0 }).rpoSeconds).toBe(0.8);
+    expect(status({ silentMs: 800 }, { stalled: 'disk-full' }, { rpoMs: 0 }).rpoSeconds).toBe(0);
+  });
+
+  test('of the lag is what waits here where the agent has told of less, and nothing once its beat waits too', () => {
+    const waiting = { lastNumber: 12, queuedBytes: 5000, stalled: 'disk-full' } as const;
+    expect(status({ silentMs: 200 }, waiting, { lagBytes: 0 }).lagBytes).toBe(5000);
+    expect(status({ silentMs: 200 }, waiting, { lagBytes: 7000 }).lagBytes).toBe(7000);
+    expect(status({ silentMs: 900, paused: true }, waiting, { lagBytes: 0 }).lagBytes).toBe(5000);
+    expect(status({ silentMs: 1001, paused: true }, waiting, { lagBytes: 0 }).lagBytes).toBeNull();
+    expect(status({ silentMs: 1001 }, waiting, { lagBytes: 0 }).lagBytes).toBe(5000);
+  });
+
   test('is unknown past the timeout, with a lower bound, and so is the lag', () => {
     const seen = status({ silentMs: 61_000 }, {}, { rpoMs: 400, lagBytes: 77 });
     expect(seen).toMatchObject({ rpoSeconds: null, rpoAtLeastSeconds: 61.4, lagBytes: null });

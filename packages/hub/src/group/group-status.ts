@@ -143,8 +143,10 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
   const verdict = judge(facts);
   const silent = isSilent(facts);
   const toldMs = report?.rpoMs ?? null;
-  // What was exposed when the beat was made is older now. Where nothing was, the next beat is due first.
-  const sinceMs = toldMs === 0 ? Math.max(0, facts.silentMs - facts.heartbeatMs) : facts.silentMs;
+  // What was exposed when the beat was made is older now. Where nothing was, the next beat is due first; but what waits here
+  // may have been written right after it.
+  const sinceMs =
+    toldMs === 0 && !recordsWait(facts) ? Math.max(0, facts.silentMs - facts.heartbeatMs) : facts.silentMs;
   const knownRpoMs = (toldMs ?? 0) + sinceMs;
   const before = report === null ? exposedBefore(facts) : null;
   const atLeastMs = silent && toldMs !== null ? toldMs + facts.silentMs : knownRpoMs;
@@ -159,7 +161,7 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     // The hub has run for so long at least, whatever the clocks on the wall say.
     rpoAtLeastSeconds: seconds(Math.max(atLeastMs, before?.ageMs ?? 0)),
     rpoSince: before === null ? null : { at: before.at, by: before.by },
-    lagBytes: silent || report === null ? null : report.lagBytes,
+    lagBytes: silent ? null : lagBytes(facts),
     seq: store?.lastNumber ?? 0,
     durableSeq: store?.durableNumber ?? 0,
     consistentSeq: store?.consistentNumber ?? null,
@@ -214,6 +216,17 @@ export function unknownStatus(name: string, why: string, received: Received): Gr
     divergence: null,
     enrolled: false,
   });
+}
+
+/** The hub knows by itself of records that it does not have durably: those that came, and those that it leaves in the socket. */
+function recordsWait({ store, paused }: GroupFacts): boolean {
+  return paused || (store !== null && store.lastNumber > store.durableNumber);
+}
+
+/** Of what the agent told and what waits here, the more; null when the beat that would tell waits behind what is not read. */
+function lagBytes({ store, report, paused, silentMs, heartbeatMs }: GroupFacts): number | null {
+  if (report === null || (paused && silentMs > heartbeatMs)) return null;
+  return Math.max(report.lagBytes, store?.queuedBytes ?? 0);
 }
 
 interface ExposedBefore {
