@@ -53,6 +53,22 @@ test('passes when each check does, on exports that can be written, and leaves th
   expect(replica.code).toBe(0);
 });
 
+test('volumes whose variable would be the same: it is not set, not even by an outer test, and that is said', async () => {
+  const hub = await HubPlace.prepare(testScope());
+  await hub.start();
+  const volumes = ['data-1', 'data_1'].map((name, index) => ({ name, sizeBytes: (index + 1) * MIB }));
+  const address = { kind: 'tcp', host: '127.0.0.1', port: hub.linkPort } as const;
+  await new ScriptedAgent(nodePlatform(), address, { volumes }).protect();
+  const check =
+    '[ -z "${REPHUB_TEST_URI_data_1+set}" ] && for uri in $REPHUB_TEST_URIS; do nbdinfo --size "$uri"; done';
+  const result = await command('failover-test', ['vm1', '--http', hub.http, '--check', check, '--json'], {
+    env: { REPHUB_TEST_URI_data_1: 'nbd://127.0.0.1:1/other' },
+  });
+  expect(result.stderr).toContain('REPHUB_TEST_URI_data_1 would be of data-1 and data_1 at once, so it is not set');
+  expect(result, result.stdout).toMatchObject({ code: 0 });
+  expect(JSON.parse(result.stdout)).toMatchObject({ checks: [{ lastLines: [String(MIB), String(2 * MIB)] }] });
+});
+
 test('fails when a check fails, with its last lines, and exit code 1', async () => {
   const { hub } = await protectedHub(testScope());
   const result = await failoverTest(hub, '--check', 'true', '--check', 'echo the superblock is gone >&2; exit 4');

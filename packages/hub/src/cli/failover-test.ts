@@ -25,7 +25,7 @@ import {
 import { connectNbd, readBytes } from '@rephub/nbd';
 import { asError, ConfigFault } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
-import { checkEnvironment, preferredUri } from '../failover-test/environment.js';
+import { checkEnvironment, preferredUri, sharedVariables } from '../failover-test/environment.js';
 import { buildReport, reportText } from '../failover-test/report.js';
 import { type CheckResult, type Verdict, VERDICT_EXIT_CODES } from '../failover-test/verdict.js';
 import { hubOption } from './api.js';
@@ -94,6 +94,12 @@ async function failoverTest(values: Values, context: CommandContext): Promise<Ex
     context.err(`test ${test.name} of ${group} is open at number ${test.seq} of ${test.pointTime}, ${age} ago\n`);
     try {
       const environment = checkEnvironment({ group, ...test, exports: opened.exports });
+      for (const { variable, volumes } of values.check.length > 0 ? sharedVariables(opened.exports) : []) {
+        const names = volumes.join(' and ');
+        context.err(
+          `${variable} would be of ${names} at once, so it is not set; REPHUB_TEST_URIS has the URIs of all\n`,
+        );
+      }
       const commands = values.check.length > 0 ? values.check : [null];
       for (const line of commands) {
         if (interrupt.signal.aborted) break;

@@ -4,6 +4,7 @@
  * on to the test's exports.
  */
 import { spawn } from 'node:child_process';
+import { TEST_PREFIX } from '../failover-test/environment.js';
 import type { CheckResult } from '../failover-test/verdict.js';
 
 export interface CheckOrder {
@@ -29,7 +30,7 @@ export function runCheck(order: CheckOrder): Promise<CheckResult> {
     const child = spawn('sh', ['-c', order.command], {
       detached: true,
       stdio: ['ignore', 'pipe', 'pipe'],
-      env: { ...process.env, ...order.environment },
+      env: { ...inherited(process.env), ...order.environment },
     });
     const kill = (signal: NodeJS.Signals): void => {
       if (child.pid === undefined) return;
@@ -77,6 +78,11 @@ export function runCheck(order: CheckOrder): Promise<CheckResult> {
       setImmediate(() => settle(code, code === null ? `ended by ${signal ?? 'a signal'}` : null));
     });
   });
+}
+
+/** Without what another test has left there: a variable that this one does not set is not to be of another disk. */
+function inherited(environment: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(environment).filter(([name]) => !name.startsWith(TEST_PREFIX)));
 }
 
 /** The end of what a command says, bounded. */

@@ -6,7 +6,13 @@ export interface TestExport {
   readonly uris: readonly string[];
 }
 
-/** `REPHUB_TEST_URI` is the first volume; each has its own `REPHUB_TEST_URI_<VOLUME>`, other characters than letters and digits as `_`. */
+/** All that a check finds begins with it; what it inherits that does is somebody else's. */
+export const TEST_PREFIX = 'REPHUB_TEST_';
+
+/**
+ * `REPHUB_TEST_URI` is the first volume; each has its own `REPHUB_TEST_URI_<VOLUME>`, other characters than letters and digits as `_`.
+ * One that would be of several volumes is left out, so that no check looks at the wrong one; `REPHUB_TEST_URIS` has all.
+ */
 export function checkEnvironment(test: {
   readonly group: string;
   readonly name: string;
@@ -21,13 +27,35 @@ export function checkEnvironment(test: {
     REPHUB_TEST_TIME: test.pointTime,
     REPHUB_TEST_VOLUMES: test.exports.map((entry) => entry.volume).join(' '),
   };
+  const all = test.exports.map(({ uris }) => preferredUri(uris));
+  if (!all.includes(null)) environment['REPHUB_TEST_URIS'] = all.join(' ');
+  const shared = new Set(sharedVariables(test.exports).map(({ variable }) => variable));
   for (const { volume, uris } of test.exports) {
     const uri = preferredUri(uris);
     if (uri === null) continue;
     environment['REPHUB_TEST_URI'] ??= uri;
-    environment[`REPHUB_TEST_URI_${volume.replace(/[^A-Za-z0-9]/g, '_')}`] = uri;
+    const variable = variableOf(volume);
+    if (!shared.has(variable)) environment[variable] = uri;
   }
   return environment;
+}
+
+/** Variables that would be of several volumes, as `data-1` and `data_1`. */
+export function sharedVariables(
+  exports: readonly Pick<TestExport, 'volume'>[],
+): { readonly variable: string; readonly volumes: readonly string[] }[] {
+  const byVariable = new Map<string, string[]>();
+  for (const { volume } of exports) {
+    const variable = variableOf(volume);
+    byVariable.set(variable, [...(byVariable.get(variable) ?? []), volume]);
+  }
+  return [...byVariable]
+    .filter(([, volumes]) => volumes.length > 1)
+    .map(([variable, volumes]) => ({ variable, volumes }));
+}
+
+function variableOf(volume: string): string {
+  return `${TEST_PREFIX}URI_${volume.replace(/[^A-Za-z0-9]/g, '_')}`;
 }
 
 /** A Unix socket where there is one: no port to guess, and faster. */

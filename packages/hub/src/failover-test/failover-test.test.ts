@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { checkEnvironment, preferredUri } from './environment.js';
+import { checkEnvironment, preferredUri, sharedVariables } from './environment.js';
 import { buildReport, reportText } from './report.js';
 import { type CheckResult, shownRto, testVerdict } from './verdict.js';
 
@@ -52,8 +52,27 @@ test('checks find the URI of each volume in their environment', () => {
     REPHUB_TEST_GROUP: 'vm1',
     REPHUB_TEST_NAME: 't1',
     REPHUB_TEST_NUMBER: '42',
+    REPHUB_TEST_VOLUMES: 'disk0 data-1.x',
+    REPHUB_TEST_URIS: 'nbd+unix:///a?socket=/s nbd://127.0.0.1:1/b',
   });
   expect(preferredUri([])).toBeNull();
+});
+
+test('a variable that two volumes would share is neither’s; the list has both', () => {
+  const exports = ['data-1', 'data_1', 'disk0'].map((volume) => ({
+    volume,
+    sizeBytes: 1,
+    uris: [`nbd://h/${volume}`],
+  }));
+  const environment = checkEnvironment({ group: 'vm1', name: 't1', seq: 42, pointTime: 'now', exports });
+  expect(environment).not.toHaveProperty('REPHUB_TEST_URI_data_1');
+  expect(environment).toMatchObject({
+    REPHUB_TEST_URI: 'nbd://h/data-1',
+    REPHUB_TEST_URI_disk0: 'nbd://h/disk0',
+    REPHUB_TEST_URIS: 'nbd://h/data-1 nbd://h/data_1 nbd://h/disk0',
+  });
+  expect(sharedVariables(exports)).toEqual([{ variable: 'REPHUB_TEST_URI_data_1', volumes: ['data-1', 'data_1'] }]);
+  expect(sharedVariables(exports.slice(1))).toEqual([]);
 });
 
 test('the report ends with the verdict and shows the last lines of each check', () => {
