@@ -27,7 +27,7 @@ export interface HeardBefore {
 /** What the hub knows at the moment of asking. */
 export interface GroupFacts {
   readonly name: string;
-  /** Null when the storage could not be opened; `trouble` says why. */
+  /** Null when the storage could not be opened; `trouble` says why. With both, it is open for readers alone. */
   readonly store: GroupState | null;
   readonly trouble: string | null;
   /** A bug that this group has met; null while it has met none. */
@@ -272,6 +272,7 @@ function judge(facts: GroupFacts): Verdict {
   if (store === null) return { state: 'degraded', reason: facts.trouble ?? 'storage-closed' };
   const broken = store.consistentNumber === null ? 'unprotected' : 'degraded';
   if (store.stalled === 'journal-failed') return { state: broken, reason: 'journal-failed' };
+  if (facts.trouble !== null) return { state: broken, reason: facts.trouble };
   if (store.corrupted !== null) return { state: broken, reason: `corrupted: ${store.corrupted}` };
   if (store.lastGoodDropped === true) {
     return { state: 'unprotected', reason: 'the last good point was given up: resync not finished' };

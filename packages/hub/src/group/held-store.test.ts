@@ -5,6 +5,8 @@ import { noCatalogue } from '../catalogue/catalogue.js';
 import { type GroupStoreOptions, openGroupStore } from '../storage/index.js';
 import { ScriptedAgent } from '../storage/testing/scripted-agent.js';
 import { DIRECTORY, expectView, pattern, rotRecord, startedStore } from '../storage/testing/store-kit.js';
+import type { Hello } from '@rephub/protocol';
+import type { SeatedSession } from './agent-seat.js';
 import { Group } from './group.js';
 
 const SIZE = 64 * 1024;
@@ -95,6 +97,56 @@ describe('a group whose journal is damaged', () => {
     expect(expired).toEqual([expect.stringContaining('group vm1 is closed, and opened anew')]);
     expect([toldOf('group-reopening').length, toldOf('group-recovered').length]).toEqual([1, 2]);
     await run(group.close(false));
+  });
+
+  it('again within an hour is served up to the damage, without its agent and without folding, until the pause is over (LASTGOOD)', async () => {
+    await rotRecord(host.files, agent, record);
+    await fold();
+    await host.clock.advance(1000);
+    // What was lost comes again, and more; then that rots, too.
+    agent.write(0, 50_000, pattern(4000, 5));
+    await send();
+    await rotRecord(host.files, agent, agent.lastNumber);
+    await fold();
+    await host.clock.advance(1000);
+    const { store } = group;
+    expect(group.status()).toMatchObject({
+      state: 'degraded',
+      reason: expect.stringMatching(
+        /^journal-damaged: group vm1 is closed, and opened anew, for readers alone for 5 s: /,
+      ) as string,
+      consistentSeq: agent.lastNumber - 1,
+    });
+    await expectView(await run(store?.openView() ?? expect.unreachable()), agent, 'in the pause');
+    const before = store?.state.appliedNumber;
+    const applied = group.status().appliedSeq;
+    const hello = { group: 'vm1', agentId: agent.line.id } as unknown as Hello;
+    expect(await run(group.agent.meet({} as SeatedSession, hello))).toMatchObject({
+      refused: { code: 'group-failed' },
+    });
+    await host.clock.advance(3000);
+    expect([group.store, group.status().appliedSeq, applied]).toEqual([store, applied, before]);
+    await host.clock.advance(2000);
+    expect([group.store, group.trouble, toldOf('group-goes-on').length]).toEqual([store, null, 1]);
+    await send();
+    expect(store?.state).toMatchObject({ durableNumber: agent.lastNumber, stalled: null });
+    await run(group.close(true));
+    expect([toldOf('group-reopening').length, toldOf('apply-failed').length]).toEqual([2, 2]);
+  });
+
+  it('in such a pause gives way to a stop', async () => {
+    await rotRecord(host.files, agent, record);
+    await fold();
+    await host.clock.advance(1000);
+    agent.write(0, 50_000, pattern(4000, 5));
+    await send();
+    await rotRecord(host.files, agent, agent.lastNumber);
+    await fold();
+    await host.clock.advance(1000);
+    expect(group.trouble).toContain('for readers alone');
+    await run(group.close(true));
+    await host.clock.advance(AN_HOUR_MS);
+    expect([group.store, toldOf('group-goes-on').length]).toEqual([null, 0]);
   });
 
   it('is left as it is when the disk has failed to sync its journal: what is read then may be on no disk (DURABLE)', async () => {

@@ -6,6 +6,8 @@
  *  - at most one store has the group's files open; another is opened when that one has let go of all of them;
  *  - whoever uses a store is told that it goes before its content does;
  *  - it is not opened anew by itself once the disk has failed a write or sync of it, not even in closing: see reopening.ts;
+ *  - where damage comes again and again it is opened for readers alone for a while: its agent is not let in, and nothing is
+ *    folded, so nothing is found; else a disk that goes bad would keep hub and agent at reading and comparing for ever;
  *  - nothing is kept on the disk of all that: killed at any moment, the next start of the hub does the same.
  * Must not know: what sessions, tests and points do with it.
  */
@@ -44,6 +46,8 @@ export class HeldStore {
   #store: GroupStore | null = null;
   #trouble: string | null = null;
   #isOpening = false;
+  /** Opened for readers alone. */
+  #isQuiet = false;
   /** Of the store that was closed to be opened anew; null once that has been done. */
   #knownDurable: NonNullable<GroupStoreOptions['knownDurable']> | null = null;
 
@@ -56,7 +60,7 @@ export class HeldStore {
     return this.#store;
   }
 
-  /** Why there is no storage although there should be. */
+  /** Why there is no storage although there should be, or why its agent is not let in although there is. */
   get trouble(): string | null {
     return this.#trouble;
   }
@@ -76,6 +80,7 @@ export class HeldStore {
       hubId: around.identity.hubId,
       log: loggerOf(tell),
       isGivenUp: isClosing,
+      isQuiet: () => this.#isQuiet,
       ...(this.#knownDurable === null ? {} : { knownDurable: this.#knownDurable }),
     });
     store.listener = this.#listening(store);
@@ -83,10 +88,11 @@ export class HeldStore {
     return store;
   }
 
-  /** Opens and recovers what is there. Never throws: what cannot be opened has its `trouble`. */
-  async recover(): Promise<void> {
+  /** Opens and recovers what is there. Never throws: what cannot be opened has its `trouble`. `quiet`: why it is for readers alone. */
+  async recover(quiet: string | null = null): Promise<void> {
     const { name, opened, tell } = this.#parts;
     this.#isOpening = true;
+    this.#isQuiet = quiet !== null;
     try {
       const store = await this.open();
       if (store.isBlank) {
@@ -95,7 +101,7 @@ export class HeldStore {
         return;
       }
       await opened();
-      this.#trouble = null;
+      this.#trouble = quiet;
       this.#knownDurable = null;
       this.#reopening.opened();
       const { lastNumber, durableNumber, consistentNumber, corrupted } = store.state;
@@ -201,16 +207,31 @@ export class HeldStore {
     const { isClosing, leaving, name, tell } = this.#parts;
     const { line, durableNumber } = store.state;
     if (line !== null) this.#knownDurable = { line: line.id, number: durableNumber };
-    const pauseMs = this.#reopening.damaged(() => this.#tryAgainSoon());
-    const when = pauseMs === 0 ? 'and opened anew' : `and opened anew after a pause of ${Math.ceil(pauseMs / 1000)} s`;
-    const why = `group ${name} is closed, ${when}: ${damage.message}`;
+    const pauseMs = this.#reopening.damaged(() => {
+      this.#endQuiet();
+    });
+    const how = pauseMs === 0 ? '' : `, for readers alone for ${Math.ceil(pauseMs / 1000)} s`;
+    const why = `group ${name} is closed, and opened anew${how}: ${damage.message}`;
     tell('error', 'group-reopening', why, { code: damage.code, pauseMs });
     await leaving(why);
-    const failure = await this.#letGo(store, `${damage.code}: ${why}`, { drain: false, why });
+    const trouble = `${damage.code}: ${why}`;
+    const failure = await this.#letGo(store, trouble, { drain: false, why });
     if (failure !== null) this.#notOpened(failure);
     else if (!store.isTrusted)
       this.#notOpened(new StorageFault('journal-failed', 'its journal failed as it was closed'));
-    else if (pauseMs === 0 && !isClosing()) await this.recover();
+    else if (!isClosing()) await this.recover(pauseMs === 0 ? null : trouble);
+  }
+
+  /** The agent is let in, and folding goes on. */
+  #endQuiet(): void {
+    const { faults, isClosing, name, tell } = this.#parts;
+    const store = this.#store;
+    // Where it could not be opened, the next opening is no quiet one.
+    if (isClosing() || store === null || !this.#isQuiet) return;
+    this.#isQuiet = false;
+    this.#trouble = null;
+    tell('info', 'group-goes-on', `group ${name} takes its agent, and folds, again`);
+    faults.wallLater('going on', () => store.lookAtRoom());
   }
 
   /** Whoever uses it lets go, and it is closed. Returns the first failure. */

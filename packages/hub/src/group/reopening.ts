@@ -1,7 +1,8 @@
 /**
  * When the storage of a group is opened again by itself: where it could not be opened, for as long as it is something that may
  * pass or be put right while the hub runs; and where records of its journal were found damaged while it was open, which an
- * opening judges. At once the first time; each further time after a longer pause, until it has been open for an hour.
+ * opening judges. At once; the second and each further time with a longer pause before it is more than readable, until it has
+ * been open for an hour.
  *
  * Always holds: it is not opened again after a failed sync, nor after anything else that the disk itself has failed: what was lost
  * then would be read from the cache, and taken for durable (docs/design.md, "What a start finds"). Nor where an opening has
@@ -39,7 +40,7 @@ export class Reopening {
     return this.#wait(Math.max(FIRST_MS, this.#pauseMs), again);
   }
 
-  /** It was open, and its journal is damaged. Returns when `again` will be called, in milliseconds; 0: the caller goes on at once. */
+  /** It was open, and its journal is damaged. Returns when `again` will be called, in milliseconds; 0: there is no pause. */
   damaged(again: () => void): number {
     this.cancel();
     const openMs = this.#clock.monotonicMs() - (this.#openedAtMs ?? -Infinity);

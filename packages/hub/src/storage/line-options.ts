@@ -26,6 +26,7 @@ export interface LineStoreOptions {
   /** More than what the disk says of it, maybe. */
   readonly knownDurable: number;
   /** As in GroupStoreOptions. */
+  readonly isQuiet: () => boolean;
   readonly isGivenUp: () => boolean;
   readonly segmentBytes: number;
   readonly queueBytes: number;

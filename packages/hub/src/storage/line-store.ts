@@ -129,6 +129,7 @@ export class LineStore {
       applied: found.applied,
       isDiskFull: () => this.writer.full,
       wantsRoom: () => this.spanRoom.wanted,
+      isQuiet: options.isQuiet,
       failed: events.failed,
       freed: () => {
         options.room.wrote();

@@ -207,6 +207,7 @@ export class MainLine {
       line,
       limits: { retentionMs, journalMaxBytes: journalMaxBytes ?? Infinity },
       knownDurable,
+      isQuiet: options.isQuiet ?? (() => false),
       isGivenUp: options.isGivenUp ?? (() => false),
       segmentBytes: options.segmentBytes ?? SEGMENT_BYTES,
       queueBytes,

@@ -37,6 +37,8 @@ export interface GroupStoreOptions {
   readonly log: Logger;
   /** This process knows that so much of a line was durable, whatever the disk says by now: damage below it is never cut. */
   readonly knownDurable?: { readonly line: string; readonly number: number };
+  /** True: nothing is folded for now, unless a drain asks for it. After that has changed, `lookAtRoom` lets it go on. */
+  readonly isQuiet?: () => boolean;
   /** True: the store is not wanted any more. Asked while the journal is read, which then ends with an error. */
   readonly isGivenUp?: () => boolean;
 }

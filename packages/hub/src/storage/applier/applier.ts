@@ -43,6 +43,8 @@ export interface ApplierOptions {
   /** What the file says. */
   readonly applied: Applied;
   readonly isDiskFull: () => boolean;
+  /** Nothing is folded for now; whoever says so pokes when that is over. */
+  readonly isQuiet: () => boolean;
   readonly wantsRoom: () => Holdings['roomWanted'];
   /** It has given up; everything stays in the journal. */
   readonly failed: (fault: Fault) => void;
@@ -117,7 +119,7 @@ export class Applier {
     if (this.#stopped) return;
     const { timeline, clock } = this.#options;
     this.#index.use(timeline.memory.bytes);
-    if (this.#running !== null || this.#fault !== null) return;
+    if (this.#running !== null || this.#fault !== null || this.#options.isQuiet()) return;
     if (timeline.layers.length === 0) return;
     const nowMs = clock.monotonicMs();
     this.#waitingSinceMs ??= nowMs;
