@@ -35,6 +35,7 @@ import { Place } from '../index/extent-leaf.js';
 import { RunList } from '../index/run-list.js';
 import { JournalReader } from '../journal/journal-reader.js';
 import { JournalWriter } from '../journal/journal-writer.js';
+import { isWantOfRoom } from '../journal/until-room.js';
 import type { SegmentInfo } from '../journal/segment-header.js';
 import { SegmentSet } from '../journal/segments.js';
 import type { Volume } from '../layers/layer.js';
@@ -323,7 +324,7 @@ export class TestBranch implements Branch {
       );
     } catch (error) {
       log.error('branch-failed', { branch: name, message: asError(error).message });
-      this.#end(asError(error).message, NbdError.Eio);
+      this.#end(asError(error).message, isWantOfRoom(error) ? NbdError.Enospc : NbdError.Eio);
     }
     const early = this.#early;
     this.#early = [];
@@ -398,9 +399,13 @@ export class TestBranch implements Branch {
 
   /** The branch takes no more writes; those that can no longer be answered fail now. */
   #end(why: string, error: number): void {
-    if (this.#over !== null) return;
-    this.#over = { why, error };
+    const before = this.#over;
+    // One that was only full may fail after that: then there is nothing to read any more, either.
+    const isWorse = before?.error === NbdError.Enospc && error !== NbdError.Enospc;
+    if (before === null || isWorse) this.#over = { why, error };
+    // Also of one that took no more before: what waits for room would wait with its client for as long as there is none.
     if (error !== NbdError.Enospc || this.#journal?.full === true) this.#failWaiting(error);
+    if (before !== null) return;
     const listeners = this.#listeners;
     this.#listeners = [];
     for (const listener of listeners) listener(why);
