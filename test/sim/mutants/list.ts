@@ -368,8 +368,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     id: 'test-left-behind',
     promise: 'ISOLATE',
-    file: 'hub/src/storage/views/branch.ts',
-    find: '    await this.#setup.files.removeTree(this.#setup.directory);\n',
+    file: 'hub/src/storage/branch-removals.ts',
+    find: '      await files.removeTree(`${directory}/${name}`);\n',
     replace: '',
   },
   {
