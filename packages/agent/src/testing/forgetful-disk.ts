@@ -15,7 +15,7 @@ export interface ForgetfulOptions {
   readonly cachePerConnection?: boolean;
   readonly abilities?: Partial<Abilities>;
   /** How long a request takes; 0: answered at once. */
-  readonly delayMs?: () => number;
+  delayMs?: (request: BlockRequest, connection: number) => number;
   /** Whether an interrupted write was done, for each block of it. */
   readonly halfDone?: () => boolean;
 }
@@ -104,7 +104,7 @@ export class ForgetfulConnection implements UpstreamConnection {
   }
 
   submit(request: BlockRequest): void {
-    const delayMs = this.#disk.options.delayMs?.() ?? 0;
+    const delayMs = this.#disk.options.delayMs?.(request, this.#number) ?? 0;
     if (delayMs === 0) {
       this.#answer(request);
       return;

@@ -2,7 +2,8 @@
  * Plays the replay log: what was acknowledged and not flushed, and what is of unknown fate, is written again in
  * submission order, before anything else passes (promise REPLAY). Entries that do not overlap go together.
  *
- * Ends early when a connection is lost, or when an entry is refused in a way that another try may mend.
+ * Ends early when a connection is lost, or when an entry is refused in a way that another try may mend; and is to be done
+ * again when one that was to be on stable storage failed, for upstream may have dropped with it what was played before.
  */
 import { BlockRequest, Command, CommandFlag, NbdError } from '@rephub/nbd';
 import { RangeLock, type RangeHolder } from '../range-lock.js';
@@ -27,6 +28,8 @@ export interface ReplayParts {
   readonly isAwaited: (entry: number) => boolean;
   /** An entry that nobody had an answer to has one now. */
   readonly openAnswered: (entry: number, error: number) => void;
+  /** An acknowledged write that was to be on stable storage was answered with an error: as a flush, it may have dropped others. */
+  readonly syncFailed: (error: number) => void;
   /** An acknowledged entry could not be written again. */
   readonly refused: (offset: number, length: number, error: number) => void;
 }
@@ -181,8 +184,13 @@ export class Replay {
   }
 
   #answered(entry: number, offset: number, length: number, error: number, command: Command): void {
-    const { log, openAnswered, refused, mayTryAgain } = this.#parts;
+    const { log, openAnswered, refused, syncFailed, mayTryAgain } = this.#parts;
     const isOpen = log.stateOf(entry) === EntryState.Open;
+    if (error !== 0 && (log.flagsOf(entry) & CommandFlag.Fua) !== 0) {
+      // The next time it is not played: whoever waits for it has its answer, or it is given up; or tries are left.
+      this.#outcome = 'again';
+      if (!isOpen) syncFailed(error);
+    }
     if (error === 0) {
       this.played++;
       if (log.commandOf(entry) === Command.Trim) this.unsure.push({ offset, length });
@@ -255,7 +263,10 @@ export function replayFor(
   { hooks, log: told, name }: UpstreamParts,
   { pool, log, room }: { readonly pool: LanePool; readonly log: ReplayLog; readonly room: WaitingRoom },
   mayTryAgain: boolean,
-  answered: (op: UpstreamOp, error: number) => void,
+  {
+    answered,
+    syncFailed,
+  }: Pick<ReplayParts, 'syncFailed'> & { readonly answered: (op: UpstreamOp, error: number) => void },
 ): Replay {
   return new Replay({
     pool,
@@ -263,6 +274,7 @@ export function replayFor(
     readOnly: pool.lanes.some(({ connection }) => connection.abilities.readOnly),
     mayTryAgain,
     isAwaited: (entry) => room.byEntry(entry) !== undefined,
+    syncFailed,
     openAnswered: (entry, error) => {
       const op = room.byEntry(entry);
       if (op === undefined) return;

@@ -114,10 +114,13 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       pool: this.#lanes,
       isSettled: () => this.#lanes.inFlight === 0,
       makeReplay: (mayTryAgain) =>
-        replayFor(parts, { pool: this.#lanes, log: this.#log, room: this.#room }, mayTryAgain, (op, error) => {
+        replayFor(parts, { pool: this.#lanes, log: this.#log, room: this.#room }, mayTryAgain, {
+          syncFailed: (error) => this.#flushes.failed(error),
           // A write of unknown fate was played.
-          if (error === 0) this.#written(op);
-          else this.#setbacks.answered(op, error);
+          answered: (op, error) => {
+            if (error === 0) this.#written(op);
+            else this.#setbacks.answered(op, error);
+          },
         }),
       left: () => parts.hooks.doubtChanged(),
       stillAway: () => this.#room.expire(),
