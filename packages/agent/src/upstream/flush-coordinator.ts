@@ -90,17 +90,24 @@ export class FlushCoordinator {
 
   #sendAll(op: UpstreamOp, targets: readonly Lane[]): void {
     op.flushSentMs = this.#parts.clock.monotonicMs();
-    new FlushRun((error, lost) => {
-      if (error === 0 && !lost) for (const lane of targets) lane.flushed(op.coveredStamp);
-      this.#parts.steps.flushEnded(op, error, lost);
-    }).start(targets);
+    new FlushRun(
+      (error, lost) => {
+        if (error === 0 && !lost) for (const lane of targets) lane.flushed(op.coveredStamp);
+        this.#parts.steps.flushEnded(op, error, lost);
+      },
+      () => this.#doubt(),
+    ).start(targets);
   }
 
   /** Upstream answered a flush or FUA with an error: it may have dropped what it should have written. */
   failed(error: number): void {
     const { log, told, volume } = this.#parts;
     told.warn('upstream-sync-failed', { volume, error, unflushedBytes: log.bytes });
-    // With nothing to play too: another one that is under way must not be believed.
+    this.#doubt();
+  }
+
+  /** With nothing to play too: another one that is under way must not be believed. */
+  #doubt(): void {
     this.mustPlay = true;
     this.noteMayHaveDropped();
   }

@@ -1,4 +1,4 @@
-/** One flush over several connections: sent to all at once, done when all have answered. */
+/** One flush over several connections: sent to all at once, done when all have answered; that one fails is told at once. */
 import { BlockRequest, Command } from '@rephub/nbd';
 import { type Lane, type LaneUser } from './lane.js';
 
@@ -7,12 +7,15 @@ export type FlushRunDone = (error: number, lost: boolean) => void;
 
 export class FlushRun {
   readonly #done: FlushRunDone;
+  readonly #failed: () => void;
   #pending = 0;
   #error = 0;
   #lost = false;
 
-  constructor(done: FlushRunDone) {
+  /** `failed`: a connection has answered with an error; what others answer to another flush is not to be believed from then on. */
+  constructor(done: FlushRunDone, failed: () => void) {
     this.#done = done;
+    this.#failed = failed;
   }
 
   start(lanes: readonly Lane[]): void {
@@ -23,6 +26,7 @@ export class FlushRun {
   }
 
   ended(error: number, lost: boolean): void {
+    if (error !== 0) this.#failed();
     if (this.#error === 0) this.#error = error;
     this.#lost ||= lost;
     if (--this.#pending === 0) this.#done(this.#error, this.#lost);

@@ -1,6 +1,7 @@
 import {
   type Abilities,
   ALL_ABILITIES,
+  type BlockRequest,
   Command,
   flushDevice,
   NbdError,
@@ -200,6 +201,22 @@ describe('an upstream that keeps a cache per connection', () => {
     await writing;
     await outcome(flushDevice(upstream));
     expect(disk.stable.subarray(0, 4096).equals(data(1))).toBe(true);
+  });
+
+  it('emulate: a flush is not believed that was under way when a connection failed another one, whose others are slow', async () => {
+    const { upstream, disk, outcome } = await setUp({ trackDirty: 'connection' });
+    await outcome(flushDevice(upstream));
+    await outcome(writeBytes(upstream, 0, data(1)));
+    await outcome(writeBytes(upstream, PLACE_BYTES, data(2)));
+    const isFlush = (request: BlockRequest): boolean => request.command === Command.Flush;
+    let [slow, failing] = [1, 1];
+    disk.options.delayMs = (request, connection) => (isFlush(request) && connection === 1 && slow-- > 0 ? 20 : 1);
+    disk.verdict = (request, connection) =>
+      isFlush(request) && connection === 2 && failing-- > 0 ? NbdError.Eio : NbdError.Ok;
+    const first = outcomeOf(flushDevice(upstream));
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    expect(disk.stable.subarray(PLACE_BYTES, PLACE_BYTES + 4096).equals(data(2))).toBe(true);
+    expect(await outcome(first)).toBe(0);
   });
 
   it('emulate: all connections are needed, and one that is lost is replaced before anything passes', async () => {
