@@ -160,6 +160,25 @@ describe('a fold that meets a fault of the disk', () => {
     await store.close({ drain: false });
   });
 
+  it('where all was folded, and room could not be made of what that leaves over, it is made a little later', async () => {
+    files.setCapacity(64_000_000);
+    await started({ retentionMs: 3_600_000, reserveBytes: 1_000_000 });
+    await clock.advance(3000);
+    await store.drain();
+    agent.write(0, 20_000, pattern(5000, 3));
+    agent.sendTo(store);
+    await store.settled();
+    const { freeBytes, totalBytes } = await files.room('/');
+    files.setCapacity(totalBytes - freeBytes + 900_000);
+    // Twice where it goes, once that it is there; then its older slot is written anew.
+    const rule = files.inject({ operation: 'write', path: /applied$/, skip: 3, fault: 'disk-full' });
+    await store.lookAtRoom();
+    await clock.advance(60_000);
+    expect([rule.hits, store.state.appliedNumber]).toEqual([1, agent.lastNumber]);
+    expect([store.state.applyWaits, said]).toEqual([undefined, ['apply-waits disk-full', 'apply-goes-on']]);
+    await store.close({ drain: false });
+  });
+
   const FINAL: readonly (readonly [string, SimOperation, RegExp, SimFault])[] = [
     ['a failed sync of an image', 'sync', /\.raw$/, 'io-error'],
     ['a sync of an image that fails for want of room', 'sync', /\.raw$/, 'disk-full'],

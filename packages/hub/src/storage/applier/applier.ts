@@ -120,22 +120,26 @@ export class Applier {
     const { timeline, clock } = this.#options;
     this.#index.use(timeline.memory.bytes);
     if (this.#running !== null || this.#fault !== null || this.#options.isQuiet()) return;
-    if (timeline.layers.length === 0) return;
+    if (timeline.layers.length === 0 && !this.#letsGo) {
+      this.#waits.ended();
+      return;
+    }
     const nowMs = clock.monotonicMs();
-    this.#waitingSinceMs ??= nowMs;
+    if (timeline.layers.length > 0) this.#waitingSinceMs ??= nowMs;
     this.#closeTopIfDue();
     const { leftMs } = this.#waits;
     if (leftMs > 0) {
       this.#wakeIn(leftMs);
     } else if (
       this.#dropping !== null ||
+      this.#letsGo ||
       this.#next() !== null ||
       (timeline.layers.length > MOST_LAYERS && timeline.mergeable)
     ) {
       this.#running = this.#run();
     } else {
       this.#waits.ended();
-      if (this.#paces()) this.#wakeIn(this.#waitingSinceMs + PACE_MS - nowMs);
+      if (this.#paces()) this.#wakeIn((this.#waitingSinceMs ?? nowMs) + PACE_MS - nowMs);
     }
   }
 
@@ -345,11 +349,16 @@ export class Applier {
     timeline.foldingTo(number);
   }
 
+  get #letsGo(): boolean {
+    const { isDiskFull, wantsRoom } = this.#options;
+    return this.#olderPosition !== this.#applied.position && (isDiskFull() || wantsRoom() !== 'nothing');
+  }
+
   /** Where room is wanted, the segments that only the older slot needs go too: the older slot is written anew. */
   async #letGo(): Promise<void> {
-    const { appliedFile, isDiskFull, segments, wantsRoom } = this.#options;
+    const { appliedFile, segments } = this.#options;
     const { position } = this.#applied;
-    if (this.#stopped || this.#olderPosition === position || (!isDiskFull() && wantsRoom() === 'nothing')) return;
+    if (this.#stopped || !this.#letsGo) return;
     await appliedFile.write(this.#applied);
     this.#olderPosition = position;
     segments.removeBelow(position);
