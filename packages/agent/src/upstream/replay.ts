@@ -174,12 +174,13 @@ export class Replay {
     const { entry } = play;
     const { offset, length } = { offset: play.rangeStart, length: play.rangeEnd - play.rangeStart };
     const { command } = play.request;
+    // First: what waits for its range may be answered within the release, and must not be taken for the end of it all.
+    if (error === null) this.#stopped = true;
+    else this.#answered(entry, offset, length, error, command);
     this.#busy--;
     play.recycle();
     this.#free.push(play);
     this.#lock.release(play);
-    if (error === null) this.#stopped = true;
-    else this.#answered(entry, offset, length, error, command);
     this.#pump();
   }
 

@@ -248,6 +248,20 @@ describe('an upstream that loses its cache (promise REPLAY)', () => {
     ).toBe(true);
   });
 
+  it('that refuses one and takes at once what waited for that, gets all of it again all the same', async () => {
+    const { upstream, disk, outcome } = await setUp();
+    await outcome(writeBytes(upstream, 0, data(1, 8 * KIB)));
+    disk.options.delayMs = () => 5;
+    const unknown = outcomeOf(writeBytes(upstream, 4 * KIB, data(2)));
+    let refusals = 1;
+    disk.verdict = ({ command }) => (command === Command.Write && refusals-- > 0 ? NbdError.Eio : 0);
+    disk.options.delayMs = ({ length }) => (length > 4 * KIB ? 3 : 0);
+    disk.die();
+    expect(await outcome(unknown)).toBe(0);
+    expect(await outcome(flushDevice(upstream))).toBe(0);
+    expect(disk.stable.subarray(0, 8 * KIB).equals(Buffer.concat([data(1), data(2)]))).toBe(true);
+  });
+
   it('that dies again while it gets them gets them once more', async () => {
     const { upstream, disk, outcome, clock } = await setUp({ delayMs: () => 5 });
     for (let at = 0; at < 40; at++) await outcome(writeBytes(upstream, at * 4 * KIB, data(at + 1)));
