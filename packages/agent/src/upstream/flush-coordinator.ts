@@ -19,6 +19,8 @@ export interface FlushSteps {
   flushLanded(op: UpstreamOp): void;
   /** `lost`: a connection went instead of answering. */
   flushEnded(op: UpstreamOp, error: number, lost: boolean): void;
+  /** One connection of several has answered with an error; the others have not answered yet. */
+  flushPartFailed(op: UpstreamOp, error: number): void;
   /** A write that was held back goes on. */
   begin(op: UpstreamOp): void;
 }
@@ -95,7 +97,10 @@ export class FlushCoordinator {
         if (error === 0 && !lost) for (const lane of targets) lane.flushed(op.coveredStamp);
         this.#parts.steps.flushEnded(op, error, lost);
       },
-      () => this.#doubt(),
+      (error) => {
+        this.#doubt();
+        this.#parts.steps.flushPartFailed(op, error);
+      },
     ).start(targets);
   }
 

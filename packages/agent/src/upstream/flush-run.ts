@@ -7,13 +7,14 @@ export type FlushRunDone = (error: number, lost: boolean) => void;
 
 export class FlushRun {
   readonly #done: FlushRunDone;
-  readonly #failed: () => void;
+  readonly #failed: (error: number) => void;
+  #isSent = false;
   #pending = 0;
   #error = 0;
   #lost = false;
 
   /** `failed`: a connection has answered with an error; what others answer to another flush is not to be believed from then on. */
-  constructor(done: FlushRunDone, failed: () => void) {
+  constructor(done: FlushRunDone, failed: (error: number) => void) {
     this.#done = done;
     this.#failed = failed;
   }
@@ -22,11 +23,14 @@ export class FlushRun {
     // One more than there are: `done` must not come before all are sent.
     this.#pending = lanes.length + 1;
     for (const lane of lanes) lane.submit(new FlushPart(this, lane).request);
+    this.#isSent = true;
+    // Not before: who hears of it lets the connections go.
+    if (this.#error !== 0) this.#failed(this.#error);
     this.ended(0, false);
   }
 
   ended(error: number, lost: boolean): void {
-    if (error !== 0) this.#failed();
+    if (error !== 0 && this.#isSent) this.#failed(error);
     if (this.#error === 0) this.#error = error;
     this.#lost ||= lost;
     if (--this.#pending === 0) this.#done(this.#error, this.#lost);

@@ -219,6 +219,27 @@ describe('an upstream that keeps a cache per connection', () => {
     expect(await outcome(first)).toBe(0);
   });
 
+  it.each([20, 0])(
+    'emulate: what a connection has dropped with a flush is not read as it was before while others answer after %i ms',
+    async (slowMs) => {
+      const { upstream, disk, outcome, clock } = await setUp({ trackDirty: 'connection' });
+      await outcome(writeBytes(upstream, 0, data(1)));
+      await outcome(writeBytes(upstream, PLACE_BYTES, data(2)));
+      const isFlush = (request: BlockRequest): boolean => request.command === Command.Flush;
+      let failing = 1;
+      disk.options.delayMs = (request, connection) => (!isFlush(request) ? 1 : connection === 1 ? slowMs : 0);
+      disk.verdict = (request, connection) =>
+        isFlush(request) && connection === 2 && failing-- > 0 ? NbdError.Eio : NbdError.Ok;
+      const flushing = outcomeOf(flushDevice(upstream));
+      await clock.advance(5);
+      const reading = readBytes(upstream, PLACE_BYTES, 4096);
+      expect(await outcome(reading)).toBe(0);
+      expect((await reading).equals(data(2))).toBe(true);
+      expect(await outcome(flushing)).toBe(0);
+      expect(disk.stable.subarray(PLACE_BYTES, PLACE_BYTES + 4096).equals(data(2))).toBe(true);
+    },
+  );
+
   it('emulate: all connections are needed, and one that is lost is replaced before anything passes', async () => {
     const { upstream, disk, outcome } = await setUp({});
     await outcome(writeBytes(upstream, PLACE_BYTES, data(2)));

@@ -58,7 +58,7 @@ export class Setbacks {
 
   /** Upstream has answered with an error. */
   answered(op: UpstreamOp, error: number): void {
-    const { canFlush, clock, flushes, log, policy, readOnly, recovery, room } = this.#parts;
+    const { canFlush, clock, flushes, policy, readOnly, recovery, room } = this.#parts;
     if (isSync(op) && !isTooSlow(op, error)) {
       flushes.failed(error);
       op.syncFailed = true;
@@ -67,8 +67,7 @@ export class Setbacks {
     }
     // Said of the server, not of what was asked: who asked once must not take it for a range that cannot be read.
     if (op.once) this.maybeShutDown(error);
-    const canRepeat = !(op.syncFailed && !log.complete) && isRetried(error) && !op.once;
-    if (!canRepeat || op.failures >= policy.retries || recovery.state.kind === 'closed') {
+    if (!this.#isRepeated(op, error)) {
       if (op.syncFailed) this.noteMayHaveLost();
       this.fail(op, error);
       return;
@@ -81,6 +80,21 @@ export class Setbacks {
     room.delay(op);
     // What was dropped must not be read as it was before: it is written again now, the flush itself later.
     if (op.syncFailed) recovery.reopen('a flush failed');
+  }
+
+  /**
+   * One of the connections that a flush goes to has failed it. What that one dropped must not be read as it was before, while
+   * the others take their time.
+   */
+  flushPartFailed(op: UpstreamOp, error: number): void {
+    op.syncFailed = true;
+    if (this.#isRepeated(op, error)) this.#parts.recovery.reopen('a flush failed');
+  }
+
+  #isRepeated(op: UpstreamOp, error: number): boolean {
+    const { log, policy, recovery } = this.#parts;
+    const canRepeat = !(op.syncFailed && !log.complete) && isRetried(error) && !op.once;
+    return canRepeat && op.failures < policy.retries && recovery.state.kind !== 'closed';
   }
 
   /** It was in flight on a connection that is gone. */

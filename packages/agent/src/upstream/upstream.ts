@@ -358,6 +358,10 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     this.#flushes.unblock();
   }
 
+  flushPartFailed(op: UpstreamOp, error: number): void {
+    this.#setbacks.flushPartFailed(op, error);
+  }
+
   flushEnded(op: UpstreamOp, error: number, lost: boolean): void {
     if (error !== 0) this.#setbacks.answered(op, error);
     else if (lost) this.opTaken(op);
