@@ -18,6 +18,7 @@ import {
 } from '../files.js';
 import type { Change } from './content.js';
 import { FaultRules, type FaultRule, type InjectedFault, injectedFault, type SimOperation } from './fault-rules.js';
+import { HeldLocks } from './held-locks.js';
 import { Gate } from './gate.js';
 import { type OpenFileDisk, SimOpenFile } from './open-file.js';
 import { SeededRandomness } from './randomness.js';
@@ -63,7 +64,7 @@ export class SimFiles implements FileSystem, OpenFileDisk {
   readonly #options: SimFilesOptions;
   readonly #tree: Tree;
   readonly #rules: FaultRules;
-  readonly #locks = new Set<string>();
+  readonly #locks = new HeldLocks();
   readonly #gate = new Gate();
   readonly #lateness: SeededRandomness;
   /** How often a process was killed while its operations were under way. */
@@ -319,10 +320,10 @@ export class SimFiles implements FileSystem, OpenFileDisk {
   async lock(path: string): Promise<FileLock | null> {
     return await this.perform('lock', path, false, () => {
       const key = partsOf(path).join('/');
-      if (this.#locks.has(key)) return null;
+      if (this.#locks.isHeld(key)) return null;
       const { directory, name } = this.#tree.place(path);
       if (!directory.seen.has(name)) this.#tree.setNames({ directory, name, node: this.#tree.newFile() });
-      return this.#locked(key);
+      return this.#locks.take(key);
     });
   }
 
@@ -331,18 +332,8 @@ export class SimFiles implements FileSystem, OpenFileDisk {
       if (this.#tree.find(path) === null) throw notFound('lock', path);
       // Beside the lock of that name, which is of another kind.
       const key = `claim ${partsOf(path).join('/')}`;
-      return this.#locks.has(key) ? 'in-use' : this.#locked(key);
+      return this.#locks.isHeld(key) ? 'in-use' : this.#locks.take(key);
     });
-  }
-
-  #locked(key: string): FileLock {
-    this.#locks.add(key);
-    return {
-      release: () => {
-        this.#locks.delete(key);
-        return Promise.resolve();
-      },
-    };
   }
 
   async room(path: string): Promise<{ readonly freeBytes: number; readonly totalBytes: number }> {
