@@ -1,4 +1,5 @@
 /** NBD URIs and free ports for tests: one place that knows how sockets and exports are written. */
+import { randomInt } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 
 /** A socket's path, or a port of loopback. */
@@ -14,16 +15,32 @@ export function tcpUri(port: number, exportName = ''): string {
   return `nbd://127.0.0.1:${port}/${encodeURIComponent(exportName)}`;
 }
 
-/** A TCP port of loopback that was free a moment ago. */
+/**
+ * Where ports are looked for: below those that the kernel gives to connections that go out (from 32768 on), one of which
+ * could take a port between the look and the listener.
+ */
+const PORTS = { from: 20_000, count: 12_000 };
+const given = new Set<number>();
+
+/** A TCP port of loopback that nobody listens on and that this process was not given before. */
 export async function freePort(): Promise<number> {
-  return await new Promise((resolve, reject) => {
+  for (;;) {
+    const port = PORTS.from + randomInt(PORTS.count);
+    if (given.has(port)) continue;
+    given.add(port);
+    if (await isFree(port)) return port;
+  }
+}
+
+async function isFree(port: number): Promise<boolean> {
+  return await new Promise((resolve) => {
     const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
+    server.once('error', () => {
+      resolve(false);
+    });
+    server.listen(port, '127.0.0.1', () => {
       server.close(() => {
-        if (address !== null && typeof address === 'object') resolve(address.port);
-        else reject(new Error('no port'));
+        resolve(true);
       });
     });
   });
