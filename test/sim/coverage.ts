@@ -35,6 +35,9 @@ const HAPPENINGS = [
   'corruption-named',
   'opened-anew',
   'jitter',
+  'catalogue-kept',
+  'catalogue-rolled-back',
+  'catalogue-lost',
 ];
 
 /** One is demanded of so many seeds: about ten came up in as many when it was counted, so a lack of it is no chance. */

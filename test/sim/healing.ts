@@ -3,6 +3,7 @@
  * time replica and upstream must be equal.
  */
 import { BLOCK_BYTES } from './block-content.js';
+import { compareCatalogue } from './catalogued.js';
 import { upstreamContents } from './disk-contents.js';
 import { lookAtReplica } from './looking.js';
 import { enrolAnew, startAgent } from './operator.js';
@@ -126,4 +127,5 @@ async function compare(world: World): Promise<void> {
   const upstream = upstreamContents(world);
   for (const checker of world.checkers) checker.looked?.(look);
   for (const checker of world.checkers) checker.converged?.(look, upstream);
+  await compareCatalogue(world);
 }

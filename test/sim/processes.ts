@@ -6,18 +6,20 @@
  * Must not know: what is done to them, and what is expected of them.
  */
 import { type AgentConfig, AgentGroup } from '@rephub/agent';
-import { HubServer, noCatalogue, openGroupStore } from '@rephub/hub';
+import { HubServer, openGroupStore } from '@rephub/hub';
 import { type BlockDevice, NbdServer } from '@rephub/nbd';
 import { type Address, asError, type Logger, type Platform, sleep } from '@rephub/platform';
 import {
   type HostNetwork,
   type CrashFate,
   type SimClock,
+  SeededRandomness,
   SimFiles,
   type SimNetwork,
   simPlatform,
   SimProcess,
 } from '@rephub/platform/sim';
+import { SimCatalogue } from './sim-catalogue.js';
 import { type SimDisk } from './sim-disk.js';
 import { type WireTap } from './wire-tap.js';
 
@@ -184,6 +186,7 @@ export interface HubSettings {
 }
 
 export class HubProcess extends SupervisedProcess<HubServer> {
+  readonly catalogue: SimCatalogue;
   readonly #settings: HubSettings;
   /** Whether the next orderly end applies everything. */
   drain = false;
@@ -191,6 +194,7 @@ export class HubProcess extends SupervisedProcess<HubServer> {
   constructor(around: Surroundings, files: SimFiles, settings: HubSettings, tap: WireTap) {
     super('hub', around, files, (network) => tap.hub(network));
     this.#settings = settings;
+    this.catalogue = new SimCatalogue(new SeededRandomness(around.seed + 6007), around.tell);
   }
 
   protected async open(platform: Platform): Promise<HubServer> {
@@ -199,7 +203,7 @@ export class HubProcess extends SupervisedProcess<HubServer> {
       software: 'rephub under simulation',
       storage: this.#settings,
       openStore: openGroupStore,
-      openCatalogue: () => Promise.resolve(noCatalogue()),
+      openCatalogue: (directory) => this.catalogue.open(platform, `${directory}/catalogue.sqlite`),
       listen: [LINK],
       nbd: [],
       insecure: false,

@@ -98,6 +98,8 @@ export interface Profile {
   readonly rareFlushes?: boolean;
   /** A flush of upstream takes so long: what is not flushed yet stays so for a while. */
   readonly syncMs?: number;
+  /** A sync at the hub takes so long: much is received there and not durable yet. */
+  readonly hubSyncMs?: number;
   /** What upstream holds after a trim must be read again, while the guest writes there. */
   readonly plainTrims?: boolean;
   readonly mode?: 'async' | 'semi-sync' | 'sync';
@@ -155,6 +157,7 @@ export const PROFILES = {
   'told-on-receipt': {
     mode: 'semi-sync',
     isWide: true,
+    hubSyncMs: 400,
     weights: { 'power-both': 4, 'power-hub': 4, 'kill-agent': 2, 'cut-link': 2 },
   },
   'lost-agent': { weights: { 'lose-agent': 4, 'power-hub': 1, 'cut-link': 2 } },
@@ -225,6 +228,8 @@ export const PROFILES = {
   'rotting-hub': {
     weights: { 'rot-hub': 8, 'kill-hub': 3, 'power-hub': 3, 'kill-agent': 2, 'cut-link': 4, 'open-test': 3 },
   },
+  /** Tests are open when the hub is killed. */
+  testing: { weights: { 'open-test': 8, 'kill-hub': 4, 'power-hub': 2, 'end-hub': 2, 'cut-link': 1 } },
   /** It goes on with what has rotted until that is found. */
   'rotting-while-running': {
     company: {

@@ -46,6 +46,8 @@ export interface Setup {
   readonly rareFlushes: boolean;
   /** So long the NBD upstream takes to make stable what its cache holds; next to nothing when left out. */
   readonly syncMs?: number;
+  /** So much longer a sync takes on the hub's disk than on the agent's. */
+  readonly hubSyncMs?: number;
   /** What the agent keeps of unflushed writes; its default when left out. */
   readonly replayBytes?: number;
 }
@@ -135,6 +137,9 @@ const FLUSHES_EVERY = 8;
 const UNSYNCED_EVERY = 13;
 /** Of one seed after the other. */
 const JITTERS_MS = [0, 0, 3, 0, 0, 30, 0];
+/** Of so many seeds one has a hub whose disk syncs slowly: much is received there and not durable yet. */
+const SLOW_HUB_EVERY = 9;
+const SLOW_HUB_SYNC_MS = 120;
 const SEQUENCE_NAMES = Object.keys(SEQUENCES) as SequenceName[];
 
 export function scriptOf(seed: number, asked?: Profile): Script {
@@ -233,6 +238,7 @@ function setupOf(seed: number, random: SeededRandomness, profile: Profile, seque
     onDisconnect: profile.onDisconnect ?? (random.chance(0.12) ? 'freeze' : 'continue'),
     rareFlushes: profile.rareFlushes ?? random.chance(0.1),
     syncMs: profile.syncMs ?? pick(0, 0, 0, 0, 10, 150),
+    hubSyncMs: profile.hubSyncMs ?? (seed % SLOW_HUB_EVERY === 0 ? SLOW_HUB_SYNC_MS : 0),
     ...(profile.replayBytes === undefined ? {} : { replayBytes: profile.replayBytes }),
   };
 }

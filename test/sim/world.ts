@@ -138,10 +138,10 @@ export class World {
     this.unheard = new Unheard(this);
     this.checkers = makeCheckers(this);
     this.tap = new WireTap(listenToWire(this), LINK);
-    this.agent = new AgentProcess(around, this.#slowDisk(1), () => this.#config(), this.#log('agent'), this.tap);
+    this.agent = new AgentProcess(around, this.#slowDisk(1, 0), () => this.#config(), this.#log('agent'), this.tap);
     this.hub = new HubProcess(
       around,
-      this.#slowDisk(2),
+      this.#slowDisk(2, setup.hubSyncMs ?? 0),
       { retentionMs: setup.retentionMs, segmentBytes: setup.segmentBytes, indexBytes: 64 << 20 },
       this.tap,
     );
@@ -365,6 +365,7 @@ export class World {
 
   crashHub(fate: CrashFate): void {
     this.hub.kill(fate);
+    this.coverage.happened(`catalogue-${this.hub.catalogue.died()}`);
     this.unseenRot.isFound();
     this.#crashed({ who: 'hub', fate });
   }
@@ -412,14 +413,15 @@ export class World {
     };
   }
 
-  /** A disk whose operations take from 20 µs to 1 ms, syncs up to 5 ms: crashes find every step half done. */
-  #slowDisk(purpose: number): SimFiles {
+  /** A disk whose operations take from 20 µs to 1 ms, syncs up to 5 ms and `syncMs`: crashes find every step half done. */
+  #slowDisk(purpose: number, syncMs: number): SimFiles {
     const random = this.random(10 + purpose);
     return new SimFiles({
       clock: this.clock,
       seed: this.setup.seed + purpose,
       lateChance: 0.3,
-      delayMs: (operation) => 0.02 + random.fraction() ** 4 * (operation === 'sync' ? 5 : 1),
+      delayMs: (operation) =>
+        operation === 'sync' ? syncMs + 0.02 + random.fraction() ** 4 * 5 : 0.02 + random.fraction() ** 4,
     });
   }
 

@@ -47,6 +47,8 @@ export const PROMISES = {
   FRAME: null,
   BEAT: null,
   UPGRADE: 'there is no version before this one yet',
+  /** Not of the promises, but of what they rest on: the catalogue is an index, and tells what the log and the files say. */
+  CATALOGUE: null,
 } as const satisfies Record<string, string | null>;
 export type PromiseId = keyof typeof PROMISES;
 

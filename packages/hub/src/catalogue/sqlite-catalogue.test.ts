@@ -72,6 +72,28 @@ test('what it is told is there after it was closed, and told again replaces it',
   expect(troubles).toEqual([]);
 });
 
+test('a start puts right what an older catalogue says: other groups are forgotten, and open tests have ended', async () => {
+  const older = await open();
+  older.group(state, [{ line: 'line-b', file: '1.seg', sizeBytes: 6 }]);
+  older.group({ ...state, group: 'forgotten-since' }, [{ line: 'line-c', file: '2.seg', sizeBytes: 6 }]);
+  older.test({ ...tested('t'), group: 'forgotten-since' });
+  older.test(tested('open'));
+  older.test({ ...tested('ended'), endedUnixMs: 2, end: 'dropped' });
+  older.close();
+  const catalogue = await open();
+  catalogue.begun(['vm1', 'new']);
+  catalogue.close();
+  for (const table of ['volumes', 'generations', 'segments', 'tests']) {
+    expect(rows(`SELECT DISTINCT group_name FROM ${table}`), table).toEqual([{ group_name: 'vm1' }]);
+  }
+  expect(rows('SELECT name FROM groups')).toEqual([{ name: 'vm1' }]);
+  expect(rows('SELECT name, how FROM tests ORDER BY name')).toEqual([
+    { name: 'ended', how: 'dropped' },
+    { name: 'open', how: 'the hub ended without a word' },
+  ]);
+  expect(rows('SELECT name FROM tests WHERE ended_ms > 2')).toEqual([{ name: 'open' }]);
+});
+
 test('a damaged file is set aside, kept, and a new one begun', async () => {
   await writeFile(path(), Buffer.alloc(64 * 1024, 0x5a));
   const catalogue = await open();

@@ -16,6 +16,10 @@ import { type Catalogue, noCatalogue, type SegmentEntry, type TestEntry } from '
 
 const SCHEMA_VERSION = 2;
 const FLUSH_AFTER_MS = 1000;
+/** Beside `groups`. */
+const OF_A_GROUP = ['volumes', 'generations', 'segments', 'tests'] as const;
+/** How a test ended that was open when its hub was killed; when that was is not known better than by the next start. */
+const ENDED_WITH_THE_HUB = 'the hub ended without a word';
 
 const SCHEMA = `
   CREATE TABLE groups (
@@ -44,6 +48,8 @@ export interface SqliteCatalogueOptions {
   readonly clock: Clock;
   readonly files: FileSystem;
   readonly path: string;
+  /** Opens or makes the database; the file of `path` when left out. */
+  readonly connect?: (path: string) => Database.Database;
   /** Tells that the file was set aside, or that the catalogue is given up, and why. */
   readonly trouble: (event: 'catalogue-set-aside' | 'catalogue-failed', message: string) => void;
 }
@@ -51,7 +57,7 @@ export interface SqliteCatalogueOptions {
 /** Opens the catalogue, or begins a new one; without a usable file the hub runs without. Never throws. */
 export async function openSqliteCatalogue(options: SqliteCatalogueOptions): Promise<Catalogue> {
   try {
-    return new SqliteCatalogue(openChecked(options.path), options);
+    return new SqliteCatalogue(openChecked(options), options);
   } catch (cause) {
     if (isOfTheDisk(cause)) return without(options, cause);
     const aside = `${options.path}.damaged-${new Date(options.clock.unixMs()).toISOString().replace(/[:.]/g, '-')}`;
@@ -65,7 +71,7 @@ export async function openSqliteCatalogue(options: SqliteCatalogueOptions): Prom
       // A log of the old file would be played into the new one.
       await options.files.remove(`${options.path}-wal`);
       await options.files.remove(`${options.path}-shm`);
-      return new SqliteCatalogue(openChecked(options.path), options);
+      return new SqliteCatalogue(openChecked(options), options);
     } catch (again) {
       return without(options, again);
     }
@@ -92,8 +98,8 @@ async function removeAsides({ files, path }: SqliteCatalogueOptions): Promise<vo
   }
 }
 
-function openChecked(path: string): Database.Database {
-  const database = new Database(path, { timeout: 1000 });
+function openChecked({ path, connect }: SqliteCatalogueOptions): Database.Database {
+  const database = connect === undefined ? new Database(path, { timeout: 1000 }) : connect(path);
   try {
     database.pragma('mmap_size = 0');
     // Before the log is first used: from then on its index is kept in memory of our own.
@@ -134,6 +140,15 @@ class SqliteCatalogue implements Catalogue {
     this.#database = database;
   }
 
+  begun(groups: readonly string[]): void {
+    const there = new Set(groups);
+    const now = Math.floor(this.#options.clock.unixMs());
+    this.#later((database) => {
+      for (const group of namesIn(database)) if (!there.has(group)) forget(database, group);
+      database.prepare('UPDATE tests SET ended_ms = ?, how = ? WHERE ended_ms IS NULL').run(now, ENDED_WITH_THE_HUB);
+    });
+  }
+
   group(state: GroupState, segments: readonly SegmentEntry[]): void {
     this.#later((database) => {
       writeGroup(database, state);
@@ -144,10 +159,7 @@ class SqliteCatalogue implements Catalogue {
 
   forgotten(group: string): void {
     this.#later((database) => {
-      for (const table of ['volumes', 'generations', 'segments', 'tests']) {
-        database.prepare(`DELETE FROM ${table} WHERE group_name = ?`).run(group);
-      }
-      database.prepare('DELETE FROM groups WHERE name = ?').run(group);
+      forget(database, group);
     });
   }
 
@@ -198,6 +210,18 @@ class SqliteCatalogue implements Catalogue {
     this.#waiting.push(write);
     this.#timer ??= this.#options.clock.after(FLUSH_AFTER_MS, () => this.flush());
   }
+}
+
+/** Every group that any table names. */
+function namesIn(database: Database.Database): string[] {
+  const tables = OF_A_GROUP.map((table) => `SELECT group_name AS name FROM ${table}`);
+  const rows = database.prepare(['SELECT name FROM groups', ...tables].join(' UNION ')).all() as { name: string }[];
+  return rows.map(({ name }) => name);
+}
+
+function forget(database: Database.Database, group: string): void {
+  for (const table of OF_A_GROUP) database.prepare(`DELETE FROM ${table} WHERE group_name = ?`).run(group);
+  database.prepare('DELETE FROM groups WHERE name = ?').run(group);
 }
 
 function writeGroup(database: Database.Database, state: GroupState): void {

@@ -39,6 +39,8 @@ export class Group {
   #closing = false;
   readonly #seeding = new Seeding();
   readonly #inTurn = new InTurn();
+  readonly #notes = new InTurn();
+  #noteIsDue = false;
   /** Handshakes and the like that are under way or wait for their turn. */
   #underWay = 0;
 
@@ -235,15 +237,22 @@ export class Group {
     return this.agent.disenroll();
   }
 
-  /** Tells the catalogue what is there now. */
-  async note(): Promise<void> {
-    if (this.store === null) return;
-    const segments = await surveySegments(this.#around.platform.files, this.#directory);
-    this.#around.catalogue.group(this.store.state, segments);
+  /** Tells the catalogue what is there now. Throws what the survey meets. */
+  note(): Promise<void> {
+    // One after the other: an older survey must not be told after a newer one, or after the group was forgotten.
+    return this.#notes.run(async () => {
+      this.#noteIsDue = false;
+      const { store } = this;
+      if (store === null) return;
+      const segments = await surveySegments(this.#around.platform.files, this.#directory);
+      this.#around.catalogue.group(store.state, segments);
+    });
   }
 
   /** The same, for nobody to wait for. */
   noteSoon(): void {
+    if (this.#noteIsDue || this.#closing) return;
+    this.#noteIsDue = true;
     this.note().catch((thrown: unknown) => {
       // Files come and go under the survey; the next one sees what is left.
       if (!this.#closing) this.#tell('warn', 'survey-failed', asError(thrown).message);

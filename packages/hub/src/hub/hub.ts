@@ -317,6 +317,7 @@ export class Hub implements SessionHost {
       group.noteSoon();
       this.#leaveVacant(name);
     }
+    this.#catalogue.begun([...this.#groups.keys()]);
     this.#watchStates();
   }
 
