@@ -30,7 +30,7 @@ export function pageId(bytes: Uint8Array): number {
 export function pagesOfFile(files: SimFiles, path: string, sizeBytes: number): Pages {
   const pages = emptyPages(sizeBytes);
   const buffer = Buffer.alloc(PAGE);
-  for (const { position, lengthBytes } of files.dataOf(path)) {
+  for (const { position, lengthBytes } of files.seen(path)?.data() ?? []) {
     const from = Math.floor(position / PAGE);
     for (let page = from; page * PAGE < position + lengthBytes; page += 1) {
       files.look(path, buffer, page * PAGE);

@@ -34,6 +34,10 @@ export class BlockContents {
   readonly #bytes = Buffer.from(this.#words.buffer);
   readonly #mixed: number[][] = [];
   readonly #ids = new Map<string, number>();
+  readonly #settled = new WeakMap<
+    Uint8Array,
+    { readonly volume: number; readonly block: number; readonly id: number }
+  >();
 
   /** Writes one block's bytes at `at`. */
   fill(target: Buffer, at: number, stamp: Stamp): void {
@@ -59,6 +63,15 @@ export class BlockContents {
     const sectors: number[] = [];
     for (let sector = 0; sector < SECTORS; sector += 1) sectors.push(this.#sector(bytes, at, sector, volume, block));
     return this.#mixedId(sectors);
+  }
+
+  /** The same of a page that is one block, and remembered where it is settled: looked at once, however often it is shown. */
+  identifyPage(page: Uint8Array, isSettled: boolean, volume: number, block: number): number {
+    const known = isSettled ? this.#settled.get(page) : undefined;
+    if (known?.volume === volume && known.block === block) return known.id;
+    const id = this.identify(Buffer.from(page.buffer, page.byteOffset, page.length), 0, volume, block);
+    if (isSettled) this.#settled.set(page, { volume, block, id });
+    return id;
   }
 
   /** The same for one sector: an operation's number, 0 for zeroes, negative for rubbish. */

@@ -6,8 +6,6 @@ import { type View } from './hub-types.js';
 import { type World } from './world.js';
 
 const READ_BYTES = 1024 * 1024;
-/** Used again for each look: that is many times a second. */
-let image = Buffer.alloc(0);
 const oneBlock = Buffer.alloc(BLOCK_BYTES);
 
 /** What upstream holds as readers see it, zeroes beyond its end; with `stable` what a power cut would leave at least. `files` is the agent's disk. */
@@ -15,7 +13,7 @@ export function upstreamContents(world: World, files: SimFiles = world.agent.fil
   return world.setup.volumes.map(({ name, largestBlocks, upstream }, index) => {
     const disk = world.disks.get(name);
     if (upstream === 'file' || disk === undefined)
-      return identifyAll(world, imageOf(files, `/${name}.raw`, largestBlocks), index);
+      return fileContents(world, files, `/${name}.raw`, index, largestBlocks);
     return disk.ids(stable, (bytes, at, block) => world.contents.identify(bytes, at, index, block));
   });
 }
@@ -23,7 +21,7 @@ export function upstreamContents(world: World, files: SimFiles = world.agent.fil
 /** What the base images hold, each with zeroes beyond its end. */
 export function baseContents(world: World, directory: string): Int32Array[] {
   return world.setup.volumes.map(({ name, largestBlocks }, index) =>
-    identifyAll(world, imageOf(world.hub.files, `${directory}/${name}.raw`, largestBlocks), index),
+    fileContents(world, world.hub.files, `${directory}/${name}.raw`, index, largestBlocks),
   );
 }
 
@@ -86,11 +84,12 @@ function identifySlices(
   }
 }
 
-function identifyAll(world: World, bytes: Buffer, volume: number): Int32Array {
-  const contents = new Int32Array(bytes.length / BLOCK_BYTES);
-  for (let block = 0; block < contents.length; block += 1) {
-    contents[block] = world.contents.identify(bytes, block * BLOCK_BYTES, volume, block);
-  }
+/** A block is a page of the file: what is not there is zeroes. */
+function fileContents(world: World, files: SimFiles, path: string, volume: number, blocks: number): Int32Array {
+  const contents = new Int32Array(blocks);
+  files.seen(path)?.eachPage((block, page, isSettled) => {
+    if (block < blocks) contents[block] = world.contents.identifyPage(page, isSettled, volume, block);
+  });
   return contents;
 }
 
@@ -106,12 +105,4 @@ async function readRange(
     if (fault instanceof DeviceError && fault.nbdError !== NbdError.Eshutdown) return 'unreadable';
     throw fault;
   }
-}
-
-/** Valid until the next look. */
-function imageOf(files: SimFiles, path: string, blocks: number): Buffer {
-  const length = blocks * BLOCK_BYTES;
-  if (image.length < length) image = Buffer.alloc(length);
-  image.fill(0, files.look(path, image.subarray(0, length), 0), length);
-  return image.subarray(0, length);
 }

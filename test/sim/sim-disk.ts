@@ -332,23 +332,27 @@ export class SimDisk implements BlockDevice {
     }
   }
 
-  #isZero(at: number, length: number): boolean {
-    const id = length === BLOCK_BYTES ? (this.#seenIds[at / BLOCK_BYTES] ?? UNKNOWN) : UNKNOWN;
-    if (id >= 0 && id !== UNKNOWN) return id === 0;
-    return this.#seen.compare(ZERO_BLOCK, 0, length, at, at + length) === 0;
-  }
-
+  /** Block status as runs of length and flags: a block is a hole when all of it is zeroes. */
   #runs(offset: number, length: number): number[] {
     const runs: number[] = [];
     const end = offset + length;
     for (let at = offset; at < end;) {
-      const step = Math.min(BLOCK_BYTES - (at % BLOCK_BYTES), end - at);
-      const flags = this.#isZero(at, step) ? HOLE : 0;
-      if (runs.length > 0 && runs.at(-1) === flags) runs[runs.length - 2] = (runs.at(-2) ?? 0) + step;
-      else runs.push(step, flags);
-      at += step;
+      let block = Math.floor(at / BLOCK_BYTES);
+      const isHole = this.#isZero(block);
+      do block += 1;
+      while (block * BLOCK_BYTES < end && this.#isZero(block) === isHole);
+      const to = Math.min(end, block * BLOCK_BYTES);
+      runs.push(to - at, isHole ? HOLE : 0);
+      at = to;
     }
     return runs;
+  }
+
+  #isZero(block: number): boolean {
+    const id = this.#seenIds[block] ?? 0;
+    if (id !== UNKNOWN) return id === 0;
+    const at = block * BLOCK_BYTES;
+    return this.#seen.compare(ZERO_BLOCK, 0, BLOCK_BYTES, at, at + BLOCK_BYTES) === 0;
   }
 }
 

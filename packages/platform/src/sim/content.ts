@@ -134,6 +134,19 @@ export class Content {
     return true;
   }
 
+  /** Where there is data, in order. */
+  *data(): Iterable<{ readonly position: number; readonly lengthBytes: number }> {
+    for (let run = this.nextData(0); run !== null; run = this.nextData(run.position + run.lengthBytes)) yield run;
+  }
+
+  /**
+   * Every page that takes room, in no order, with its number. A page that is `settled` never changes again: what it holds
+   * may be remembered by it.
+   */
+  eachPage(visit: (number: number, bytes: Uint8Array, isSettled: boolean) => void): void {
+    for (const [number, page] of this.#pages) visit(number, page.bytes, page.owner !== this.#tag);
+  }
+
   nextData(position: number): { position: number; lengthBytes: number } | null {
     if (position >= this.#sizeBytes) return null;
     const first = this.#nextPage(Math.floor(position / PAGE_BYTES));

@@ -16,7 +16,7 @@ import {
   type OpenFile,
   type OpenMode,
 } from '../files.js';
-import type { Change } from './content.js';
+import type { Change, Content } from './content.js';
 import { FaultRules, type FaultRule, type InjectedFault, injectedFault, type SimOperation } from './fault-rules.js';
 import { HeldLocks } from './held-locks.js';
 import { Gate } from './gate.js';
@@ -134,13 +134,10 @@ export class SimFiles implements FileSystem, OpenFileDisk {
     return after;
   }
 
-  /** Where a file has data, as programs see it, without an operation of the disk. */
-  *dataOf(path: string): Iterable<{ readonly position: number; readonly lengthBytes: number }> {
+  /** What programs see of a file, without an operation of the disk, and not to be changed; null without the file. */
+  seen(path: string): Content | null {
     const node = this.#tree.find(path);
-    if (node?.kind !== 'file') return;
-    for (let run = node.seen.nextData(0); run !== null; run = node.seen.nextData(run.position + run.lengthBytes)) {
-      yield run;
-    }
+    return node?.kind === 'file' ? node.seen : null;
   }
 
   /** The files below a directory, as programs see them, without an operation of the disk. */
@@ -149,10 +146,9 @@ export class SimFiles implements FileSystem, OpenFileDisk {
     return node?.kind === 'directory' ? [...seenBelow(node, directory)] : [];
   }
 
-  /** Reads what programs see of a file, without an operation of the disk; how many bytes there were, 0 without the file. */
+  /** The same, read at once; how many bytes there were, 0 without the file. */
   look(path: string, buffer: Uint8Array, position: number): number {
-    const node = this.#tree.find(path);
-    return node?.kind === 'file' ? node.seen.read(buffer, position) : 0;
+    return this.seen(path)?.read(buffer, position) ?? 0;
   }
 
   /** The room on the disk from now on; may be less than what is used. */
