@@ -103,7 +103,7 @@ else
   building=$!
   trap 'kill -- "-$building" 2>/dev/null || true; rm -f "$aside"' EXIT
   say 'fresh seeds (build and lint beside them)'
-  npx --no-install tsx -C @rephub/source test/sim/main.ts --time "${REPHUB_TEST_SIM_TIME:-3m}" --from "$REPHUB_TEST_SEED"
+  npx --no-install tsx -C @rephub/source test/sim/bundled.ts --time "${REPHUB_TEST_SIM_TIME:-3m}" --from "$REPHUB_TEST_SEED"
   built=0
   wait "$building" || built=$?
   trap - EXIT

@@ -67,7 +67,8 @@ function isSettled(world: World): boolean {
   // What has grown is noticed when it is looked at.
   const isSmall = status.volumes.some(({ sizeBytes }, index) => sizeBytes < world.blocksOf(index) * BLOCK_BYTES);
   const inStep = status.state === 'protected' || status.reason.includes('cannot read');
-  return inStep && !isSmall && bytes === 0 && world.guests.open.size === 0;
+  // What upstream cannot read is the agent's only word, also while the hub has the group closed.
+  return inStep && !isSmall && bytes === 0 && world.guests.open.size === 0 && world.store !== null;
 }
 
 /** What nobody but an operator may decide, and what a supervisor would have done long ago. */

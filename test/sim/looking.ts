@@ -5,6 +5,8 @@ import { type View } from './hub-types.js';
 import { type Look } from './promises/index.js';
 import { type World } from './world.js';
 
+const MANY_BLOCKS = 8192;
+
 /** Null when there is no point, or the hub went away meanwhile. Moves the time on. */
 export async function lookAtReplica(world: World): Promise<Look | null> {
   const { store } = world;
@@ -39,9 +41,13 @@ export class Looker {
   #busy = false;
   #looks = 0;
   #turn = 0;
+  /** A look reads everything: every other time is often enough, and less often where that is much. */
+  readonly #every: number;
 
   constructor(world: World) {
     this.#world = world;
+    const blocks = world.setup.volumes.reduce((sum, volume) => sum + volume.blocks, 0);
+    this.#every = blocks > MANY_BLOCKS ? 6 : 2;
   }
 
   look(): void {
@@ -49,8 +55,7 @@ export class Looker {
     if (store === null || store.progress.consistentNumber === null || hub.isStopped) return;
     if (this.#busy && this.#life === hub.starts) return;
     this.#turn += 1;
-    // Every other time is often enough: a look reads everything.
-    if (this.#turn % 2 === 0) return;
+    if (this.#turn % this.#every !== 1) return;
     this.#life = hub.starts;
     this.#busy = true;
     this.#looks += 1;

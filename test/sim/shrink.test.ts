@@ -4,7 +4,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
-import { bundle } from './mutants/bundle.js';
+import { bundle } from './bundle.js';
 import { MUTANTS } from './mutants/list.js';
 import { runScript } from './run.js';
 import { type Script, scriptOf } from './script.js';

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { count, EXIT, optional, runMain, text, withDefault, command } from '@rephub/command';
 import { asError } from '@rephub/platform';
 import { CHECKED } from '../promises/index.js';
-import { bundle } from './bundle.js';
+import { bundle } from '../bundle.js';
 import { MUTANTS } from './list.js';
 import { type Mutant } from './mutant.js';
 

@@ -1,10 +1,10 @@
-/** The simulator in one file, with a bug planted or without. Nothing of it is known to the production code. */
+/** The simulator as one file of JavaScript, with a bug planted or without. Nothing of it is known to the production code. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { build, type Plugin } from 'esbuild';
-import { type Mutant } from './mutant.js';
+import { type Mutant } from './mutants/mutant.js';
 
-const ROOT = join(import.meta.dirname, '../../..');
+const ROOT = join(import.meta.dirname, '../..');
 
 /** Throws when the text to be replaced is not there exactly once: the code has moved on, and the mutant must follow. */
 export async function bundle(outfile: string, mutant: Mutant | null): Promise<void> {
@@ -22,6 +22,7 @@ export async function bundle(outfile: string, mutant: Mutant | null): Promise<vo
     banner: {
       js: "import { createRequire as requireFrom } from 'node:module'; const require = requireFrom(import.meta.url);",
     },
+    sourcemap: 'linked',
     logLevel: 'error',
     plugins: mutant === null ? [] : [plant(mutant, planted)],
   });
