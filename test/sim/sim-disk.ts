@@ -249,7 +249,9 @@ export class SimDisk implements BlockDevice {
       return NbdError.Ok;
     }
     if (this.#struck(['read-error'], offset, length) !== null) return NbdError.Eio;
-    request.data.push(Buffer.from(this.#seen.subarray(offset, offset + length)));
+    const bytes = Buffer.allocUnsafeSlow(length);
+    this.#seen.copy(bytes, 0, offset, offset + length);
+    request.data.push(bytes);
     return NbdError.Ok;
   }
 
