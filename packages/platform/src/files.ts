@@ -9,7 +9,7 @@ import { CorruptionFault } from './errors.js';
  *    survive a power cut. A new name survives a power cut only after `syncDirectory` of its directory.
  *  - After a `sync` that threw, nothing is known of what was written since the last good one, and a
  *    later `sync` that succeeds proves nothing (a failed fsync is a failed disk).
- *  - Every failure is thrown as a StorageFault; `disk-full` and `quota` are retryable, others are not.
+ *  - Every failure is thrown as a StorageFault; what lacks room, file handles or memory is retryable, others are not.
  */
 export type OpenMode =
   /** Must exist; reading only. */

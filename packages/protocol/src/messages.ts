@@ -286,7 +286,7 @@ export type Beat = z.infer<typeof beatSchema>;
 export const ackSchema = z.object({
   received: count,
   durable: count,
-  /** Why acknowledgements have stopped: `disk-full`, `journal-failed`; null while they flow. */
+  /** Why acknowledgements have stopped: `disk-full`, `journal-waits`, `journal-failed`; null while they flow. */
   stalled: text.nullable(),
 });
 export type Ack = z.infer<typeof ackSchema>;

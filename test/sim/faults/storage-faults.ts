@@ -14,9 +14,21 @@ function restartFailedHub(world: World, random: SeededRandomness): void {
 }
 
 export const STORAGE_FAULTS = {
-  'hub-disk-full': (world, random) => {
-    world.hub.files.setCapacity(world.hub.files.usedBytes - random.below(300_000));
-    later(world, 4000 + 2 * downMs(random), () => world.hub.files.setCapacity(2 ** 40));
+  // No room; or there is, and no file handle for what is to be made.
+  'hub-disk-full': (world, random, _backups, acted) => {
+    const lacking = random.below(300_000);
+    const forMs = 4000 + 2 * downMs(random);
+    if (random.chance(0.3)) {
+      const path = /\/spare-\d+$|\.raw$/;
+      const fault = { operation: 'open', path, times: Infinity, fault: 'too-many-files' } as const;
+      const lack = world.inject('hub', fault, acted);
+      later(world, forMs, () => {
+        lack.remove();
+      });
+      return false;
+    }
+    world.hub.files.setCapacity(world.hub.files.usedBytes - lacking);
+    later(world, forMs, () => world.hub.files.setCapacity(2 ** 40));
     return true;
   },
   'hub-sync-fails': (world, random, _backups, acted) => {

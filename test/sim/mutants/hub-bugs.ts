@@ -90,7 +90,7 @@ export const HUB_BUGS: readonly Mutant[] = [
   {
     id: 'never-room-again',
     promise: 'FULL',
-    file: 'hub/src/storage/journal/until-room.ts',
+    file: 'hub/src/storage/journal/until-passed.ts',
     find: '      if (!this.#events.isOver()) await this.#pause(delayMs);\n',
     replace: '      if (!this.#events.isOver()) await this.#pause(delayMs * 1e9);\n',
     profile: 'full-hub',

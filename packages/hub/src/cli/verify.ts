@@ -20,7 +20,7 @@ const POLL_MS = 250;
 const PATIENCE_MS = 60_000;
 /** A hub that takes nothing may not hear the agent either. */
 const STALLED_PATIENCE_MS = 20_000;
-const STALLED = new Set<string | undefined>(['disk-full', 'journal-failed']);
+const STALLED = /^(disk-full|journal-waits|journal-failed)\b/;
 const startedSchema = z.looseObject({ id: z.string() });
 
 export const verifyCommand = command({
@@ -65,7 +65,7 @@ async function outcome(http: Address, json: boolean, context: CommandContext, id
     const seen = JSON.stringify(report);
     unchangedMs = seen === lastSeen ? unchangedMs + POLL_MS : 0;
     lastSeen = seen;
-    if (unchangedMs >= (STALLED.has(group?.reason) ? STALLED_PATIENCE_MS : PATIENCE_MS)) {
+    if (unchangedMs >= (STALLED.test(group?.reason ?? '') ? STALLED_PATIENCE_MS : PATIENCE_MS)) {
       throw new Error(`the agent of ${name} does not get on with it: ${group?.state ?? ''}, ${group?.reason ?? ''}`);
     }
     await pause(POLL_MS);

@@ -130,6 +130,7 @@ describe('the state of a group', () => {
     ['a cut shorter than the timeout is catching up', 'catching-up', { connected: false }, {}, {}],
     ['a cut does not hide that the agent was degraded', 'degraded', { connected: false }, {}, { state: 'degraded' }],
     ['a full disk is degraded', 'degraded', {}, { stalled: 'disk-full' }, {}],
+    ['a journal that waits is degraded', 'degraded', { silentMs: 1e6 }, { stalled: 'journal-waits' }, {}],
     [
       'a full disk is degraded also while the hub reads nothing',
       'degraded',
@@ -191,12 +192,22 @@ test('the reasons of want of room and of a failed applier name the figures and t
     applyFailed: 'io-error: x',
     room: { freeBytes: 5, reserveBytes: 2 },
   });
+  const journal = status({}, { stalled: 'journal-waits', journalWaits: 'no handle' });
+  expect(journal).toMatchObject({ reason: 'journal-waits: no handle', journalWaits: 'no handle' });
+  const first = { consistentNumber: null, stalled: 'disk-full' } as const;
+  expect(status({}, first)).toMatchObject({ state: 'unprotected', reason: 'first-sync, disk-full' });
   const waits = status({}, { applyWaits: 'no handle' });
   expect(waits).toMatchObject({
     reason: expect.stringMatching(/for now: no handle$/) as string,
     applyWaits: 'no handle',
   });
-  expect(status()).toMatchObject({ applyFailed: null, applyWaits: null, resyncShort: null, room: null });
+  expect(status()).toMatchObject({
+    applyFailed: null,
+    applyWaits: null,
+    journalWaits: null,
+    resyncShort: null,
+    room: null,
+  });
 });
 
 describe('RPO: the figure', () => {

@@ -126,6 +126,8 @@ export interface GroupStatus {
   readonly applyFailed: string | null;
   /** Why they are not for now; it is tried again by itself. Null while they are. */
   readonly applyWaits: string | null;
+  /** What the journal waits for, when that is not room; null while it does not. */
+  readonly journalWaits: string | null;
 }
 
 /**
@@ -190,6 +192,7 @@ export function groupStatus(facts: GroupFacts): GroupStatus {
     resyncShort: store?.spanShort ?? null,
     applyFailed: store?.applyFailed ?? null,
     applyWaits: store?.applyWaits ?? null,
+    journalWaits: store?.journalWaits ?? null,
   };
 }
 
@@ -282,9 +285,10 @@ function judge(facts: GroupFacts): Verdict {
     const absent = hasBegun
       ? `first-sync not finished, ${left ?? 'agent not connected'}`
       : `${(store.seeds ?? []).length > 0 ? 'seeded, ' : ''}no agent has begun yet`;
-    return { state: 'unprotected', reason: facts.connected ? 'first-sync' : absent };
+    const now = store.stalled === null ? 'first-sync' : `first-sync, ${stalledText(store)}`;
+    return { state: 'unprotected', reason: facts.connected ? now : absent };
   }
-  if (store.stalled !== null) return { state: 'degraded', reason: store.stalled };
+  if (store.stalled !== null) return { state: 'degraded', reason: stalledText(store) };
   if (facts.ownFault !== null) return { state: 'degraded', reason: `internal-error: ${facts.ownFault}` };
   if (store.spanShort !== undefined) {
     const { neededBytes, shortBytes } = store.spanShort;
@@ -321,6 +325,11 @@ function judge(facts: GroupFacts): Verdict {
   }
   if (store.spanOpen && report.state === 'protected') return { state: 'catching-up', reason: 'resync' };
   return { state: report.state, reason: report.reason };
+}
+
+/** Why the journal takes nothing for now. */
+function stalledText({ stalled, journalWaits }: GroupState): string {
+  return journalWaits === undefined ? `${stalled}` : `${stalled}: ${journalWaits}`;
 }
 
 function exposedText(before: ExposedBefore | null): string {

@@ -33,6 +33,7 @@ export function groupStateOf(parts: StoreParts): GroupState {
   const { main, progress } = parts;
   const applyFault = main?.applier.fault ?? null;
   const waitsFor = main?.applier.waitsFor ?? null;
+  const journalWaits = progress.stalled === 'journal-waits' ? (main?.writer.waitsFor ?? null) : null;
   const { freeBytes, reserveBytes } = parts.room;
   const short = main?.spanRoom.short ?? null;
   return {
@@ -61,6 +62,7 @@ export function groupStateOf(parts: StoreParts): GroupState {
     ...(parts.leftBehind.length === 0 ? {} : { leftBehind: parts.leftBehind }),
     ...(parts.seeds.length === 0 || progress.consistentNumber !== null ? {} : { seeds: parts.seeds }),
     ...(applyFault === null ? {} : { applyFailed: applyFault.message }),
+    ...(journalWaits === null ? {} : { journalWaits: journalWaits.message }),
     ...(waitsFor === null ? {} : { applyWaits: waitsFor.message }),
     ...(Number.isFinite(freeBytes) ? { room: { freeBytes, reserveBytes } } : {}),
     ...(short === null ? {} : { spanShort: short }),

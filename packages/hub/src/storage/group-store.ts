@@ -14,7 +14,7 @@ import { type LineStore } from './line-store.js';
 import { MainLine, SEGMENT_BYTES } from './main-line.js';
 import { OpenBranches } from './open-branches.js';
 import { OpenViews } from './open-views.js';
-import { isJournalDamage } from './passing-faults.js';
+import { isJournalDamage, isWantOfRoom } from './passing-faults.js';
 import { Room } from './room.js';
 import type {
   Branch,
@@ -136,9 +136,11 @@ class OpenGroupStore implements GroupStore {
           this.progress.congested = now;
           this.listener?.congested(now);
         },
-        full: (now) => {
-          this.#stall(now ? 'disk-full' : null);
-          if (now) this.#branches.endForRoom('the disk is full');
+        waits: (fault) => {
+          const why = fault?.message ?? '';
+          const isFull = isWantOfRoom(fault);
+          this.#stall(fault === null ? null : isFull ? 'disk-full' : 'journal-waits', isFull ? 'disk-full' : why);
+          if (isFull) this.#branches.endForRoom('the disk is full');
         },
         failed: (fault) => {
           this.#failed(fault);
@@ -320,18 +322,18 @@ class OpenGroupStore implements GroupStore {
     if (progress.consistentNumber !== null) this.mainLine.forgetSetAside();
   }
 
-  #stall(reason: StallReason | null): void {
+  #stall(reason: StallReason | null, why: string): void {
     if (this.progress.stalled === 'journal-failed' || this.progress.stalled === reason) return;
     this.progress.stalled = reason;
     const { group, log } = this.#options;
     if (reason === null) log.info('journal-goes-on', { group, message: 'the journal takes records again' });
-    else log.warn('journal-stalled', { group, reason, message: `the journal takes no records: ${reason}` });
+    else log.warn('journal-stalled', { group, reason, message: `the journal takes no records: ${why}` });
     this.listener?.stalled(reason);
   }
 
   #failed(fault: Fault): void {
     this.#options.log.error('storage-failed', { group: this.#options.group, code: fault.code, message: fault.message });
-    if (fault.code === 'journal-failed') this.#stall('journal-failed');
+    if (fault.code === 'journal-failed') this.#stall('journal-failed', 'journal-failed');
     this.listener?.failed(fault);
   }
 }

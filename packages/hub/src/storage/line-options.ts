@@ -8,7 +8,8 @@ import type { StoreMemory } from './store-types.js';
 export interface LineStoreEvents {
   readonly progressed: () => void;
   readonly congested: (now: boolean) => void;
-  readonly full: (now: boolean) => void;
+  /** What the journal waits for to pass; null: it goes on. */
+  readonly waits: (fault: Fault | null) => void;
   readonly failed: (fault: Fault) => void;
 }
 

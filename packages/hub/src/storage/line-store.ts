@@ -99,8 +99,8 @@ export class LineStore {
             this.#becameDurable(number);
           },
           congested: events.congested,
-          full: (now) => {
-            events.full(now);
+          waits: (fault) => {
+            events.waits(fault);
             this.lookedAtRoom();
           },
           failed: events.failed,

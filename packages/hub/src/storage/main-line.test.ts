@@ -52,7 +52,12 @@ async function open(files: SimFiles): Promise<Opened> {
       reserveBytes: undefined,
       looked: () => undefined,
     }),
-    events: { progressed: () => undefined, congested: () => undefined, full: () => undefined, failed: () => undefined },
+    events: {
+      progressed: () => undefined,
+      congested: () => undefined,
+      waits: () => undefined,
+      failed: () => undefined,
+    },
     opened: ({ line }) => told.push(`opened ${line.id.slice(-1)}`),
     leaving: async (why) => {
       await Promise.resolve();

@@ -58,7 +58,7 @@ export interface Owner {
   readonly nonce: string;
 }
 
-export type StallReason = 'disk-full' | 'journal-failed';
+export type StallReason = 'disk-full' | 'journal-waits' | 'journal-failed';
 
 /** A branch that is over, and could not be removed so far. */
 export interface LeftBehind {
@@ -111,6 +111,8 @@ export interface GroupState {
   readonly wantsComparison: boolean;
   /** Why the base images are not brought up to date any more; only another opening changes that. Left out while all is well. */
   readonly applyFailed?: string;
+  /** What the journal waits for to pass, when that is not room. Left out while it does not wait. */
+  readonly journalWaits?: string;
   /** Why they are not for now; it is tried again by itself. Left out while all is well. */
   readonly applyWaits?: string;
   /** The disk, as of the last look; left out while nothing is known of it. */
@@ -133,7 +135,7 @@ export interface GroupState {
 export interface GroupStoreListener {
   /** One of the two has risen. */
   progressed(receivedNumber: number, durableNumber: number): void;
-  /** Acknowledgements have stopped, or go on again (null). Disk full goes on by itself; a failed journal needs a restart. */
+  /** Acknowledgements have stopped, or go on again (null). A full disk, and a journal that waits, go on by themselves; a failed one needs a restart. */
   stalled(reason: StallReason | null): void;
   /** True: stop reading from the session; false: go on. */
   congested(now: boolean): void;
@@ -212,7 +214,7 @@ export interface GroupStore {
   readonly isBlank: boolean;
   /**
    * For Welcome; null while the group has no owner or no line, so is not known. Await `settled` first: throws a
-   * StorageFault (`disk-full`, `journal-failed`, `not-settled`) while not all that was appended is durable, because
+   * StorageFault (`disk-full`, `journal-waits`, `journal-failed`, `not-settled`) while not all that was appended is durable, because
    * Welcome must not call more durable than is.
    */
   toHubGroup(): HubGroup | null;

@@ -25,6 +25,7 @@ const CODE_OF: Readonly<Record<string, string>> = {
   EBADF: 'closed',
   EMFILE: 'too-many-files',
   ENFILE: 'too-many-files',
+  ENOMEM: 'no-memory',
   EBUSY: 'busy',
   ETXTBSY: 'busy',
   ENAMETOOLONG: 'name-too-long',
@@ -34,7 +35,7 @@ const CODE_OF: Readonly<Record<string, string>> = {
   EINVAL: 'not-supported',
 };
 
-const RETRYABLE: ReadonlySet<string> = new Set(['disk-full', 'quota', 'too-many-files']);
+const RETRYABLE: ReadonlySet<string> = new Set(['disk-full', 'quota', 'too-many-files', 'no-memory']);
 
 /** The errno name (`ENOSPC`) of what a system call threw; empty when there is none. */
 export function errnoName(thrown: unknown): string {

@@ -28,6 +28,7 @@ export type SimFault =
   | 'read-only'
   | 'no-permission'
   | 'too-many-files'
+  | 'not-found'
   /** Only reads: half of the bytes come. */
   | 'short-read'
   /** Only reads: one bit of what comes is wrong. */

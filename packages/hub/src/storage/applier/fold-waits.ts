@@ -6,8 +6,7 @@
  * Must not know: layers, images.
  */
 import { type Clock, Fault, type Logger } from '@rephub/platform';
-import { isWantOfRoom } from '../journal/until-room.js';
-import { mayPass } from '../passing-faults.js';
+import { isWantOfRoom, mayPass } from '../passing-faults.js';
 
 const FIRST_MS = 1000;
 const MOST_MS = 60_000;

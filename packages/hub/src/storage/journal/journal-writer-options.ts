@@ -10,8 +10,8 @@ export interface JournalEvents {
   /** All frames up to this number are synced. */
   durable(number: number): void;
   congested(now: boolean): void;
-  /** Want of room: true when it begins, false when it is over. */
-  full(now: boolean, fault: Fault | null): void;
+  /** It waits for this to pass (room, a file handle), or for something else than before; null: it goes on. */
+  waits(fault: Fault | null): void;
   /** The journal takes nothing any more. */
   failed(fault: Fault): void;
   /** What the header of a segment that begins now says. */

@@ -7,7 +7,8 @@
  *  - a segment exists, named and with a synced header, before a frame in it is written, and only after everything
  *    in the segment before it was synced: that a next segment exists proves this one whole;
  *  - a sync that failed, or a write that failed for another reason than want of room, ends the journal: nothing of it is tried again;
- *  - for want of room the same bytes are written again at the same position, until there is room.
+ *  - for want of room the same bytes are written again at the same position, until there is room; what makes or opens a segment,
+ *    before anything that counts is in it, is done again until there is a file handle, or whatever else it lacks.
  * Must not know: what frames say, sessions, indexes.
  */
 import { asError, type Fault, type FileSystem, type OpenFile, StorageFault } from '@rephub/platform';
@@ -16,7 +17,8 @@ import { encodeSegmentHeader, type SegmentInfo } from './segment-header.js';
 import { QueuedBytes } from './queued-bytes.js';
 import { Segment, segmentName, type SegmentSet, type Spare } from './segments.js';
 import type { MemoryShare } from '../shared-memory.js';
-import { isWantOfRoom, UntilRoom } from './until-room.js';
+import { isWantOfFile, isWantOfRoom } from '../passing-faults.js';
+import { UntilPassed } from './until-passed.js';
 
 /** One write takes about this much at most: the sync after it can begin, and memory is let go, early. */
 const BATCH_BYTES = 4 * 1024 * 1024;
@@ -43,7 +45,7 @@ export class JournalWriter {
   readonly #events: JournalEvents;
   readonly #mayGrow: JournalWriterOptions['mayGrow'];
   readonly #syncsWhenAsked: boolean;
-  readonly #room: UntilRoom;
+  readonly #waits: UntilPassed;
   readonly #parts: Part[] = [];
   #tail: Part | null = null;
   /** Position of the next byte to be queued, and where its segment began; base is null when a segment must begin. */
@@ -90,15 +92,16 @@ export class JournalWriter {
     this.#events = options.events;
     this.#mayGrow = options.mayGrow;
     this.#syncsWhenAsked = options.syncsWhenAsked ?? false;
-    this.#room = new UntilRoom(options.clock, {
-      full: async (fault) => {
-        await this.#segments.freeSpares();
-        this.#events.full(true, fault);
+    this.#waits = new UntilPassed(options.clock, {
+      waits: async (fault) => {
+        if (isWantOfRoom(fault)) await this.#segments.freeSpares();
+        else this.#segments.keepSpares();
+        this.#events.waits(fault);
         this.#wake();
       },
-      hasRoom: () => {
+      goesOn: () => {
         this.#segments.keepSpares();
-        this.#events.full(false, null);
+        this.#events.waits(null);
       },
       isOver: () => this.#fault !== null || this.#stopped,
     });
@@ -136,8 +139,14 @@ export class JournalWriter {
     return this.#fault;
   }
 
+  /** What it waits for to pass; null while it does not wait. */
+  get waitsFor(): Fault | null {
+    return this.#waits.waitsFor;
+  }
+
+  /** It waits for room. */
   get full(): boolean {
-    return this.#room.full;
+    return isWantOfRoom(this.#waits.waitsFor);
   }
 
   /** Position of the next frame, if it does not begin a segment. */
@@ -175,20 +184,21 @@ export class JournalWriter {
     return at;
   }
 
-  /** Resolves when all that was queued is durable, or never will be. While the disk is full it does not wait. */
+  /** Resolves when all that was queued is durable, or never will be. While the journal waits it does not. */
   settled(): Promise<void> {
-    if (this.#fault !== null || this.full || this.#durableNumber >= this.#queuedNumber) return Promise.resolve();
+    if (this.#fault !== null || this.waitsFor !== null || this.#durableNumber >= this.#queuedNumber)
+      return Promise.resolve();
     return this.#whenDurable(this.#queuedNumber);
   }
 
   /**
-   * Writes and syncs what is queued (unless the disk is full or the journal dead) and stops; then the last segment ends
+   * Writes and syncs what is queued (unless the journal waits or is dead) and stops; then the last segment ends
    * where its frames end.
    */
   async close(): Promise<void> {
     await this.settled();
     this.#stopped = true;
-    this.#room.retryNow();
+    this.#waits.retryNow();
     await this.#pumping;
     await this.#syncing;
     this.#share?.close();
@@ -264,14 +274,14 @@ export class JournalWriter {
       // Whatever lies before a segment is durable before the segment's name exists.
       if (this.#writtenNumber > this.#durableNumber) await this.#whenDurable(this.#writtenNumber);
       if (this.#fault !== null) return;
-      if (!(await this.#room.run(() => this.#beginSegment(info, header)))) return;
+      if (!(await this.#waits.run(() => this.#beginSegment(info, header), isWantOfFile))) return;
     }
-    if (this.#file === null && this.#segment !== null) this.#file = await this.#segments.acquire(this.#segment);
+    if (this.#file === null && !(await this.#waits.run(() => this.#openSegment(), isWantOfFile))) return;
     const file = this.#file;
     const segment = this.#segment;
     if (file === null || segment === null) throw new Error('assertion failed: a part has a segment');
     const at = part.position - segment.base;
-    const wrote = await this.#room.run(async () => {
+    const wrote = await this.#waits.run(async () => {
       await this.#takeRoom(file, segment, at + part.bytes);
       await file.write(part.content.slices(), at);
     });
@@ -346,7 +356,7 @@ export class JournalWriter {
 
   async #beginSegment(info: SegmentInfo, header: Buffer): Promise<void> {
     const previous = this.#segment;
-    // The same file again after want of room.
+    // The same file again where the one before got no further.
     this.#nextFile ??= this.#segments.takeSpare() ?? { path: this.#segments.newSparePath(), sizeBytes: 0 };
     const spare = this.#nextFile;
     const path = `${this.#segments.directory}/${segmentName(info.base)}`;
@@ -369,7 +379,17 @@ export class JournalWriter {
     this.#segments.add(segment);
     this.#segment = segment;
     this.#allocated = segment.sizeBytes;
-    this.#file = await this.#segments.acquire(segment);
+  }
+
+  async #openSegment(): Promise<void> {
+    const segment = this.#segment;
+    if (segment === null) return;
+    try {
+      this.#file = await this.#segments.acquire(segment);
+    } catch (error) {
+      this.#segments.release(segment);
+      throw error;
+    }
   }
 
   /** Takes room ahead of the writing, so that syncing seldom has to commit a new size or new blocks. */
@@ -391,7 +411,7 @@ export class JournalWriter {
 
   /** There may be room now: do not wait for the next try. */
   retryNow(): void {
-    this.#room.retryNow();
+    this.#waits.retryNow();
   }
 
   #fail(error: unknown): void {
@@ -420,7 +440,7 @@ export class JournalWriter {
     const forget = this.#fault !== null;
     this.#waiters = [];
     for (const waiter of all) {
-      if (forget || waiter.number <= this.#durableNumber || this.full) waiter.resolve();
+      if (forget || waiter.number <= this.#durableNumber || this.waitsFor !== null) waiter.resolve();
       else this.#waiters.push(waiter);
     }
   }

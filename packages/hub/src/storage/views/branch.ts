@@ -35,7 +35,7 @@ import { Place } from '../index/extent-leaf.js';
 import { RunList } from '../index/run-list.js';
 import { JournalReader } from '../journal/journal-reader.js';
 import { JournalWriter } from '../journal/journal-writer.js';
-import { isWantOfRoom } from '../journal/until-room.js';
+import { isWantOfRoom } from '../passing-faults.js';
 import type { SegmentInfo } from '../journal/segment-header.js';
 import { SegmentSet } from '../journal/segments.js';
 import type { Volume } from '../layers/layer.js';
@@ -310,8 +310,8 @@ export class TestBranch implements Branch {
               this.#durable(number);
             },
             congested: () => undefined,
-            full: (now) => {
-              if (now) this.#end('the disk is full', NbdError.Enospc);
+            waits: (fault) => {
+              if (isWantOfRoom(fault)) this.#end('the disk is full', NbdError.Enospc);
             },
             failed: (fault: Fault) => {
               log.error('branch-failed', { branch: name, message: fault.message });
