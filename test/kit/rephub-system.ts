@@ -20,6 +20,8 @@ export interface HubOptions {
   /** More options of `rephub serve`. */
   readonly args?: readonly string[];
   readonly dataDir?: string;
+  /** Options of Node itself. */
+  readonly nodeArgs?: readonly string[];
 }
 
 /** A place for a hub. */
@@ -30,6 +32,7 @@ export class HubPlace {
   readonly nbdPort: number;
   readonly nbdSocket: string;
   readonly #scope: Scope;
+  readonly #nodeArgs: readonly string[];
   readonly #args: readonly string[];
   #child: Child | undefined;
 
@@ -38,6 +41,7 @@ export class HubPlace {
     this.dataDir = options.dataDir ?? join(dir, 'data');
     [this.linkPort, this.httpPort, this.nbdPort] = ports;
     this.nbdSocket = join(dir, 'hub.sock');
+    this.#nodeArgs = options.nodeArgs ?? [];
     this.#args = options.args ?? [];
   }
 
@@ -63,7 +67,17 @@ export class HubPlace {
   /** Starts the process, and returns when it serves. */
   async start(): Promise<void> {
     this.#child = start(this.#scope, process.execPath, [
-      ...[COMMANDS.rephub, 'serve', '--data', this.dataDir, '--listen', this.url, '--http', this.http],
+      ...[
+        ...this.#nodeArgs,
+        COMMANDS.rephub,
+        'serve',
+        '--data',
+        this.dataDir,
+        '--listen',
+        this.url,
+        '--http',
+        this.http,
+      ],
       ...['--nbd', unixUri(this.nbdSocket), '--nbd', tcpUri(this.nbdPort), ...this.#args],
     ]);
     await this.#child.waitFor('rephub to serve', async () => await this.#answers());

@@ -17,6 +17,7 @@ import { SOFTWARE } from '../version.js';
 import { type HttpServer, serveHttp } from './http-server.js';
 import { type ServeValues } from './serve-options.js';
 import { readToken } from './token.js';
+import { endOnUncaught } from './uncaught.js';
 
 const STOP_WITHIN_MS = 9500;
 const NBD_GRACE_MS = 3000;
@@ -25,9 +26,11 @@ const NBD_GRACE_MS = 3000;
 export async function serve(values: ServeValues, context: CommandContext): Promise<ExitCode> {
   const token = readToken(context.environment) ?? null;
   const log = await openLogger(values);
+  const uncaught = endOnUncaught(log);
   const stopping = stopSignal(log);
   try {
     const server = await openHub(values, log);
+    uncaught.keptIn(server.hub.events);
     let http: HttpServer;
     try {
       http = await openHttp(values, token, server, log);
@@ -41,6 +44,7 @@ export async function serve(values: ServeValues, context: CommandContext): Promi
     return await stop(values, server, http, log);
   } finally {
     stopping.release();
+    uncaught.release();
     log.flush();
   }
 }

@@ -5,6 +5,8 @@ import { EventsFile, type EventsTrouble } from './events-file.js';
 
 /** Told last of all: the next start sees by it that this run has ended in order. */
 const STOPPED = 'hub-stopped';
+/** A bug that nobody caught: the last word of the run that it ended. */
+const BUG = 'bug';
 
 /** The events that the directory holds, and those to come kept in it. */
 export async function openEvents(
@@ -25,14 +27,14 @@ export async function openEvents(
 export function tellStart(events: EventLog, earlier: readonly HubEvent[], software: string): void {
   const last = earlier.at(-1);
   const wasOrderly = last === undefined ? null : last.event === STOPPED;
-  const before =
-    last === undefined
-      ? ''
-      : wasOrderly === true
-        ? `; it was stopped in order at ${new Date(last.unixMs).toISOString()}`
-        : `; it had ended without a word, after ${new Date(last.unixMs).toISOString()}`;
+  const before = last === undefined ? '' : `; it ${endText(last.event)} ${new Date(last.unixMs).toISOString()}`;
   const level = wasOrderly === false ? 'warn' : 'info';
   events.tell(null, level, 'hub-started', `${software}${before}`, { orderly: wasOrderly });
+}
+
+function endText(lastEvent: string): string {
+  if (lastEvent === STOPPED) return 'was stopped in order at';
+  return lastEvent === BUG ? 'was ended by a bug of ours at' : 'had ended without a word, after';
 }
 
 export function tellStop(events: EventLog): void {
