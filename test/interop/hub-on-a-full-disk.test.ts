@@ -13,7 +13,7 @@ import { waitUntil } from '../kit/wait.js';
 
 test(
   'FULL: a full disk stops acknowledgements, not the hub; room brings protection back',
-  { timeout: 60_000 },
+  { timeout: 240_000 },
   async () => {
     const scope = testScope();
     const mount = await tempDir(scope);
@@ -38,7 +38,7 @@ test(
       ]);
     }
     expect(group.status()).toMatchObject({ state: 'degraded', reason: 'disk-full' });
-    await waitUntil('the agent to be told', () => agent.lastAck?.stalled === 'disk-full');
+    await waitUntil('the agent to be told', () => agent.lastAck?.stalled === 'disk-full', { timeoutMs: 60_000 });
     expect(agent.durable).toBeLessThan(agent.lastNumber);
 
     const client = await connectNbd(hub.platform, hub.uri('vm1/disk0'));
@@ -46,7 +46,8 @@ test(
     await client.close();
 
     await rm(join(mount, 'filler'));
-    await agent.until('all to be durable', () => agent.durable === agent.lastNumber, 30_000);
-    await waitUntil('protected', () => group.status().state === 'protected');
+    await agent.until('all to be durable', () => agent.durable === agent.lastNumber, 90_000);
+    const seen = (): string => JSON.stringify(group.status());
+    await waitUntil('protected', () => group.status().state === 'protected', { timeoutMs: 90_000, seen });
   },
 );

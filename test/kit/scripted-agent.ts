@@ -76,6 +76,8 @@ export class ScriptedAgent {
   #waiters: { readonly when: () => boolean; readonly resolve: () => void; readonly reject: (why: Error) => void }[] =
     [];
   #gone = false;
+  /** The hub's clock in the newest beat from there: without it, all that this agent reports is as old as its session. */
+  #echoMs: number | null = null;
 
   constructor(platform: Platform, address: Address, options: ScriptedAgentOptions = {}) {
     this.#platform = platform;
@@ -145,6 +147,7 @@ export class ScriptedAgent {
   async connect(): Promise<void> {
     const connection = await this.#platform.network.connect(this.#address, { timeoutMs: 5000 });
     this.#gone = false;
+    this.#echoMs = null;
     let refuse: Refuse | null = null;
     this.#ended = new Promise((resolve) => {
       this.#link = new FrameLink({
@@ -154,7 +157,7 @@ export class ScriptedAgent {
         timeoutMs: 5000,
         beat: () => ({
           sentMs: this.#platform.clock.monotonicMs(),
-          echoMs: null,
+          echoMs: this.#echoMs,
           unixMs: this.#platform.clock.unixMs(),
           report: this.report,
         }),
@@ -169,7 +172,7 @@ export class ScriptedAgent {
             this.durable = Math.max(this.durable, ack.durable);
             this.#look();
           },
-          beat: () => undefined,
+          beat: ({ sentMs }) => (this.#echoMs = sentMs),
           readRegion: (region) => this.onReadRegion(region),
           request: ({ kind }) => {
             this.requests.push(kind);
