@@ -28,6 +28,15 @@ describe('a fold that meets a fault of the disk', () => {
     store = await startedStore(on, agent, { log: listTo(said), ...options });
   }
 
+  /** On a disk that takes time. */
+  async function meanwhile<T>(doing: Promise<T>): Promise<T> {
+    const state = { isOver: false };
+    const over = (): void => void (state.isOver = true);
+    doing.then(over, over);
+    while (!state.isOver) await clock.advance(1);
+    return await doing;
+  }
+
   beforeEach(() => {
     clock = new SimClock();
     files = new SimFiles({ clock });
@@ -131,6 +140,39 @@ describe('a fold that meets a fault of the disk', () => {
     await clock.advance(120_000);
     expect(room.hits).toBeGreaterThan(50);
     await store.close({ drain: false });
+  });
+
+  it('for want of room it reads its layer again when there is more of it, or after a minute, not each second', async () => {
+    let reads: number | null = null;
+    const delayMs = (operation: SimOperation): number => {
+      if (reads === null || operation !== 'read') return 0;
+      reads += 1;
+      // As long as a large layer takes.
+      return 1500;
+    };
+    files = new SimFiles({ clock, delayMs, capacityBytes: 8_000_000 });
+    await meanwhile(started({ reserveBytes: 4096 }));
+    const filler = await meanwhile(files.open('/filler', 'create'));
+    const { freeBytes } = await meanwhile(files.room('/'));
+    await meanwhile(filler.allocate(0, freeBytes - 4096));
+    reads = 0;
+    await clock.advance(10_000);
+    expect(store.state.applyWaits).toContain('no space');
+    const first = reads;
+    await clock.advance(40_000);
+    expect([first > 0, reads]).toEqual([true, first]);
+    // Should the file system not tell of it (a quota), it is tried nevertheless.
+    await clock.advance(60_000);
+    expect(reads).toBeGreaterThan(first);
+    expect(reads).toBeLessThanOrEqual(4 * first);
+    const before = reads;
+    await meanwhile(filler.truncate(0));
+    await clock.advance(8000);
+    expect(reads).toBeGreaterThan(before);
+    expect(store.state).toMatchObject({ appliedNumber: agent.lastNumber });
+    reads = null;
+    await meanwhile(store.close({ drain: true }));
+    await meanwhile(expectBase(files, agent, agent.lastNumber, 'room again'));
   });
 
   it('what kept it is what a drain throws', async () => {

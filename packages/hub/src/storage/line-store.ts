@@ -129,6 +129,8 @@ export class LineStore {
       applied: found.applied,
       isDiskFull: () => this.writer.full,
       wantsRoom: () => this.spanRoom.wanted,
+      freeBytes: () => options.room.freeBytes,
+      lookAtRoom: () => void options.room.look(),
       isQuiet: options.isQuiet,
       failed: events.failed,
       freed: () => {

@@ -28,6 +28,8 @@ import { closesTop, type Holdings, PACE_MS, reasonToExpire, reasonToFold, type R
 /** More layers than this are merged where nothing is pinned between them. */
 const MOST_LAYERS = 24;
 const MERGE_EXTENTS = 20_000;
+/** While a fold waits for room, the disk is looked at this often. */
+const ROOM_LOOK_MS = 1000;
 
 export interface ApplierOptions {
   readonly clock: Clock;
@@ -46,6 +48,9 @@ export interface ApplierOptions {
   /** Nothing is folded for now; whoever says so pokes when that is over. */
   readonly isQuiet: () => boolean;
   readonly wantsRoom: () => Holdings['roomWanted'];
+  /** Room on the disk, as of the last look; and looks again, after which it is poked. */
+  readonly freeBytes: () => number;
+  readonly lookAtRoom: () => void;
   /** It has given up; everything stays in the journal. */
   readonly failed: (fault: Fault) => void;
   /** Something was removed: there may be room. */
@@ -77,6 +82,8 @@ export class Applier {
   #stopped = false;
   #fault: Fault | null = null;
   readonly #waits: FoldWaits;
+  /** What is being tried. */
+  #tried = { sinceMs: 0, bytes: 0 };
 
   constructor(options: ApplierOptions) {
     this.#options = options;
@@ -127,9 +134,10 @@ export class Applier {
     const nowMs = clock.monotonicMs();
     if (timeline.layers.length > 0) this.#waitingSinceMs ??= nowMs;
     this.#closeTopIfDue();
-    const { leftMs } = this.#waits;
+    this.#waits.sawRoom(this.#options.freeBytes());
+    const { isForRoom, leftMs } = this.#waits;
     if (leftMs > 0) {
-      this.#wakeIn(leftMs);
+      this.#wakeIn(isForRoom ? Math.min(leftMs, ROOM_LOOK_MS) : leftMs);
     } else if (
       this.#dropping !== null ||
       this.#letsGo ||
@@ -249,11 +257,13 @@ export class Applier {
     this.#wakesAtMs = atMs;
     this.#timer = clock.after(Math.max(1, delayMs), () => {
       this.#timer = null;
+      if (this.#waits.isForRoom) this.#options.lookAtRoom();
       this.poke();
     });
   }
 
   async #run(): Promise<void> {
+    this.#tried = this.#trying(null);
     try {
       if (this.#dropping !== null) await this.#dropLastGood(this.#dropping);
       for (let layer = this.#next(); layer !== null && !this.#stopped; layer = this.#next()) {
@@ -304,6 +314,7 @@ export class Applier {
 
   /** False when it was interrupted. */
   async #fold(layer: Layer): Promise<boolean> {
+    this.#tried = this.#trying(layer);
     const { appliedFile, base, journal, segments, timeline } = this.#options;
     const { position, point } = this.#applied;
     const stretch = { from: position, to: layer.endPosition, checksum: point.checksum };
@@ -377,9 +388,15 @@ export class Applier {
     await base.writeUnreadable(all);
   }
 
+  #trying(layer: Layer | null): { sinceMs: number; bytes: number } {
+    const bytes = layer === null ? 0 : layer.endPosition - layer.startPosition;
+    return { sinceMs: this.#options.clock.monotonicMs(), bytes };
+  }
+
   #gaveUp(error: unknown): void {
-    if (this.#waits.failed(error)) return;
-    const { log, timeline } = this.#options;
+    const { sinceMs, bytes } = this.#tried;
+    const { clock, log, timeline } = this.#options;
+    if (this.#waits.failed(error, { tookMs: clock.monotonicMs() - sinceMs, bytes })) return;
     const cause = asError(error);
     // What the disk has failed needs a person; what is damaged is judged when the group is opened anew.
     const until = isJournalDamage(error) ? 'the group is opened anew' : 'the hub is started again';
