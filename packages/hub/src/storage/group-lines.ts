@@ -41,7 +41,7 @@ export interface Decided {
   /** How many were put aside so far. */
   readonly setAsideCount: number;
   readonly openBranches: ReadonlySet<string>;
-  /** Sizes of what was seeded, by volume: of the group's first line, while that is its line. */
+  /** Sizes of what was seeded, by volume: of the first line that an agent came to own, while that is its line. */
   readonly seeds: ReadonlyMap<string, number>;
 }
 
@@ -64,7 +64,8 @@ export function readDecisions(decisions: readonly StoredDecision[]): Decided {
         lineBegunUnixMs = unixMs;
         setAside = null;
         lines += 1;
-        if (lines > 1) seeds.clear();
+        // Before there is an owner no record of a line is taken: they wait for the next one.
+        if (lines > 1 && owner !== null) seeds.clear();
         break;
       case 'set-aside':
         line = null;

@@ -150,6 +150,7 @@ class OpenGroupStore implements GroupStore {
         this.progress.lastNumber = main.appended.number;
         this.#progressed();
       },
+      isOwned: () => this.#owner !== null,
       leaving: async (why) => {
         await this.#branches.dropAll();
         await this.#views.closeAll(why);

@@ -59,6 +59,7 @@ async function open(files: SimFiles): Promise<Opened> {
       failed: () => undefined,
     },
     opened: ({ line }) => told.push(`opened ${line.id.slice(-1)}`),
+    isOwned: () => true,
     leaving: async (why) => {
       await Promise.resolve();
       told.push(`left ${main.store?.line.id.slice(-1) ?? 'nothing'}: ${why}`);

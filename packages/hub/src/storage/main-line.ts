@@ -32,6 +32,8 @@ export interface MainLineParts {
   readonly events: LineStoreEvents;
   /** There is one, with what its disk held. */
   readonly opened: (main: LineStore) => void;
+  /** An agent owns the group. Before that no record of a line is taken. */
+  readonly isOwned: () => boolean;
   /** It is about to be closed: whatever rests on it lets go. Resolves when that is done. */
   readonly leaving: (why: string) => Promise<void>;
 }
@@ -165,7 +167,10 @@ export class MainLine {
     if (this.#store?.line.id === line.id) return;
     // Before the old one is left: should there be no room for the decision, its last good point stays open (LASTGOOD).
     // One that was decided and could not be opened is tried again.
-    if (this.#decidedId !== line.id) await this.#decide(line);
+    if (this.#decidedId !== line.id) {
+      if (this.#mayHandOn && this.#decidedId !== null) await this.#takeSeedsBack(this.#decidedId);
+      await this.#decide(line);
+    }
     await this.close('another line of history begins', false);
     try {
       await this.#openStore(line, 0);
@@ -185,8 +190,20 @@ export class MainLine {
     await decisions.append({ kind: 'line-begun', line }, begunUnixMs);
     this.#begunUnixMs = begunUnixMs;
     this.#decidedId = line.id;
-    if (this.#hasHistory) this.#seeds.forget();
+    if (this.#hasHistory && !this.#mayHandOn) this.#seeds.forget();
     this.#hasHistory = true;
+  }
+
+  /** Nobody came to own the line there is: what it was seeded with is the next one's. */
+  get #mayHandOn(): boolean {
+    return !this.#parts.isOwned() && (this.#store?.writer.position ?? 0) === 0;
+  }
+
+  /** Cut short before another line is decided, the next start hands them to this one again. */
+  async #takeSeedsBack(lineId: string): Promise<void> {
+    // It holds nothing that could be missed, should the other one not be decided.
+    await this.close('another line of history begins', false);
+    await this.#seeds.takeBack(`${this.#parts.paths.lines}/${lineId}`);
   }
 
   /** `knownDurable`: of what is on the disk of it; more than that says itself, maybe. */

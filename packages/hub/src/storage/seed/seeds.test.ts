@@ -8,13 +8,15 @@ import { difference, DIRECTORY, openStore, OWNER, pattern } from '../testing/sto
 
 interface World {
   readonly clock: SimClock;
-  readonly files: SimFiles;
+  files: SimFiles;
   readonly randomness: SeededRandomness;
 }
 
 const SIZE = 3 * 1024 * 1024;
 const SEED = '/images/base.raw';
 const BLOCK = 4096;
+const OTHER = '22222222-2222-4333-8444-555555555555';
+const THIRD = '33333333-2222-4333-8444-555555555555';
 
 /** What the image holds: data, a hole, data. */
 function image(): Buffer {
@@ -103,6 +105,89 @@ describe('a seeded group', () => {
     await again.close({ drain: false });
     const { store: after } = await synced(await world(), { retentionMs: 0 });
     expect(after.state.seeds).toBeUndefined();
+  });
+
+  const FATES: readonly (CrashFate | 'restart' | 'runs on')[] = ['runs on', 'restart', 'keep', 'lose', 'mixed'];
+  it.each(FATES)(
+    'keeps its seeds for the next line where the agent of the first one could not begin: %s',
+    async (how) => {
+      const on = await world();
+      let store = await openStore(on);
+      await store.seed('disk0', SEED);
+      const first = new ScriptedAgent();
+      // Its line is there, and nobody came to own it.
+      await store.beginLine(first.line);
+      if (how === 'restart') {
+        await store.close({ drain: false });
+        store = await openStore(on);
+      } else if (how !== 'runs on') {
+        on.files = on.files.crash({ seed: 3, fate: how });
+        store = await openStore(on);
+      }
+      // Cut short at whatever step, it is there for whoever comes next.
+      const agent = new ScriptedAgent(OTHER);
+      await store.beginLine(agent.line);
+      await store.setOwner(OWNER);
+      expect(store.state.seeds).toEqual([{ volume: 'disk0', sizeBytes: SIZE }]);
+      agent.addVolume(0, 'disk0', SIZE);
+      agent.spanBegin();
+      agent.write(0, 100_000, pattern(5000, 9));
+      agent.zero(0, 2_600_000, 8192);
+      agent.spanEnd();
+      agent.sendTo(store);
+      await on.clock.advance(3000);
+      await expectContent(store);
+      await store.close({ drain: false });
+      const again = await openStore(on);
+      await expectContent(again);
+      // From now on they are that line's.
+      const later = new ScriptedAgent(THIRD);
+      await again.beginLine(later.line);
+      expect(again.state.seeds).toBeUndefined();
+      await again.close({ drain: false });
+    },
+  );
+
+  it('keeps them wherever the disk fails while one line that nobody owns gives way to the next', async () => {
+    const counted = await world();
+    const seeded = async (on: World): Promise<GroupStore> => {
+      const store = await openStore(on);
+      await store.seed('disk0', SEED);
+      await store.beginLine(new ScriptedAgent().line);
+      return store;
+    };
+    const before = await seeded(counted).then(() => counted.files.changes);
+    for (let step = 1; ; step += 1) {
+      for (const fate of ['keep', 'lose'] as const) {
+        const on = await world();
+        const store = await seeded(on);
+        on.files.crashAt(before + step);
+        const isOver = await store.beginLine(new ScriptedAgent(OTHER).line).then(
+          () => true,
+          () => false,
+        );
+        if (isOver) {
+          expect(step).toBeGreaterThan(5);
+          return;
+        }
+        const after = { ...on, files: on.files.crash({ seed: step, fate }) };
+        const again = await openStore(after);
+        expect(again.state.seeds, `step ${step}, ${fate}`).toEqual([{ volume: 'disk0', sizeBytes: SIZE }]);
+        // Whoever comes: the one that could not begin, or another one.
+        const agent = new ScriptedAgent([undefined, OTHER, THIRD][step % 3]);
+        await again.beginLine(agent.line);
+        await again.setOwner(OWNER);
+        agent.addVolume(0, 'disk0', SIZE);
+        agent.spanBegin();
+        agent.write(0, 100_000, pattern(5000, 9));
+        agent.zero(0, 2_600_000, 8192);
+        agent.spanEnd();
+        agent.sendTo(again);
+        await on.clock.advance(3000);
+        await expectContent(again);
+        await again.close({ drain: false });
+      }
+    }
   });
 
   it('is what a volume begins with, also one that has grown before anybody asked', async () => {

@@ -5,7 +5,8 @@
  *   DATA/groups/GROUP/lines/LINE/seeds/VOLUME.raw    from then on, until the volume's base image is made of it
  *
  * Always holds: a seed counts from its decision on, and the decision comes when its bytes are durable; what a crash has left
- * without a decision is removed by the next start. They belong to the first line; no other line sees them.
+ * without a decision is removed by the next start. They belong to the first line that an agent comes to own; no later line
+ * sees them.
  * Must not know: agents, what a base image is.
  */
 import { ConfigFault, type FileSystem, StorageFault } from '@rephub/platform';
@@ -87,6 +88,16 @@ export class Seeds {
     await files.rename(this.#directory, `${lineDirectory}/seeds`);
     await files.syncDirectory(lineDirectory);
     await files.syncDirectory(this.#directory.slice(0, this.#directory.lastIndexOf('/')));
+  }
+
+  /** The line that they were handed to has no owner, so no record either, and another one is about to begin: they wait for that one. */
+  async takeBack(lineDirectory: string): Promise<void> {
+    const files = this.#files;
+    const from = `${lineDirectory}/seeds`;
+    if ((await files.status(from)) === null) return;
+    await files.rename(from, this.#directory);
+    await files.syncDirectory(this.#directory.slice(0, this.#directory.lastIndexOf('/')));
+    await files.syncDirectory(lineDirectory);
   }
 
   /** Another line begins: it has no seeds. */
