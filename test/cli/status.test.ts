@@ -70,6 +70,37 @@ test(
   },
 );
 
+test('a token that the hub does not take, or none: wrong usage of every command', { timeout: 120_000 }, async () => {
+  const scope = testScope();
+  const hub = await HubPlace.prepare(scope, { env: { REPHUB_TOKEN: 'right' } });
+  await hub.start();
+  for (const [name, ...args] of [
+    ['rephub', 'status'],
+    ['rephub', 'status', '--watch'],
+    ['rephub', 'groups'],
+    ['rephub', 'events'],
+    ['rephub', 'events', '--follow'],
+    ['rephub', 'verify', 'vm1'],
+    ['rephub', 'resync', 'vm1'],
+    ['rephub', 'seed', 'vm1/disk0', '/dev/null'],
+    ['rephub', 'enroll', 'vm1'],
+    ['rephub', 'forget', 'vm1', '--yes'],
+    ['rephub', 'read', 'vm1/disk0', '--offset', '0', '--length', '1'],
+    ['rephub', 'test', 'drop', 'vm1', 'x'],
+    ['failover-test', 'vm1', '--check', 'true'],
+  ] as const) {
+    const none = ['events', 'verify'].includes(args[0]);
+    const env = none ? {} : { REPHUB_TOKEN: 'wrong' };
+    const result = await command(name, [...args, '--http', hub.http], { timeoutMs: 20_000, env });
+    expect(result, args.join(' ')).toMatchObject({ code: 2, stdout: '' });
+    expect(result.stderr, args.join(' ')).toMatch(
+      none ? /asks for a token, and none came/ : /the token is not the one/,
+    );
+  }
+  const right = { env: { REPHUB_TOKEN: 'right' } };
+  expect(await command('rephub', ['status', '--http', hub.http], right)).toMatchObject({ code: 0 });
+});
+
 test('nobody there: 75, could not tell', { timeout: 60_000 }, async () => {
   const scope = testScope();
   expect((await command('rephub', ['status', '--http', '127.0.0.1:1'])).code).toBe(75);

@@ -22,6 +22,7 @@ export interface HubOptions {
   readonly dataDir?: string;
   /** Options of Node itself. */
   readonly nodeArgs?: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A place for a hub. */
@@ -34,6 +35,7 @@ export class HubPlace {
   readonly #scope: Scope;
   readonly #nodeArgs: readonly string[];
   readonly #args: readonly string[];
+  readonly #env: Readonly<Record<string, string>>;
   #child: Child | undefined;
 
   private constructor(scope: Scope, dir: string, ports: readonly [number, number, number], options: HubOptions) {
@@ -42,6 +44,7 @@ export class HubPlace {
     [this.linkPort, this.httpPort, this.nbdPort] = ports;
     this.nbdSocket = join(dir, 'hub.sock');
     this.#nodeArgs = options.nodeArgs ?? [];
+    this.#env = options.env ?? {};
     this.#args = options.args ?? [];
   }
 
@@ -66,20 +69,11 @@ export class HubPlace {
 
   /** Starts the process, and returns when it serves. */
   async start(): Promise<void> {
-    this.#child = start(this.#scope, process.execPath, [
-      ...[
-        ...this.#nodeArgs,
-        COMMANDS.rephub,
-        'serve',
-        '--data',
-        this.dataDir,
-        '--listen',
-        this.url,
-        '--http',
-        this.http,
-      ],
-      ...['--nbd', unixUri(this.nbdSocket), '--nbd', tcpUri(this.nbdPort), ...this.#args],
-    ]);
+    const args = [
+      ...[...this.#nodeArgs, COMMANDS.rephub, 'serve', '--data', this.dataDir, '--listen', this.url],
+      ...['--http', this.http, '--nbd', unixUri(this.nbdSocket), '--nbd', tcpUri(this.nbdPort), ...this.#args],
+    ];
+    this.#child = start(this.#scope, process.execPath, args, { env: this.#env });
     await this.#child.waitFor('rephub to serve', async () => await this.#answers());
   }
 

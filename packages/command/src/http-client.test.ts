@@ -95,6 +95,10 @@ describe('askJson', () => {
       [404, { error: { code: 'not-found', message: 'no such path' } }, 1, 'no such path'],
       [404, { error: 'no GET /x here' }, 1, 'no GET /x here'],
       [400, { error: 'bad point' }, 2, 'bad point'],
+      [401, { error: 'another token' }, 2, 'another token'],
+      [403, { error: 'another name' }, 2, 'another name'],
+      [409, { error: 'a history' }, 1, 'a history'],
+      [507, { error: 'no room' }, 75, 'no room'],
       [503, { message: 'starting' }, 75, 'starting'],
       [500, null, 1, `${directory}/control.sock answered /status with 500`],
     ] as const) {

@@ -27,7 +27,7 @@ export interface JsonResponse {
 }
 
 /**
- * Throws a LinkFault (`connect-refused`, `request-timeout`, `request-failed`), all worth another try, or a
+ * Throws a LinkFault (`connect-refused`, `request-timeout`, `request-failed`: worth another try; `not-allowed`: not), or a
  * ProtocolFault when what came is no JSON.
  */
 export async function requestJson(given: JsonRequest): Promise<JsonResponse> {
@@ -51,10 +51,15 @@ export async function askJson(given: JsonRequest): Promise<unknown> {
   );
 }
 
+const TRY_AGAIN: ReadonlySet<number> = new Set([429, 503, 504, 507]);
+/** A value that is wrong: in the request, the token, or the name that the other side was called by. */
+const WRONG: ReadonlySet<number> = new Set([400, 401, 403]);
+
 /** How a command ends whose request was refused. A name that is not there is wrong usage, as every other wrong value. */
 export function refusalExitCode(status: number, body: unknown): ExitCode {
-  if (status === 429 || status === 503 || status === 504) return EXIT.tryAgain;
-  if (status === 400 || (status === 404 && refusalCode(body)?.startsWith('unknown-') === true)) return EXIT.wrongUsage;
+  if (TRY_AGAIN.has(status)) return EXIT.tryAgain;
+  if (WRONG.has(status) || (status === 404 && refusalCode(body)?.startsWith('unknown-') === true))
+    return EXIT.wrongUsage;
   return EXIT.failed;
 }
 
@@ -114,6 +119,10 @@ function requestFault(name: string, timeoutMs: number, timedOut: boolean, error:
   const code = 'code' in known ? String(known.code) : '';
   if (code === 'ECONNREFUSED' || code === 'ENOENT') {
     return new LinkFault('connect-refused', `nobody answers at ${name}: is it running?`, { cause: error });
+  }
+  if (code === 'EACCES' || code === 'EPERM') {
+    const why = `no permission to ask at ${name}: whoever it runs as may`;
+    return new LinkFault('not-allowed', why, { retryable: false, cause: error });
   }
   // How Node names what its parser finds wrong.
   if (code.startsWith('HPE_')) {
