@@ -281,6 +281,38 @@ test('a remote read ends when the agent refuses, takes too long, or goes away', 
   await expect(ask(50)).rejects.toMatchObject({ code: 'agent-not-connected' });
 });
 
+test('a remote read does not wait for an answer that the hub cannot take: its disk is full, and it reads nothing', async () => {
+  const platform = nodePlatform();
+  const disk = { isFull: false };
+  const files = new Proxy(platform.files, {
+    get: (target, name) => {
+      if (name === 'room') {
+        return async (path: string) => (disk.isFull ? { freeBytes: 0, totalBytes: 2 ** 40 } : await target.room(path));
+      }
+      const value: unknown = Reflect.get(target, name);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+  const hub = await startHub(testScope(), { platform: { ...platform, files } });
+  const agent = new ScriptedAgent(hub.platform, hub.agents);
+  await agent.protect();
+  const group = hub.server.hub.group('vm1');
+  const ask = () => group.readRegion({ volume: 'disk0', offset: 0, length: 4096, timeoutMs: 600_000 });
+  disk.isFull = true;
+  const before = ask();
+  before.catch(() => undefined);
+  // More than waits in the journal's queue.
+  for (let count = 0; count < 40; count += 1) agent.write(0, pattern(MIB, count));
+  await expect(before).rejects.toMatchObject({ code: 'disk-full', retryable: true });
+  await expect(ask()).rejects.toMatchObject({ code: 'disk-full' });
+  disk.isFull = false;
+  await agent.durableUpTo(agent.lastNumber);
+  agent.onReadRegion = ({ tag, offset, length }) => {
+    agent.write(offset, pattern(length, 9), { flags: 3, tag });
+  };
+  expect((await ask()).bytes.equals(pattern(4096, 9))).toBe(true);
+});
+
 test('what an operator asks for reaches the agent', async () => {
   const hub = await startHub(testScope());
   const agent = new ScriptedAgent(hub.platform, hub.agents);

@@ -29,6 +29,7 @@ const BY_CODE: Readonly<Record<string, ErrorStatus>> = {
   'read-unreadable': 502,
   'read-busy': 503,
   'disk-full': 507,
+  'journal-waits': 503,
   'hub-stopping': 503,
   'group-failed': 503,
   'journal-damaged': 503,

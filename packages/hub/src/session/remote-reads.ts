@@ -106,7 +106,12 @@ export class RemoteReads {
 
   /** The session is over. */
   end(why: string): void {
-    for (const tag of [...this.#pending.keys()]) this.#fail(tag, new LinkFault('agent-gone', why));
+    this.giveUp(new LinkFault('agent-gone', why));
+  }
+
+  /** No answer can come. */
+  giveUp(fault: Fault): void {
+    for (const tag of [...this.#pending.keys()]) this.#fail(tag, fault);
   }
 
   #fail(tag: number, fault: Fault): void {

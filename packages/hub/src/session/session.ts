@@ -181,7 +181,17 @@ export class AgentSession {
 
   /** Asks the agent for a region; see RemoteReads for how it can fail. */
   readRegion(request: RegionRequest): Promise<RegionAnswer> {
-    return this.#reads.read(request);
+    const answer = this.#reads.read(request);
+    this.#giveUpReads();
+    return answer;
+  }
+
+  /** While the journal takes nothing, and so nothing is read here, no answer can come: nobody should wait for one. */
+  #giveUpReads(): void {
+    const stalled = this.#phase.name === 'running' ? this.#phase.store.progress.stalled : null;
+    if (stalled === null || (stalled !== 'journal-failed' && !this.#link.isDeaf)) return;
+    const why = `the hub takes nothing from the agent for now: ${stalled}`;
+    this.#reads.giveUp(new StorageFault(stalled, why, { retryable: stalled !== 'journal-failed' }));
   }
 
   /** `id` names a verification. Kinds that need digests are for agents that have them: see `hasHashes`. */
@@ -197,6 +207,7 @@ export class AgentSession {
   /** The store's figures have changed; told to the agent at the end of this turn. */
   progressed(): void {
     if (this.#ackQueued || this.#phase.name !== 'running') return;
+    if (this.#phase.store.progress.stalled !== null) this.#giveUpReads();
     this.#ackQueued = true;
     queueMicrotask(() => this.#sendAck());
   }
@@ -207,6 +218,7 @@ export class AgentSession {
     this.#paused = now;
     if (now) this.#link.pause();
     else this.#link.resume();
+    if (now) this.#giveUpReads();
   }
 
   #hello(hello: Hello): void {
