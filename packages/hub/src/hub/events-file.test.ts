@@ -173,6 +173,28 @@ test('on a full disk events wait, and are written when there is room', async () 
   expect(found.at(-1)).toBe(1500);
 });
 
+test('on a full disk the last event of a run is kept all the same: room is held back for it', async () => {
+  for (const early of [0, 1, 30, 200]) {
+    const on = await place(new SimFiles({ capacityBytes: 50 * 4096 }));
+    const file = await open(on);
+    for (let id = 1; id <= early + 1; id += 1) file.write(eventOf(id));
+    await written(on);
+    const filler = await on.files.open('/filler', 'create');
+    await filler.allocate(0, (await on.files.room('/')).freeBytes);
+    // So many that most of them wait; the file is closed and opened again meanwhile.
+    for (let id = 1001; id <= 1200; id += 1) file.write(eventOf(id));
+    await on.clock.advance(120_000);
+    file.write(eventOf(9999, 'stopped'));
+    await file.close();
+    expect(on.told, `${early} before`).toContain('events-not-kept');
+    const again = await open({ ...on, files: on.files.crash({ seed: 1, fate: 'lose' }) });
+    const ids = idsOf(again);
+    expect(ids.slice(0, early + 1), `${early} before`).toEqual(Array.from({ length: early + 1 }, (_, at) => at + 1));
+    expect(ids.at(-1), `${early} before`).toBe(9999);
+    expect(ids.length).toBeLessThan(early + 150);
+  }
+});
+
 test('a failing disk is told once, whichever operation fails, and closing comes to an end', async () => {
   for (const operation of ['open', 'read', 'write', 'sync', 'truncate', 'rename'] as const) {
     const on = await place();

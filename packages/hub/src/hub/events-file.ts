@@ -7,7 +7,8 @@
  *    could not be written are tried again (the newest 1000);
  *  - an event is with the kernel as soon as the one before it is, so a killed hub has lost none that was long told;
  *    it is synced some seconds later, away from every other sync;
- *  - a torn end is cut off, damaged lines are left out and counted.
+ *  - a torn end is cut off, damaged lines are left out and counted;
+ *  - behind the events lie newlines, written ahead, so that on a full disk there is room for the last event of a run: how it ended.
  * Must not know: what the events mean.
  */
 import { asError, type Clock, type FileSystem, type OpenFile, type Timer } from '@rephub/platform';
@@ -19,6 +20,9 @@ const SYNC_AFTER_MS = 10_000;
 const TRY_AGAIN_MS = 30_000;
 const WAITING_MAX = 1000;
 const NEWLINE = Buffer.from('\n');
+/** Room for the last event, which no other one takes; and how much is written ahead at once. */
+const LAST_WORD_BYTES = 512;
+const AHEAD_BYTES = 4096;
 
 export type EventsTrouble = (
   event: 'events-damaged' | 'events-not-kept' | 'events-kept-again',
@@ -44,6 +48,8 @@ export class EventsFile {
   readonly #options: EventsFileOptions;
   #file: OpenFile | null = null;
   #position: number;
+  /** Where the newlines that this run has written ahead end. */
+  #aheadBytes = 0;
   #waiting: Waiting[] = [];
   #writing: Promise<void> | null = null;
   #retry: Timer | null = null;
@@ -104,7 +110,9 @@ export class EventsFile {
     this.#retry = null;
     await this.#writing;
     await this.#drain();
+    await this.#lastWord();
     this.#syncSoon?.cancel();
+    await this.#file?.truncate(this.#position).catch(() => undefined);
     await this.#sync();
     await this.#closeFile();
   }
@@ -140,6 +148,24 @@ export class EventsFile {
     }
   }
 
+  /** What could not be written is given up but for the last event. */
+  async #lastWord(): Promise<void> {
+    const last = this.#waiting.pop();
+    if (last === undefined) return;
+    for (const { id } of this.#waiting) this.#lose(id, id);
+    this.#waiting = [last];
+    await this.#drain();
+  }
+
+  /** Where that cannot be had, an event waits rather than take the room of the last one. */
+  async #writeAhead(file: OpenFile, endBytes: number): Promise<void> {
+    if (this.#isClosed || endBytes + LAST_WORD_BYTES <= this.#aheadBytes) return;
+    const from = Math.max(this.#position, this.#aheadBytes);
+    const to = endBytes + AHEAD_BYTES;
+    await file.write([Buffer.alloc(to - from, NEWLINE)], from);
+    this.#aheadBytes = to;
+  }
+
   async #put(waiting: readonly Waiting[]): Promise<void> {
     const lines = waiting.map(({ line }) => line);
     const lengthBytes = lines.reduce((sum, line) => sum + line.length, 0);
@@ -147,6 +173,7 @@ export class EventsFile {
     const isOpen = this.#file !== null;
     this.#file ??= await this.#openFile();
     const first = isOpen || this.#position === 0 ? [] : [NEWLINE];
+    await this.#writeAhead(this.#file, this.#position + first.length + lengthBytes);
     await this.#file.write([...first, ...lines], this.#position);
     this.#position += first.length + lengthBytes;
     this.#writtenId = waiting.at(-1)?.id ?? this.#writtenId;
@@ -159,8 +186,10 @@ export class EventsFile {
     const file = await files.open(this.#path, 'create');
     try {
       const { sizeBytes } = await file.status();
-      if (sizeBytes > this.#position) await file.truncate(this.#position);
-      else this.#position = sizeBytes;
+      const known = Math.max(this.#position, this.#aheadBytes);
+      if (sizeBytes > known) await file.truncate(known);
+      else if (sizeBytes < this.#position) this.#position = sizeBytes;
+      this.#aheadBytes = Math.min(this.#aheadBytes, sizeBytes);
     } catch (thrown) {
       await file.close().catch(() => undefined);
       throw thrown;
@@ -175,6 +204,7 @@ export class EventsFile {
     await this.#closeFile();
     await this.#options.files.rename(this.#path, `${this.#options.directory}/events.old.log`);
     this.#position = 0;
+    this.#aheadBytes = 0;
     this.#isNewName = true;
   }
 
@@ -251,8 +281,10 @@ async function readEvents({ files, trouble }: EventsFileOptions, path: string): 
       const bytes = Buffer.alloc(status.sizeBytes - from);
       const read = await file.read(bytes, from);
       const { events, damaged, goodBytes } = parseEvents(bytes.subarray(0, read), from > 0);
+      let endBytes = read;
+      while (endBytes > goodBytes && bytes[endBytes - 1] === NEWLINE[0]) endBytes -= 1;
       // More than a torn write is kept where it is, for whoever wants to look at it.
-      const isTorn = from === 0 && status.sizeBytes - goodBytes <= MAX_LINE_BYTES;
+      const isTorn = from === 0 && endBytes - goodBytes <= MAX_LINE_BYTES;
       return { events, damaged: damaged + (isTorn ? 0 : 1), endBytes: isTorn ? goodBytes : status.sizeBytes };
     } finally {
       await file.close().catch(() => undefined);
