@@ -8,6 +8,8 @@ import type { FileLock } from '../files.js';
 import { claimFile } from './file-claim.js';
 import { type SystemCalls, systemCalls } from './system-calls.js';
 
+/** The byte that a QEMU which uses a file's first permission holds; writing is the second. */
+const QEMU_PERMISSIONS_FROM = 100;
 let directory = '';
 let path = '';
 
@@ -60,10 +62,15 @@ it('is not refused for somebody who reads and wants nobody to write', async () =
   }
 });
 
-it('is refused while another process writes, and dies with that process', async () => {
+it('is refused while another process writes, and dies with that process', { timeout: 60_000 }, async () => {
   const holder = spawn('qemu-io', ['-f', 'raw', '-c', 'sleep 600000', path], { stdio: 'ignore' });
   try {
-    await expect.poll(() => claimFile(path, calls()).then(released), { timeout: 10_000 }).toBe('in-use');
+    // Only looked at: a claim in the moment in which it starts would have it refused.
+    const writes = QEMU_PERMISSIONS_FROM + 1;
+    const looker = await open(path, 'r');
+    await expect.poll(() => calls().isByteLocked(looker.fd, writes), { timeout: 30_000 }).toBe(true);
+    await looker.close();
+    expect(await claimFile(path, calls()).then(released)).toBe('in-use');
   } finally {
     holder.kill('SIGKILL');
     await once(holder, 'exit');
