@@ -6,7 +6,8 @@
 import { asError, type Clock, Fault, type Logger, type Timer } from '@rephub/platform';
 import { stepUpstream, UP, type UpstreamEvent, type UpstreamState } from './connection-state.js';
 import { type LanePool } from './lane-pool.js';
-import { type Replay } from './replay.js';
+import { type Replay, type ReplayAttempt, type ReplayOutcome } from './replay.js';
+import { ReplayProgress } from './replay-progress.js';
 import { connectTimeoutMs, delayBefore, probeDelayMs, type RetryPolicy } from './retry-policy.js';
 
 export interface RecoveryParts {
@@ -17,7 +18,7 @@ export interface RecoveryParts {
   readonly pool: LanePool;
   /** Nothing is in flight on any connection. */
   readonly isSettled: () => boolean;
-  readonly makeReplay: (mayTryAgain: boolean) => Replay;
+  readonly makeReplay: (attempt: ReplayAttempt) => Replay;
   /** Nothing passes from now on. */
   readonly left: () => void;
   /** A connection could not be had: requests that have waited long enough fail. */
@@ -95,21 +96,30 @@ export class Recovery {
   }
 
   async #run(): Promise<void> {
+    const progress = new ReplayProgress();
     let tries = 0;
-    let replay: Replay | null = null;
+    let played: Replay | null = null;
     while (!this.#is('closed') && !this.#is('up')) {
-      replay = await this.#once(tries);
-      if (replay === null) tries++;
-      else if (this.#is('playing')) this.#step({ kind: 'played' });
+      const { replay, outcome } = await this.#once(tries, progress);
+      // What is left now has failed once at most.
+      if (replay?.hasProgressed === true) tries = 0;
+      if (outcome === 'again') tries++;
+      else {
+        played = replay;
+        if (this.#is('playing')) this.#step({ kind: 'played' });
+      }
     }
     this.#running = false;
-    if (!this.isUp || replay === null) return;
+    if (!this.isUp || played === null) return;
     this.generation++;
-    this.#parts.recovered(replay);
+    this.#parts.recovered(played);
   }
 
-  /** Settles, connects, plays. Null: an entry was refused, and another try is due. */
-  async #once(tries: number): Promise<Replay | null> {
+  /** Settles, connects, plays. `again`: an entry was refused, and another try is due. */
+  async #once(
+    tries: number,
+    progress: ReplayProgress,
+  ): Promise<{ readonly replay: Replay | null; readonly outcome: ReplayOutcome }> {
     const { pool, policy, name, log, clock } = this.#parts;
     await this.#whenSettled();
     if (this.#reopenAll) {
@@ -119,11 +129,15 @@ export class Recovery {
     this.#step({ kind: 'settled' });
     if (tries > 0) await this.#sleep(delayBefore(policy, tries));
     await this.#connect();
-    if (this.#is('closed')) return null;
+    if (this.#is('closed')) return { replay: null, outcome: 'again' };
     this.#step({ kind: 'opened' });
-    const replay = this.#parts.makeReplay(tries < policy.retries);
+    const replay = this.#parts.makeReplay({
+      progress,
+      mayTryAgain: tries < policy.retries,
+      isCut: () => !this.#is('playing'),
+    });
     const outcome = await replay.run();
-    if (outcome === 'played') return replay;
+    if (outcome === 'played') return { replay, outcome };
     log.warn('upstream-refuses-replay', { volume: name, tries: tries + 1 });
     if (this.#is('playing')) {
       this.#reopenAll = true;
@@ -133,7 +147,7 @@ export class Recovery {
         reason: 'upstream refused to write again what it may have lost',
       });
     }
-    return null;
+    return { replay, outcome };
   }
 
   #whenSettled(): Promise<void> {

@@ -173,6 +173,13 @@ export class ReplayLog {
     if (stamp > this.#flushedStamp) this.#flushedStamp = stamp;
   }
 
+  /** Acknowledged ones that were played and have been flushed since. What else is unflushed stays as it is. */
+  madeStable(entries: readonly number[]): void {
+    for (const entry of entries) {
+      if (this.stateOf(entry) === EntryState.Kept) this.#drop(entry);
+    }
+  }
+
   /** An acknowledged entry that upstream refuses to take again. Its range stays until a flush. */
   giveUp(entry: number): void {
     const at = entry & this.#mask;

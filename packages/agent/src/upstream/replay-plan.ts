@@ -1,6 +1,7 @@
 /**
  * What of each kept write is played again: all but what a later write, acknowledged too, has put in its place. An older
  * content is never shown again, not even for as long as the replay takes: whoever ends meanwhile leaves no disk that went back.
+ * And what need not be played once more, when a flush has covered it.
  *
  * Must not know: connections, errors.
  */
@@ -24,6 +25,24 @@ export function planReplay(log: ReplayLog): ReadonlyMap<number, readonly Piece[]
     if (log.commandOf(entry) !== Command.Trim) newer.add(offset, offset + length);
   }
   return plan;
+}
+
+/**
+ * Which entries below `end` need not be played again once a flush has covered what was played: those that were, unless one
+ * that is older and still to be played lies beneath. Without them it would be played whole, over what is newer.
+ */
+export function stableEntries(log: ReplayLog, end: number, wasPlayed: (entry: number) => boolean): number[] {
+  const stable: number[] = [];
+  const left = new Ranges();
+  for (let entry = log.firstEntry; entry < end; entry++) {
+    const state = log.stateOf(entry);
+    if (state !== EntryState.Kept && state !== EntryState.Open) continue;
+    const from = log.offsetOf(entry);
+    const to = from + log.lengthOf(entry);
+    if (state === EntryState.Kept && wasPlayed(entry) && left.within(from, to).length === 0) stable.push(entry);
+    else left.add(from, to);
+  }
+  return stable;
 }
 
 /** The part of these slices from byte `from` on. */

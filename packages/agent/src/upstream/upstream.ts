@@ -113,14 +113,12 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       policy,
       pool: this.#lanes,
       isSettled: () => this.#lanes.inFlight === 0,
-      makeReplay: (mayTryAgain) =>
-        replayFor(parts, { pool: this.#lanes, log: this.#log, room: this.#room }, mayTryAgain, {
-          syncFailed: (error) => this.#flushes.failed(error),
+      makeReplay: (attempt) =>
+        replayFor(parts, {
+          ...{ ...attempt, pool: this.#lanes, log: this.#log, room: this.#room },
+          syncFailed: (error) => this.#syncFailed(error),
           // A write of unknown fate was played.
-          answered: (op, error) => {
-            if (error === 0) this.#written(op);
-            else this.#setbacks.answered(op, error);
-          },
+          answered: (op, error) => this.#answeredSlowly(op, error),
         }),
       left: () => parts.hooks.doubtChanged(),
       stillAway: () => this.#room.expire(),
@@ -166,9 +164,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
       },
       ended: (error, isLost) => {
         if (error === 0 && !isLost) return;
-        if (isLost) this.#flushes.noteMayHaveDropped();
-        else this.#flushes.failed(error);
-        this.#setbacks.noteMayHaveLost();
+        this.#syncFailed(isLost ? null : error);
         this.#setbacks.maybeShutDown(error);
         this.#recovery.noteSettled();
       },
@@ -383,12 +379,18 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     queueMicrotask(() => this.#recovery.noteSettled());
   }
 
+  /** `error` null: it went with its connection. */
+  #syncFailed(error: number | null): void {
+    if (error === null) this.#flushes.noteMayHaveDropped();
+    else this.#flushes.failed(error);
+    this.#setbacks.noteMayHaveLost();
+  }
+
   /** As a flush that fails it tells of writes that were answered; after the last flush there are none. */
   #closeFailed(error: Error): void {
     this.#parts.log.warn('upstream-close-failed', { volume: this.#parts.name, reason: error.message });
     if (this.#recovery.state.kind === 'closed') return;
-    this.#flushes.noteMayHaveDropped();
-    this.#setbacks.noteMayHaveLost();
+    this.#syncFailed(null);
   }
 
   opTaken(op: UpstreamOp): void {
@@ -412,11 +414,7 @@ export class Upstream implements BlockDevice, OpSteps, FlushSteps {
     this.#reconnects++;
     const again = this.#room.takeWaiting();
     log.info('upstream-back', { volume: name, requests: again.length, played: replay.played });
-    for (const { offset, length } of replay.unsure) hooks.contentUnknown(offset, length);
-    if (this.#flushes.mayHaveDropped) {
-      for (const { offset, length } of replay.unplayed) hooks.contentDropped(offset, length);
-    }
-    for (const { offset, length } of this.#log.acknowledgedRanges()) hooks.playedAgain(offset, length);
+    replay.tell(hooks, this.#flushes.mayHaveDropped);
     this.#flushes.played();
     hooks.doubtChanged();
     for (const op of again) this.begin(op);
