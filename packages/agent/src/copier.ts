@@ -9,13 +9,14 @@
  * Must not know: the link, the hub, why something is dirty.
  */
 import { type Tracker } from '@rephub/bitmap';
-import { cutSlices, DeviceError, isZeroes, readSlices } from '@rephub/nbd';
+import { DeviceError, readSlices } from '@rephub/nbd';
 import { type Clock, type Logger, releaseBytes, sleep } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { type BackgroundReads } from './background-reads.js';
 import { ByteBudget } from './byte-budget.js';
 import { compareBlocks } from './compare.js';
 import { type Comparer, type Comparison } from './comparer.js';
+import { type ContentPiece, type PieceKind, piecesOf, withoutRanges } from './content-pieces.js';
 import { type FlushProof } from './flush-proof.js';
 import { type GuestVolume } from './guest-volume.js';
 import { holeAt, HoleFinder } from './hole-at.js';
@@ -23,9 +24,8 @@ import { markedHoles, stillMarkedBytes } from './marked-holes.js';
 import { type Mirror } from './mirror.js';
 import { type Pace } from './pace.js';
 import { withRange } from './range-lock.js';
-import { type Piece as ByteRange, Ranges } from './ranges.js';
 import { RateMeter } from './rate-meter.js';
-import { cutAtZeroes, sliceRange } from './zero-runs.js';
+import { sliceRange } from './zero-runs.js';
 
 const COPY_BYTES = 1024 * 1024;
 /**
@@ -40,6 +40,8 @@ const COMPARING_BYTES = COMPARING_LANES * COPY_BYTES;
 /** A hole longer than this is recorded in steps, so that the range lock is never held for long. */
 const HOLE_STEP_BYTES = 64 * 1024 * 1024 * 1024;
 const ROOM_POLL_MS = 5;
+/** An answer that is void when it is to be used is asked for again, so often in all; then what was read is sent. */
+const MOST_ASKED = 3;
 const UPSTREAM_POLL_MS = 500;
 /** What could not be read as a whole is tried again in pieces of this size. */
 const RESCUE_BYTES = 4096;
@@ -211,7 +213,7 @@ export class Copier {
     runLength: number,
     partLength: number,
   ): Promise<void> {
-    const { comparer, pace, reads } = this.#parts;
+    const { comparer, pace } = this.#parts;
     // Taken for this lane before anything is awaited, so that no other lane takes it too.
     let length = partLength;
     cursor.at = offset + length;
@@ -227,19 +229,41 @@ export class Copier {
     }
     const isHole = hole >= length;
     if (!isHole) await pace.take(length);
-    const comparison = isHole || !this.#isActive() ? null : await comparer.ask(volume.index, offset, length);
+    for (let asked = 1, isVoid = true; isVoid; asked++) {
+      const isActive = (): boolean => this.#isActive();
+      const expected = isHole ? 'hole' : await comparer.ask(volume.index, offset, length, isActive);
+      isVoid = await this.#copyInTurn(volume, offset, length, expected, asked < MOST_ASKED);
+    }
+  }
+
+  /** True: the answer is void, and `mayAskAgain`. */
+  async #copyInTurn(
+    volume: GuestVolume,
+    offset: number,
+    length: number,
+    expected: 'hole' | Comparison | null,
+    mayAskAgain: boolean,
+  ): Promise<boolean> {
+    let isVoid = false;
     // The window may have filled until it is our turn; a turn is not spent on waiting for the hub.
     for (let isDone = false; !isDone;) {
       await this.#whenRoom(length);
-      isDone = await reads.run(isHole ? 0 : length, async () => {
+      isDone = await this.#parts.reads.run(expected === 'hole' ? 0 : length, async () => {
         if (!this.#isActive()) return true;
         if (!this.#hasRoom(length)) return false;
-        await withRange(volume.lock, offset, length, () =>
-          this.#copyLocked(volume, offset, length, isHole ? 'hole' : comparison),
-        );
+        await withRange(volume.lock, offset, length, async () => {
+          isVoid = !(await this.#copyLocked(volume, offset, length, expected, mayAskAgain));
+        });
         return true;
       });
     }
+    return isVoid;
+  }
+
+  /** It was a comparison, and to compare is still what is wanted. */
+  #isVoid(expected: 'hole' | Comparison | null): boolean {
+    const { comparer } = this.#parts;
+    return expected !== null && expected !== 'hole' && comparer.isOn && !comparer.isValid(expected);
   }
 
   /** So many of `length` bytes that they end with a block of the bitmap, or the volume. */
@@ -248,28 +272,34 @@ export class Copier {
     return length - ((offset + length) % this.#parts.granularityBytes);
   }
 
-  /** Under the range lock: reads, numbers, and takes the marks. */
+  /** Under the range lock: reads, numbers, and takes the marks. False: not yet, the answer is void and `mayAskAgain`. */
   async #copyLocked(
     volume: GuestVolume,
     offset: number,
     length: number,
     expected: 'hole' | Comparison | null,
-  ): Promise<void> {
+    mayAskAgain: boolean,
+  ): Promise<boolean> {
     const { clock, comparer, mirror, tracker } = this.#parts;
+    if (mayAskAgain && this.#isVoid(expected)) return false;
     const stillHole = expected === 'hole' && (await holeAt(volume.reader, offset, length)) >= length;
     // Not a hole any more, and too long to be read at once: the marks stay for the next pass.
-    if (!stillHole && length > Math.max(COPY_BYTES, this.#parts.granularityBytes)) return;
+    if (!stillHole && length > Math.max(COPY_BYTES, this.#parts.granularityBytes)) return true;
     const found: Content | null = stillHole
       ? { slices: [], pieces: () => [{ offset, length, kind: 'zero', data: [] }], differing: null }
       : await this.#read(volume, offset, length, expected === 'hole' ? null : expected);
     const read = found === null ? null : await this.#settled(volume, offset, length, found);
     if (read === null) {
       await sleep(clock, UPSTREAM_POLL_MS);
-      return;
+      return true;
     }
-    if (!this.#isActive()) return;
+    if (!this.#isActive()) return true;
+    if (mayAskAgain && this.#isVoid(expected)) {
+      releaseBytes(read.slices);
+      return false;
+    }
     // It ended with the volume, which has grown meanwhile: the marks stay for the next pass.
-    if ((offset + length) % this.#parts.granularityBytes !== 0 && offset + length !== volume.sizeBytes) return;
+    if ((offset + length) % this.#parts.granularityBytes !== 0 && offset + length !== volume.sizeBytes) return true;
     const { differing } = read;
     const isTold = differing !== null && expected !== null && expected !== 'hole' && comparer.isValid(expected);
     const pieces = isTold ? differing : read.pieces();
@@ -291,14 +321,15 @@ export class Copier {
       tracker.putBack(taken);
       // Never at once again: this loop must not spin while nothing changes.
       await sleep(clock, ROOM_POLL_MS);
-      return;
+      return true;
     }
     tracker.numbered(taken, number, ticket);
-    if (this.#progress === null) return;
+    if (this.#progress === null) return true;
     this.#progress.bytesDone += length;
     if (isTold) this.#progress.bytesCompared += length;
     if (stillHole) this.#progress.holeBytesDone += length;
     this.#progress.meter.note(clock.monotonicMs(), this.#progress.bytesDone - this.#progress.holeBytesDone);
+    return true;
   }
 
   /** What upstream holds; null when upstream is away, which says nothing about what it holds. */
@@ -340,8 +371,8 @@ export class Copier {
   }
 
   /** The pieces of what was read that the hub does not hold so. */
-  #whatDiffers(slices: readonly Buffer[], offset: number, length: number, { answer }: Comparison): Piece[] {
-    const pieces: Piece[] = [];
+  #whatDiffers(slices: readonly Buffer[], offset: number, length: number, { answer }: Comparison): ContentPiece[] {
+    const pieces: ContentPiece[] = [];
     let sameBytes = 0;
     for (const { from, to, verdict } of compareBlocks(slices, answer)) {
       if (verdict === 'same') sameBytes += to - from;
@@ -352,8 +383,8 @@ export class Copier {
   }
 
   /** Reads in small pieces what could not be read as a whole. */
-  async #rescue(volume: GuestVolume, offset: number, length: number): Promise<Piece[] | null> {
-    const pieces: Piece[] = [];
+  async #rescue(volume: GuestVolume, offset: number, length: number): Promise<ContentPiece[] | null> {
+    const pieces: ContentPiece[] = [];
     for (let at = offset; at < offset + length; at += RESCUE_BYTES) {
       const step = Math.min(RESCUE_BYTES, offset + length - at);
       try {
@@ -386,21 +417,13 @@ interface Cursor {
   readonly holes: HoleFinder;
 }
 
-type PieceKind = 'data' | 'zero' | 'unreadable';
-interface Piece {
-  offset: number;
-  length: number;
-  kind: PieceKind;
-  data: Buffer[];
-}
-
 /** What upstream holds of a range. */
 interface Content {
   /** As it was read: held, to be released. */
   readonly slices: readonly Buffer[];
-  readonly pieces: () => readonly Piece[];
+  readonly pieces: () => readonly ContentPiece[];
   /** Only what the hub does not hold so; null where that was not compared. */
-  readonly differing: readonly Piece[] | null;
+  readonly differing: readonly ContentPiece[] | null;
 }
 
 const TYPES: Record<PieceKind, FrameType> = {
@@ -408,26 +431,3 @@ const TYPES: Record<PieceKind, FrameType> = {
   zero: FrameType.Discard,
   unreadable: FrameType.Unreadable,
 };
-
-/** The same pieces, with these ranges as unreadable ones. */
-function withoutRanges(pieces: readonly Piece[], ranges: readonly ByteRange[]): Piece[] {
-  const lost = new Ranges();
-  for (const { offset, length } of ranges) lost.add(offset, offset + length);
-  const cut: Piece[] = [];
-  for (const { offset, length, kind, data } of pieces) {
-    for (const part of lost.within(offset, offset + length)) cut.push({ ...part, kind: 'unreadable', data: [] });
-    for (const part of lost.missing(offset, offset + length)) {
-      cut.push({ ...part, kind, data: cutSlices(data, part.offset - offset, data.length === 0 ? 0 : part.length) });
-    }
-  }
-  return cut.sort((one, other) => one.offset - other.offset);
-}
-
-function piecesOf(offset: number, slices: readonly Buffer[]): Piece[] {
-  return cutAtZeroes(slices, isZeroes).map((run) => ({
-    offset: offset + run.from,
-    length: run.to - run.from,
-    kind: run.zero ? 'zero' : 'data',
-    data: run.zero ? [] : sliceRange(slices, run.from, run.to),
-  }));
-}

@@ -79,7 +79,7 @@ export class Resyncing {
     const reads = new BackgroundReads(clock, this.courtesy);
     const hashes = new HashClient(clock, randomness);
     this.hashes = hashes;
-    this.comparer = new Comparer(mirror, hashes);
+    this.comparer = new Comparer(clock, mirror, hashes);
     this.copier = new Copier({
       clock,
       volumes,

@@ -195,7 +195,7 @@ export async function volumeKit(
   const reads = new BackgroundReads(clock, courtesy);
   parts.flusher = new Flusher({ clock, log: silentLogger, volumes, tracker, proof, mirror, idleMs: 1000 });
   const hashes = new HashClient(clock, platform.randomness);
-  const comparer = new Comparer(mirror, hashes);
+  const comparer = new Comparer(platform.clock, mirror, hashes);
   parts.copier = new Copier({
     clock,
     volumes,
