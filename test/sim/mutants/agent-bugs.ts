@@ -133,9 +133,9 @@ export const AGENT_BUGS: readonly Mutant[] = [
     id: 'copier-without-range-lock',
     promise: 'ORD',
     file: 'agent/src/copier.ts',
-    find: 'await withRange(volume.lock, offset, length, () =>\n          this.#copyLocked(',
+    find: 'await withRange(volume.lock, offset, length, async () => {\n          isVoid',
     replace:
-      'await withRange(Reflect.construct(volume.lock.constructor, []), offset, length, () =>\n          this.#copyLocked(',
+      'await withRange(Reflect.construct(volume.lock.constructor, []), offset, length, async () => {\n          isVoid',
     profile: 'trimming',
   },
   {
