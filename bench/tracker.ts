@@ -144,7 +144,7 @@ async function activating(durability: 'host' | 'process', depth: number, isGap: 
         if (sinceProof < 256) continue;
         sinceProof = 0;
         tracker.hubDurable(number);
-        tracker.upstreamFlushed(tracker.takeTicket());
+        tracker.upstreamFlushed(0, tracker.takeTicket());
       }
     };
     const start = process.hrtime.bigint();

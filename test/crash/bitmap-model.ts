@@ -14,6 +14,7 @@ export interface ModelCopy {
 
 /** One reason for which a block may differ between upstream and the hub. */
 interface Reason {
+  readonly volume: number;
   inFlight: boolean;
   /** 0: no record carries it, it must be copied. */
   number: number;
@@ -32,7 +33,8 @@ export class Model {
   readonly #allowed = new Map<number, Uint8Array>();
   readonly #volumes: readonly VolumeShape[];
   #durable = 0;
-  #flushed = 0;
+  /** By volume. */
+  readonly #flushed = new Map<number, number>();
 
   constructor(volumes: readonly VolumeShape[], granularityBytes: number) {
     this.granularityBytes = granularityBytes;
@@ -49,7 +51,7 @@ export class Model {
 
   /** Upstream may hold the write from now on. */
   begin(volume: number, offset: number, length: number): ModelWrite {
-    const reason: Reason = { inFlight: true, number: 0, ticket: 0, copy: null };
+    const reason: Reason = { volume, inFlight: true, number: 0, ticket: 0, copy: null };
     for (const reasons of this.#range(volume, offset, length)) reasons.push(reason);
     return { reason };
   }
@@ -93,8 +95,8 @@ export class Model {
     this.#durable = Math.max(this.#durable, number);
   }
 
-  upstreamFlushed(ticket: number): void {
-    this.#flushed = Math.max(this.#flushed, ticket);
+  upstreamFlushed(volume: number, ticket: number): void {
+    this.#flushed.set(volume, Math.max(this.#flushed.get(volume) ?? 0, ticket));
   }
 
   /** A crash may find this range marked from now on. */
@@ -121,7 +123,7 @@ export class Model {
       reason.number = 0;
       reason.copy = null;
     });
-    this.#flushed = 0;
+    this.#flushed.clear();
   }
 
   /** The first block that breaks a promise when a crash finds these marks, or null. */
@@ -144,10 +146,10 @@ export class Model {
     return null;
   }
 
-  #isProven({ inFlight, number, ticket, copy }: Reason): boolean {
+  #isProven({ volume, inFlight, number, ticket, copy }: Reason): boolean {
     if (inFlight) return false;
     const proof = copy ?? { number, ticket };
-    return proof.number > 0 && proof.number <= this.#durable && proof.ticket <= this.#flushed;
+    return proof.number > 0 && proof.number <= this.#durable && proof.ticket <= (this.#flushed.get(volume) ?? 0);
   }
 
   #range(volume: number, offset: number, length: number): Reason[][] {

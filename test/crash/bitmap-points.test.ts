@@ -74,6 +74,16 @@ const SCRIPTS: Readonly<Record<string, readonly Step[]>> = {
     { do: 'restart', clean: false },
     { do: 'write', ranges: [at(20)], kind: 'record' },
   ],
+  'two volumes, of which one is never flushed: what is proven of the other goes': [
+    { do: 'write', ranges: [at(0), at(1, 7), at(2, 7)], kind: 'record' },
+    { do: 'prove', hub: true, flush: true, volume: 0 },
+    { do: 'cool' },
+    { do: 'write', ranges: [at(3), at(1, 7)], kind: 'mark' },
+    { do: 'copy', count: 2, then: 'number' },
+    { do: 'prove', hub: true, flush: true, volume: 0 },
+    { do: 'cool' },
+    { do: 'write', ranges: [at(4)], kind: 'record' },
+  ],
   'everything marked, then copied': [
     { do: 'write', ranges: [at(4)], kind: 'record' },
     { do: 'mark-all' },

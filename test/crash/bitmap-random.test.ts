@@ -49,7 +49,9 @@ function randomSteps(random: SeededRandomness, setting: Setting): Step[] {
     }
     if (draw < 84) {
       const behind = random.chance() ? 0 : random.below(20);
-      return { do: 'prove', hub: random.chance(0.8), flush: random.chance(0.8), behind };
+      const { index } = setting.volumes[random.below(setting.volumes.length)]!;
+      const one = random.chance(0.3) ? { volume: index } : {};
+      return { do: 'prove', hub: random.chance(0.8), flush: random.chance(0.8), behind, ...one };
     }
     if (draw < 88) return { do: 'cool' };
     if (draw < 91) return { do: 'wait' };

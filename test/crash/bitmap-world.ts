@@ -17,8 +17,14 @@ export type Step =
   /** What stayed in flight ends, with records. */
   | { readonly do: 'end' }
   | { readonly do: 'copy'; readonly count: number; readonly then: 'number' | 'wait' | 'put-back' }
-  /** Hub and upstream have everything, or one of them; the hub all but the newest `behind` records. */
-  | { readonly do: 'prove'; readonly hub: boolean; readonly flush: boolean; readonly behind?: number }
+  /** Hub and upstream have everything, or one of them; the hub all but the newest `behind` records, upstream one volume. */
+  | {
+      readonly do: 'prove';
+      readonly hub: boolean;
+      readonly flush: boolean;
+      readonly behind?: number;
+      readonly volume?: number;
+    }
   | { readonly do: 'lose-records' }
   | { readonly do: 'cool' }
   | { readonly do: 'wait' }
@@ -110,7 +116,7 @@ export class World {
         for (let index = 0; index < step.count; index += 1) this.#copy(step.then);
         return;
       case 'prove':
-        this.#prove(step.hub, step.flush, step.behind ?? 0);
+        this.#prove(step.hub, step.flush, step.behind ?? 0, step.volume ?? null);
         return;
       case 'lose-records':
         this.model.putBackAbove(this.tracker.identity.durableNumber);
@@ -191,10 +197,11 @@ export class World {
     }
   }
 
-  #prove(hub: boolean, flush: boolean, behind: number): void {
-    if (flush) {
-      this.model.upstreamFlushed(this.#ticket);
-      this.tracker.upstreamFlushed(this.#ticket);
+  #prove(hub: boolean, flush: boolean, behind: number, volume: number | null): void {
+    for (const { index } of flush ? this.#setting.volumes : []) {
+      if (volume !== null && index !== volume) continue;
+      this.model.upstreamFlushed(index, this.#ticket);
+      this.tracker.upstreamFlushed(index, this.#ticket);
     }
     if (hub) {
       this.model.hubDurable(this.#number - behind);

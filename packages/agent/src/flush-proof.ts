@@ -1,8 +1,7 @@
 /**
- * Which completed writes are on stable storage upstream, over all volumes of a group. Each completed
- * write takes a ticket from one rising counter; a flush of a volume covers the tickets given to that
- * volume before the flush was submitted. What is proven for the group is the highest ticket below which
- * no volume has anything unflushed (promise CLEAR).
+ * Which completed writes are on stable storage upstream, volume by volume: one that cannot flush keeps nothing of another's.
+ * Each completed write takes a ticket from one rising counter; a flush of a volume covers the tickets given to that volume
+ * before the flush was submitted (promise CLEAR).
  */
 /** Volumes have numbers below this. */
 const MOST_VOLUMES = 256;
@@ -12,15 +11,10 @@ export class FlushProof {
   readonly #lastTicket = new Float64Array(MOST_VOLUMES);
   readonly #flushedTicket = new Float64Array(MOST_VOLUMES);
   readonly #copiedTicket = new Float64Array(MOST_VOLUMES);
-  /** One above the highest number seen. */
-  #end = 0;
-  #newest = 0;
 
   /** A write to this volume has completed with this ticket. */
   written(volume: number, ticket: number): void {
     this.#lastTicket[volume] = ticket;
-    if (volume >= this.#end) this.#end = volume + 1;
-    this.#newest = ticket;
   }
 
   /** Something of this volume was read to be copied: it counts as written, for what was read may not be flushed yet. */
@@ -46,14 +40,5 @@ export class FlushProof {
 
   hasUnflushed(volume: number): boolean {
     return (this.#lastTicket[volume] ?? 0) > (this.#flushedTicket[volume] ?? 0);
-  }
-
-  /** Every write with a ticket up to this one is on stable storage. */
-  proven(): number {
-    let proven = this.#newest;
-    for (let volume = 0; volume < this.#end; volume++) {
-      if (this.hasUnflushed(volume)) proven = Math.min(proven, this.#flushedTicket[volume] ?? 0);
-    }
-    return proven;
   }
 }

@@ -7,10 +7,13 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { flushDevice } from '@rephub/nbd';
-import { type Clock, type Logger, type Timer } from '@rephub/platform';
+import { asError, type Clock, type Logger, sleep, type Timer } from '@rephub/platform';
 import { type FlushProof } from './flush-proof.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type Mirror } from './mirror.js';
+
+/** For so long cooling waits for flushes. */
+const SETTLE_MS = 10_000;
 
 export interface FlusherParts {
   readonly clock: Clock;
@@ -25,8 +28,8 @@ export interface FlusherParts {
 
 export class Flusher {
   readonly #parts: FlusherParts;
-  #flushing: Promise<void> | null = null;
-  #again = false;
+  /** Volumes that are being flushed; true: once more, for what was written meanwhile. */
+  readonly #flushing = new Map<GuestVolume, boolean>();
   #timer: Timer | null = null;
   #seenRequests = -1;
   #cooledAt = -1;
@@ -47,53 +50,66 @@ export class Flusher {
     this.#timer = null;
   }
 
-  /** Flushes every volume that has something unflushed; one round at a time, another when asked meanwhile. */
+  /** Flushes every volume that has something unflushed, each by itself: one that is away, or fails, keeps no other waiting. */
   want(): void {
-    if (this.#flushing !== null) {
-      this.#again = true;
+    const { tracker, volumes } = this.#parts;
+    for (const volume of volumes) if (this.#canFlush(volume)) void this.#flush(volume);
+    if (this.#flushing.size === 0) tracker.flushEnded();
+  }
+
+  /** One round at a time, another when asked meanwhile. Never rejects. */
+  async #flush(volume: GuestVolume): Promise<void> {
+    if (this.#flushing.has(volume)) {
+      this.#flushing.set(volume, true);
       return;
     }
-    this.#flushing = this.flushAll().then(
-      () => {
-        this.#flushed();
-      },
-      (fault: unknown) => {
+    const { log, tracker } = this.#parts;
+    let isWanted = true;
+    while (isWanted) {
+      this.#flushing.set(volume, false);
+      try {
+        await this.#flushNow(volume);
+        isWanted = this.#flushing.get(volume) === true && this.#canFlush(volume);
+      } catch (fault) {
         // Nothing is proven; the marks stay and the next wish tries again.
-        this.#parts.log.warn('upstream-flush-failed', { fault: String(fault) });
-        this.#again = false;
-        this.#flushed();
-      },
-    );
-  }
-
-  #flushed(): void {
-    this.#flushing = null;
-    if (!this.#again) return;
-    this.#again = false;
-    this.want();
-  }
-
-  /** Flushes now; throws the DeviceError of a volume that could not. */
-  async flushAll(): Promise<void> {
-    const { volumes, proof, tracker } = this.#parts;
-    for (const volume of volumes) {
-      if (!proof.hasUnflushed(volume.index) || !volume.abilities.flush) continue;
-      const covered = proof.coveredBy(volume.index);
-      await flushDevice(volume.upstream);
-      proof.flushed(volume.index, covered);
+        log.warn('upstream-flush-failed', { volume: volume.name, fault: String(fault) });
+        isWanted = false;
+      }
     }
-    tracker.upstreamFlushed(proof.proven());
+    this.#flushing.delete(volume);
+    tracker.flushEnded();
+  }
+
+  #canFlush(volume: GuestVolume): boolean {
+    return volume.abilities.flush && this.#parts.proof.hasUnflushed(volume.index);
+  }
+
+  async #flushNow(volume: GuestVolume): Promise<void> {
+    const { proof, tracker } = this.#parts;
+    const covered = proof.coveredBy(volume.index);
+    await flushDevice(volume.upstream);
+    proof.flushed(volume.index, covered);
+    tracker.upstreamFlushed(volume.index, covered);
+  }
+
+  /** Flushes now; throws the DeviceError of a volume that could not, when the others have. */
+  async flushAll(): Promise<void> {
+    const { volumes, tracker } = this.#parts;
+    const flushes = volumes.filter((volume) => this.#canFlush(volume)).map((volume) => this.#flushNow(volume));
+    const outcomes = await Promise.allSettled(flushes);
+    tracker.flushEnded();
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw asError(outcome.reason);
   }
 
   /** A span's end is durable: what it proved is taken off the disk's marks now, or a crash would copy it all again (NOFULL). */
   async settle(): Promise<void> {
-    const { tracker, log } = this.#parts;
-    try {
-      await this.flushAll();
-      await tracker.coolIdle();
-    } catch (fault) {
+    const { clock, tracker, log } = this.#parts;
+    const told = (fault: unknown): void => {
       log.warn('marks-not-cleared', { fault: String(fault) });
-    }
+    };
+    // What one volume's upstream does not flush, or not now, keeps nothing of the others'.
+    await Promise.race([this.flushAll().catch(told), sleep(clock, SETTLE_MS)]);
+    await tracker.coolIdle().catch(told);
   }
 
   async #whenIdle(): Promise<void> {

@@ -98,7 +98,7 @@ export class GuestFlushes implements FlushSteps {
     if (error === 0) {
       try {
         proof.flushed(index, covered);
-        tracker.upstreamFlushed(proof.proven());
+        tracker.upstreamFlushed(index, covered);
         if (outer !== null) mirror.flushMarker();
       } catch (fault) {
         // A bug: upstream has flushed all the same (promise FAIL-OPEN).

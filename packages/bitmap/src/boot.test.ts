@@ -50,7 +50,7 @@ async function left(here: World, fate: 'keep' | 'lose' | 'mixed', patch: Partial
     tracker.numbered(tracker.take(0, run.offset, run.length), 1, tracker.takeTicket());
   }
   tracker.hubDurable(1);
-  tracker.upstreamFlushed(tracker.takeTicket());
+  tracker.upstreamFlushed(0, tracker.takeTicket());
   await tracker.coolIdle();
   await tracker.activate(0, 0, 4096);
   here.files = here.files.crash({ seed: 3, fate });

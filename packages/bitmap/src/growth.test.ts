@@ -35,7 +35,7 @@ function copyAll(tracker: Tracker, number: number): void {
     }
   }
   tracker.hubDurable(number);
-  tracker.upstreamFlushed(tracker.takeTicket());
+  for (const volume of [0, 1]) tracker.upstreamFlushed(volume, tracker.takeTicket());
 }
 
 async function clean(files: SimFiles): Promise<Tracker> {

@@ -44,7 +44,8 @@ export class Marks {
   readonly #maxHotRange: number;
   readonly #holds: Hold[] = [];
   #ticket = 0;
-  #flushed = 0;
+  /** By volume: its tickets up to this are on stable storage upstream. */
+  readonly #flushed: number[] = [];
   #durable: number;
   #lastNumber: number;
   #distrusted = false;
@@ -67,9 +68,7 @@ export class Marks {
     return this.#lastNumber;
   }
 
-  get flushedTicket(): number {
-    return this.#flushed;
-  }
+  readonly flushedTicket = (volume: number): number => this.#flushed[volume] ?? 0;
 
   get isDistrusted(): boolean {
     return this.#distrusted;
@@ -128,7 +127,7 @@ export class Marks {
       assert(slot >= 0, 'an extent with a write in flight is hot');
       hot.lower(slot);
       if (number === 0) continue;
-      if (hot.isProven(slot, this.#durable, this.#flushed)) hot.forgetTouched(slot);
+      if (this.#isProven(slot)) hot.forgetTouched(slot);
       const base = extent * perExtent;
       const from = firstBlock > base ? firstBlock - base : 0;
       const to = lastBlock < base + perExtent ? lastBlock - base + 1 : perExtent;
@@ -188,7 +187,7 @@ export class Marks {
   putBackAbove(number: number): void {
     for (const run of this.pending.removeAbove(number)) this.#setBits(run.volume, run.from, run.to);
     for (let slot = this.hot.oldest(); slot >= 0; slot = this.hot.newerThan(slot)) {
-      if (this.hot.numberOf(slot) <= number || this.hot.isProven(slot, this.#durable, this.#flushed)) continue;
+      if (this.hot.numberOf(slot) <= number || this.#isProven(slot)) continue;
       this.#eachTouched(slot, (volume, from, to) => this.#setBits(volume, from, to));
       this.hot.forgetTouched(slot);
     }
@@ -210,17 +209,25 @@ export class Marks {
     this.#prove();
   }
 
-  upstreamFlushed(ticket: number): void {
-    if (ticket <= this.#flushed) return;
-    this.#flushed = ticket;
+  upstreamFlushed(volume: number, ticket: number): void {
+    if (ticket <= this.flushedTicket(volume)) return;
+    this.#flushed[volume] = ticket;
     this.#prove();
+  }
+
+  #isProven(slot: number): boolean {
+    return this.hot.isProven(slot, this.#durable, this.#flushedOf(slot));
+  }
+
+  #flushedOf(slot: number): number {
+    return this.flushedTicket(volumeOfKey(this.hot.keyOf(slot)));
   }
 
   /** Would a flush of upstream prove anything now? */
   waitsForFlush(): boolean {
-    if (this.pending.waitsForFlush(this.#durable, this.#flushed)) return true;
+    if (this.pending.waitsForFlush(this.#durable, this.flushedTicket)) return true;
     for (let slot = this.hot.oldest(); slot >= 0; slot = this.hot.newerThan(slot)) {
-      if (this.hot.ticketOf(slot) > this.#flushed && this.hot.numberOf(slot) <= this.#durable) return true;
+      if (this.hot.ticketOf(slot) > this.#flushedOf(slot) && this.hot.numberOf(slot) <= this.#durable) return true;
     }
     return false;
   }
@@ -231,7 +238,7 @@ export class Marks {
   canCool(slot: number): boolean {
     if (!this.hot.isIdle(slot)) return false;
     if (this.hot.readiness(slot) === READY) return true;
-    return this.hot.isProven(slot, this.#durable, this.#flushed) && !this.#lacksImage(slot);
+    return this.#isProven(slot) && !this.#lacksImage(slot);
   }
 
   /**
@@ -240,7 +247,7 @@ export class Marks {
    */
   prepare(slot: number): void {
     const { hot } = this;
-    if (!hot.isProven(slot, this.#durable, this.#flushed)) {
+    if (!this.#isProven(slot)) {
       const number = hot.numberOf(slot);
       const ticket = hot.ticketOf(slot);
       this.#eachTouched(slot, (volume, from, to) => {
@@ -357,12 +364,12 @@ export class Marks {
 
   /** Pending and held runs of a volume. */
   *#runsOf(index: number): Generator<BlockRun> {
-    for (const run of this.pending) if (run.volume === index) yield run;
+    yield* this.pending.of(index);
     for (const run of this.#holds) if (run.volume === index) yield run;
   }
 
   #prove(): void {
-    this.pending.prove(this.#durable, this.#flushed, (run) => {
+    this.pending.prove(this.#durable, this.flushedTicket, (run) => {
       this.volume(run.volume).flagRemoved(run.from, run.to);
       this.onStale?.();
     });

@@ -45,7 +45,7 @@ function copyAll(tracker: Tracker, names: readonly string[]): void {
     }
   }
   tracker.hubDurable(1);
-  tracker.upstreamFlushed(tracker.takeTicket());
+  for (const index of numbersOf(tracker, names)) tracker.upstreamFlushed(index, tracker.takeTicket());
 }
 
 const markedBytes = (tracker: Tracker, name: string): number =>

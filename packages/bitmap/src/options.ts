@@ -16,7 +16,7 @@ export type WantedVolume = Omit<TrackedVolume, 'index'> & Partial<Pick<TrackedVo
 
 /** Called in the middle of the tracker's work: must not throw. */
 export interface TrackerHooks {
-  /** Marks could be cleared, or slots freed, if upstream were flushed now. Called at most once until `upstreamFlushed`. */
+  /** Marks could be cleared, or slots freed, if upstream were flushed now. Called at most once until `flushEnded`. */
   wantsFlush(): void;
   /** The state files cannot be trusted to take marks any more; the agent should call `distrust`. Called once. */
   failed(fault: Fault): void;

@@ -31,11 +31,11 @@ function rig(): Rig {
       clock,
       marks: {
         pending,
-        flushedTicket: 0,
+        flushedTicket: () => 0,
         get durableNumber() {
           return made.durableNumber;
         },
-        waitsForFlush: () => made.slotsWait || pending.waitsForFlush(made.durableNumber, 0),
+        waitsForFlush: () => made.slotsWait || pending.waitsForFlush(made.durableNumber, () => 0),
       },
       slots: SLOTS,
       pages: {

@@ -38,7 +38,7 @@ function copyAll(tracker: Tracker, volume = 0, number = 1): void {
     tracker.numbered(tracker.take(volume, run.offset, run.length), number, tracker.takeTicket());
   }
   tracker.hubDurable(number);
-  tracker.upstreamFlushed(tracker.takeTicket());
+  tracker.upstreamFlushed(0, tracker.takeTicket());
 }
 
 /** A tracker without any mark. */
@@ -86,7 +86,7 @@ describe('a tracker', () => {
     const tracker = await clean(here);
     const ticket = await write(tracker, 0, 4096, 2);
     tracker.hubDurable(2);
-    tracker.upstreamFlushed(ticket);
+    tracker.upstreamFlushed(0, ticket);
     expect(await tracker.closeClean(2)).toBe(true);
     const again = await open(here);
     expect(again.found).toBe('clean');
@@ -122,7 +122,7 @@ describe('a tracker', () => {
     expect([tracker.dirtyBytes, tracker.pendingBytes]).toEqual([64 * KIB, 64 * KIB]);
     tracker.hubDurable(2);
     expect(tracker.pendingBytes).toBe(64 * KIB);
-    tracker.upstreamFlushed(ticket);
+    tracker.upstreamFlushed(0, ticket);
     expect(tracker.pendingBytes).toBe(0);
     await tracker.coolIdle();
     await powerCut(here);
@@ -161,7 +161,7 @@ describe('a tracker', () => {
     };
     for (let extent = 0; extent < 15; extent += 1) await writeAndAcknowledge(extent);
     expect(asked).toBe(1);
-    tracker.upstreamFlushed(tracker.takeTicket());
+    tracker.upstreamFlushed(0, tracker.takeTicket());
     await here.clock.settle();
     const before = here.files.changes;
     for (let extent = 15; extent < 25; extent += 1) await writeAndAcknowledge(extent);
@@ -186,7 +186,7 @@ describe('a tracker', () => {
     tracker.end(0, 64 * MIB, 512 * MIB, tracker.takeTicket(), 2);
     expect(tracker.pendingBytes).toBe(512 * MIB);
     tracker.hubDurable(2);
-    tracker.upstreamFlushed(tracker.takeTicket());
+    tracker.upstreamFlushed(0, tracker.takeTicket());
     expect(tracker.hasMarks()).toBe(false);
   });
 
@@ -272,7 +272,7 @@ describe('a tracker', () => {
     const tracker = await clean(here);
     const ticket = await write(tracker, 0, 4096, 5);
     tracker.hubDurable(5);
-    tracker.upstreamFlushed(ticket);
+    tracker.upstreamFlushed(0, ticket);
     await write(tracker, 9 * MIB, 4096, 6);
     tracker.putBackAbove(0);
     expect([tracker.nextDirty(0, 0), tracker.dirtyBytes]).toEqual([{ offset: 9 * MIB, length: 64 * KIB }, 64 * KIB]);
@@ -286,7 +286,7 @@ describe('a tracker', () => {
     await write(tracker, 4096, 4096, 0);
     tracker.numbered(id, 9, tracker.takeTicket());
     tracker.hubDurable(9);
-    tracker.upstreamFlushed(tracker.takeTicket());
+    tracker.upstreamFlushed(0, tracker.takeTicket());
     expect(tracker.dirtyBytes).toBe(64 * KIB);
   });
 

@@ -236,11 +236,16 @@ export class Tracker {
     if (this.#loop.waiting > 0) this.#loop.kick();
   }
 
-  /** A flush has completed that was submitted after `ticket` had been given. */
-  upstreamFlushed(ticket: number): void {
+  /** A flush of the volume has completed that was submitted after `ticket` had been given. */
+  upstreamFlushed(volume: number, ticket: number): void {
+    this.#marks.upstreamFlushed(volume, ticket);
     this.#tidying.flushed();
-    this.#marks.upstreamFlushed(ticket);
     if (this.#loop.waiting > 0) this.#loop.kick();
+  }
+
+  /** What was asked for is over, whatever came of it: the next one may be asked for. */
+  flushEnded(): void {
+    this.#tidying.flushed();
   }
 
   // ---- figures

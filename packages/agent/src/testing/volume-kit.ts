@@ -52,6 +52,7 @@ export interface VolumeKit {
   readonly hashes: HashClient;
   readonly records: SeenRecord[];
   readonly ended: CopyProgress[];
+  readonly flusher: Flusher;
   readonly unreadable: [number, number][];
   readonly failures: unknown[];
   /** Lets a promise settle by moving the virtual time. */
@@ -193,7 +194,8 @@ export async function volumeKit(
   if (volume === undefined) throw new Error('there is a volume');
   const courtesy = new Courtesy(latency);
   const reads = new BackgroundReads(clock, courtesy);
-  parts.flusher = new Flusher({ clock, log: silentLogger, volumes, tracker, proof, mirror, idleMs: 1000 });
+  const flusher = new Flusher({ clock, log: silentLogger, volumes, tracker, proof, mirror, idleMs: 1000 });
+  parts.flusher = flusher;
   const hashes = new HashClient(clock, platform.randomness);
   const comparer = new Comparer(platform.clock, mirror, hashes);
   parts.copier = new Copier({
@@ -237,6 +239,7 @@ export async function volumeKit(
       volumes,
       tracker,
       mirror,
+      flusher,
       comparer,
       hashes,
       latency,
