@@ -29,7 +29,7 @@ type Listed = readonly Pick<VolumeConfig, 'name'>[];
 /** How the files were left; there is no such note while an agent runs. */
 const STOPPED_NOTE = 'files-stopped';
 /** How they were when there last was a sign of life. */
-const OPEN_NOTE = 'files-open';
+export const OPEN_NOTE = 'files-open';
 const ALIVE_NOTE = 'alive';
 const IDENTITY_DIGITS = 8;
 /** 23 bytes each at most; all notes together have less than 3 KiB. What is more is noted as one. */

@@ -17,6 +17,8 @@ import { mapPath } from './recovery.js';
 export interface Numbering {
   /** By name. */
   readonly numbers: ReadonlyMap<string, number>;
+  /** Names that are known, and not listed. */
+  readonly away: readonly string[];
   /** Before anything is kept under a number. Throws StorageFault. */
   store(): Promise<void>;
 }
@@ -34,6 +36,7 @@ export async function findNumbering(
   const table = numberVolumes(names, { table: stored === 'damaged' ? null : stored, mapped, inUse });
   return {
     numbers: table.numbers,
+    away: [...table.numbers.keys()].filter((name) => !names.includes(name)),
     async store() {
       if (stored === 'damaged') await setAside(files, path);
       const isStored = stored !== 'damaged' && stored !== null;

@@ -58,6 +58,8 @@ export interface OpenedState {
   readonly maps: Map<number, MapFile>;
   readonly marks: Marks;
   readonly volumes: readonly Geometry[];
+  /** Names that the directory knows, and that are not listed. */
+  readonly away: readonly string[];
   readonly found: Found;
   readonly reason: string;
   readonly faults: readonly CorruptionFault[];
@@ -299,7 +301,8 @@ class Opening {
       : clean
         ? 'a volume is new'
         : 'not stopped in order, or with marks left';
-    return { identity, log, maps, marks, volumes, found: isClean ? 'clean' : 'marked', reason, faults: [] };
+    const state = { identity, log, maps, marks, volumes, away: this.#numbering?.away ?? [], reason };
+    return { ...state, found: isClean ? 'clean' : 'marked', faults: [] };
   }
 
   /** The map as it is, or, when its granularity is another, made anew with its marks. */
@@ -360,7 +363,8 @@ class Opening {
       ...{ stage: 'made', trusted: true, reason: '', kept: this.#keptAs },
       volumes: volumes.map(({ index }) => index),
     });
-    return { identity, log, maps, marks, volumes, found, reason, faults: this.#faults };
+    const state = { identity, log, maps, marks, volumes, away: this.#numbering?.away ?? [], reason };
+    return { ...state, found, faults: this.#faults };
   }
 
   /**

@@ -109,6 +109,11 @@ export class Tracker {
     });
   }
 
+  /** Volumes that this directory has known, and that are not listed now. */
+  get awayNames(): readonly string[] {
+    return this.#state.away;
+  }
+
   /** The number that this volume has in every call, and in records. */
   indexOf(name: string): number {
     const volume = this.#state.volumes.find((tracked) => tracked.name === name);
