@@ -1,4 +1,4 @@
-import { DeviceError, NbdError, readBytes, writeBytes } from '@rephub/nbd';
+import { DeviceError, flushDevice, NbdError, readBytes, writeBytes } from '@rephub/nbd';
 import { expect, it } from 'vitest';
 import { ourClient } from '../kit/nbd-serve.js';
 import { nbdkit } from '../kit/peers.js';
@@ -24,4 +24,22 @@ it('a reply that does not come within the time limit makes the connection dead',
   const error = await readBytes(client, 0, 512).catch((thrown: unknown) => thrown);
   expect(error instanceof DeviceError && error.nbdError).toBe(NbdError.Eshutdown);
   expect(faults).toEqual(['request-timeout']);
+});
+
+it('a flush that takes longer than the time limit is waited for while the server answers others', async () => {
+  const scope = testScope();
+  const { uri } = await nbdkit(scope, [
+    'eval',
+    'thread_model=echo parallel',
+    'get_size=echo 1048576',
+    'pread=dd if=/dev/zero count=$3 iflag=count_bytes',
+    'pwrite=cat >/dev/null',
+    'can_write=exit 0',
+    'can_flush=exit 0',
+    'flush=sleep 3',
+  ]);
+  const faults: string[] = [];
+  const client = await ourClient(scope, uri, { requestTimeoutMs: 700, lost: (fault) => faults.push(fault.code) });
+  await flushDevice(client);
+  expect(faults).toEqual([]);
 });

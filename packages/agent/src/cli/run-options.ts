@@ -165,7 +165,7 @@ export const RUN_OPTIONS = {
   }),
   'request-timeout': withDefault(duration({ min: 100, max: 3_600_000 }), '30s', {
     placeholder: 'TIME',
-    help: 'an upstream that answers nothing for so long is reconnected',
+    help: 'an upstream that answers nothing for so long is reconnected; flushes may take twenty times as long while it answers who connects',
   }),
   'busy-poll': withDefault(orWord('auto', null, duration({ max: 10 })), 'auto', {
     placeholder: 'TIME',

@@ -7,15 +7,7 @@
  *  - requests are sent in the order of `submit`, payload as the slices it is.
  * It splits, aligns and repeats nothing: whoever stands above does.
  */
-import {
-  asError,
-  type Clock,
-  type Connection,
-  type Fault,
-  LinkFault,
-  ProtocolFault,
-  type Timer,
-} from '@rephub/platform';
+import { asError, type Clock, type Connection, type Fault, LinkFault, ProtocolFault } from '@rephub/platform';
 import {
   type Abilities,
   type BlockDevice,
@@ -32,17 +24,18 @@ import { InFlight } from './in-flight.js';
 import { LONG_BYTES, LongEffect, partBytes } from './long-effect.js';
 import type { ServedExport } from './negotiation.js';
 import { ReplyHandler } from './reply-handler.js';
+import { RequestWatch } from './request-watch.js';
 
 export interface NbdClientOptions {
   /** A request unanswered for so long makes the connection dead (`request-timeout`). Null: never. */
   readonly requestTimeoutMs: number | null;
+  /** Does the server answer who connects now? Asked before a flush that takes longer is given up. Never rejects. */
+  readonly isThere: (timeoutMs: number) => Promise<boolean>;
   readonly lost: (fault: Fault) => void;
 }
 
 /** How long a server may take to close after our goodbye. */
 const GOODBYE_MS = 2_000;
-/** The time limit is watched in so many steps: a stall is noticed at most this part of it late. */
-const WATCH_STEPS = 4;
 const MAX_UINT32 = 0xffff_ffff;
 
 export class NbdClient implements BlockDevice {
@@ -66,9 +59,7 @@ export class NbdClient implements BlockDevice {
   #idle: (() => void) | null = null;
   #gone: (() => void) | null = null;
   #closing: Promise<void> | null = null;
-  #watch: Timer | null = null;
-  /** What was in flight at the last watch steps, oldest first. */
-  readonly #watched: number[] = [];
+  readonly #watch: RequestWatch | null;
 
   /** Made by connectNbd, which hands the connection over. */
   constructor(connection: Connection, clock: Clock, served: ServedExport, options: NbdClientOptions) {
@@ -85,6 +76,10 @@ export class NbdClient implements BlockDevice {
       served.framing,
     );
     this.#writer = new RequestWriter(connection, served.framing === 'extended');
+    const { requestTimeoutMs: limitMs, isThere } = options;
+    const late = (why: string): void => this.#die(new LinkFault('request-timeout', why), true);
+    this.#watch =
+      limitMs === null ? null : new RequestWatch({ clock, limitMs, inFlight: this.#inFlight, isThere, late });
     this.#maxEffect = served.framing === 'extended' ? Number.MAX_SAFE_INTEGER : MAX_UINT32;
   }
 
@@ -120,7 +115,7 @@ export class NbdClient implements BlockDevice {
     }
     const slot = this.#inFlight.add(request);
     this.#writer.request(request, this.#inFlight.generationOf(slot), slot);
-    if (this.#watch === null && this.#options.requestTimeoutMs !== null) this.#startWatch();
+    this.#watch?.begin();
   }
 
   /**
@@ -211,7 +206,7 @@ export class NbdClient implements BlockDevice {
     if (this.#state === 'dead' || this.#state === 'closed') return;
     this.#state = 'dead';
     this.#fault = fault;
-    this.#watch?.cancel();
+    this.#watch?.stop();
     this.#connection.destroy();
     if (isTold) this.#options.lost(fault);
     for (const request of this.#inFlight.removeAll()) {
@@ -228,7 +223,7 @@ export class NbdClient implements BlockDevice {
         this.#idle = resolve;
       });
     }
-    this.#watch?.cancel();
+    this.#watch?.stop();
     if (this.#state === 'closing') {
       this.#state = 'closed';
       this.#writer.disconnect();
@@ -246,26 +241,6 @@ export class NbdClient implements BlockDevice {
     const idle = this.#idle;
     this.#idle = null;
     idle?.();
-  }
-
-  #startWatch(): void {
-    const limitMs = this.#options.requestTimeoutMs;
-    if (limitMs === null || this.#inFlight.count === 0 || this.#state === 'dead') {
-      this.#watch = null;
-      this.#watched.length = 0;
-      return;
-    }
-    this.#watched.push(this.#inFlight.nextSequence);
-    this.#watch = this.#clock.after(limitMs / WATCH_STEPS, () => {
-      if (this.#watched.length >= WATCH_STEPS) {
-        const oldest = this.#watched.shift() ?? 0;
-        if (this.#inFlight.hasOlderThan(oldest)) {
-          this.#die(new LinkFault('request-timeout', `a request was not answered within ${limitMs} ms`), true);
-          return;
-        }
-      }
-      this.#startWatch();
-    });
   }
 }
 

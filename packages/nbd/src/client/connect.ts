@@ -9,7 +9,10 @@ import { ClientNegotiation, isRefusal } from './negotiation.js';
 export interface ConnectNbdOptions {
   /** For the whole of connecting and negotiating. Default 10 s. */
   readonly timeoutMs?: number;
-  /** A request unanswered for so long makes the connection dead (`request-timeout`). Default: never. */
+  /**
+   * A request unanswered for so long makes the connection dead (`request-timeout`); one that makes something stable only where
+   * nobody who connects is answered either (request-watch.ts). Default: never.
+   */
   readonly requestTimeoutMs?: number;
   /** Metadata contexts to ask for. Default `base:allocation`. */
   readonly contexts?: readonly string[];
@@ -54,6 +57,7 @@ export async function connectNbd(
     });
     const client = new NbdClient(reader.connection, platform.clock, served, {
       requestTimeoutMs: options.requestTimeoutMs ?? null,
+      isThere: (askMs) => answersAnew(platform, parsed, askMs),
       lost: options.lost ?? (() => undefined),
     });
     reader.handOver(client.receiver(), { counted: true });
@@ -92,6 +96,14 @@ export async function exportSize(
     platform.clock.after(GOODBYE_MS, () => reader.connection.destroy());
     return sizeBytes;
   });
+}
+
+/** Whatever it says, a server that is gone or hangs says nothing. */
+async function answersAnew(platform: ClientPlatform, uri: NbdUri, timeoutMs: number): Promise<boolean> {
+  return await exportSize(platform, uri, timeoutMs).then(
+    () => true,
+    (thrown: unknown) => !(thrown instanceof LinkFault),
+  );
 }
 
 async function withReader<Result>(

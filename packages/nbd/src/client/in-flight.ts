@@ -89,6 +89,19 @@ export class InFlight {
     return false;
   }
 
+  /** The one that was put in first. */
+  oldest(): BlockRequest | null {
+    let oldest: BlockRequest | null = null;
+    let lowest = Infinity;
+    for (const [slot, request] of this.requests.entries()) {
+      const sequence = this.#sequences[slot] ?? Infinity;
+      if (request === null || sequence >= lowest) continue;
+      oldest = request;
+      lowest = sequence;
+    }
+    return oldest;
+  }
+
   #grow(): void {
     const before = this.requests.length;
     const after = Math.max(FIRST_SLOTS, before * 2);
