@@ -1,9 +1,6 @@
 /** How far a device says, by `base:allocation`, that it reads as zeroes: asked, not read. */
-import { AllocationFlag, type BlockDevice, blockStatus, DeviceError } from '@rephub/nbd';
-
-const ALLOCATION = 'base:allocation';
-/** Block status is asked for at most this much at once: NBD's plain requests have 32-bit lengths. */
-const STATUS_BYTES = 1024 * 1024 * 1024;
+import { type BlockDevice, DeviceError } from '@rephub/nbd';
+import { allocationRuns, tellsAllocation } from './allocation.js';
 
 /** How many of `length` bytes from `offset` on are said to read as zeroes; 0 when it cannot tell. */
 export async function holeAt(device: BlockDevice, offset: number, length: number): Promise<number> {
@@ -41,16 +38,14 @@ interface Extent {
 }
 
 async function extentAt(device: BlockDevice, offset: number, length: number): Promise<Extent> {
-  if (!device.abilities.contexts.includes(ALLOCATION)) return { hole: 0, data: length };
+  if (!tellsAllocation(device)) return { hole: 0, data: length };
   let hole = 0;
   let data = 0;
   try {
     while (hole < length && data === 0) {
-      const { runs } = await blockStatus(device, offset + hole, Math.min(length - hole, STATUS_BYTES), ALLOCATION);
-      for (let pair = 0; pair + 1 < runs.length; pair += 2) {
-        const bytes = runs[pair] ?? 0;
-        if (((runs[pair + 1] ?? 0) & AllocationFlag.Zero) === 0) data += bytes;
-        else if (data === 0) hole += bytes;
+      for (const { lengthBytes, isZero } of await allocationRuns(device, offset + hole, length - hole)) {
+        if (!isZero) data += lengthBytes;
+        else if (data === 0) hole += lengthBytes;
         else break;
       }
     }

@@ -5,10 +5,10 @@
  * Must not know: who copies, and how far that has come.
  */
 import { type Tracker } from '@rephub/bitmap';
-import { AllocationFlag, blockStatus, DeviceError } from '@rephub/nbd';
+import { DeviceError } from '@rephub/nbd';
+import { allocationRuns, tellsAllocation } from './allocation.js';
 import { type GuestVolume } from './guest-volume.js';
 
-const ALLOCATION = 'base:allocation';
 /** Questions are quick, and so many take seconds at most; what lies beyond them counts as data. */
 const MOST_ASKED = 4096;
 const MOST_HOLES = 65_536;
@@ -28,17 +28,15 @@ export async function markedHoles(
   const holes: Hole[] = [];
   let asked = 0;
   for (const { index: volume, reader } of volumes) {
-    if (!reader.abilities.contexts.includes(ALLOCATION)) continue;
+    if (!tellsAllocation(reader)) continue;
     let marked = tracker.nextDirty(volume, 0);
     while (marked !== null && asked < MOST_ASKED && holes.length < MOST_HOLES && goOn()) {
       asked += 1;
       let at = marked.offset;
       try {
-        const { runs } = await blockStatus(reader, at, marked.length, ALLOCATION);
-        for (let pair = 0; pair + 1 < runs.length; pair += 2) {
-          const length = Math.min(runs[pair] ?? 0, marked.offset + marked.length - at);
-          const isHole = ((runs[pair + 1] ?? 0) & AllocationFlag.Zero) !== 0;
-          if (isHole && length > 0) holes.push({ volume, offset: at, length });
+        for (const { lengthBytes, isZero } of await allocationRuns(reader, at, marked.length)) {
+          const length = Math.min(lengthBytes, marked.offset + marked.length - at);
+          if (isZero && length > 0) holes.push({ volume, offset: at, length });
           at += length;
         }
       } catch (fault) {

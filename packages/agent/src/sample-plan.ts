@@ -3,15 +3,13 @@
  * sector, partition table, where file systems keep their superblocks), its end, and random ones, spread over what is
  * allocated, so that a change of a large part cannot be missed. Pure but for asking the disk what is allocated.
  */
-import { AllocationFlag, type BlockDevice, blockStatus, DeviceError, readBytes } from '@rephub/nbd';
+import { type BlockDevice, DeviceError, readBytes } from '@rephub/nbd';
 import { type Randomness } from '@rephub/platform';
+import { allocationRuns, type AllocationRun, tellsAllocation } from './allocation.js';
 import { partitionStarts } from './partition-starts.js';
 
 export const SAMPLE_BYTES = 64 * 1024;
 const MIB = 1024 * 1024;
-const ALLOCATION = 'base:allocation';
-/** Block status is asked for at most this much at once: NBD's plain requests have 32-bit lengths. */
-const STATUS_BYTES = 1024 * MIB;
 /** So many questions are quick; what lies beyond them counts as allocated. */
 const MOST_ASKED = 512;
 /** Holes cost no reading: so much of one is compared at once, and of so many. */
@@ -39,14 +37,13 @@ export async function allocationOf(device: BlockDevice): Promise<Allocation> {
     else if (length > 0) to.push({ offset, length });
   };
   let at = 0;
-  if (device.abilities.contexts.includes(ALLOCATION)) {
+  if (tellsAllocation(device)) {
     for (let asked = 0; asked < MOST_ASKED && at < sizeBytes; asked++) {
-      const runs = await runsAt(device, at, Math.min(sizeBytes - at, STATUS_BYTES));
+      const runs = await runsAt(device, at, sizeBytes - at);
       if (runs === null) break;
-      for (let pair = 0; pair + 1 < runs.length && at < sizeBytes; pair += 2) {
-        const length = Math.min(runs[pair] ?? 0, sizeBytes - at);
-        const isHole = ((runs[pair + 1] ?? 0) & AllocationFlag.Zero) !== 0;
-        add(isHole ? holes : data, at, length);
+      for (const { lengthBytes, isZero } of runs) {
+        const length = Math.min(lengthBytes, sizeBytes - at);
+        add(isZero ? holes : data, at, length);
         at += length;
       }
     }
@@ -55,9 +52,10 @@ export async function allocationOf(device: BlockDevice): Promise<Allocation> {
   return { data, holes };
 }
 
-async function runsAt(device: BlockDevice, offset: number, length: number): Promise<readonly number[] | null> {
+/** Null when it cannot tell. */
+async function runsAt(device: BlockDevice, offset: number, length: number): Promise<readonly AllocationRun[] | null> {
   try {
-    return (await blockStatus(device, offset, length, ALLOCATION)).runs;
+    return await allocationRuns(device, offset, length);
   } catch (fault) {
     if (!(fault instanceof DeviceError)) throw fault;
     return null;

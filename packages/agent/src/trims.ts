@@ -6,16 +6,15 @@
  * Must not know: marks, numbers, the guest's answer; the volume does those.
  */
 import {
-  AllocationFlag,
   type BlockDevice,
   type BlockRequest,
-  blockStatus,
   Command,
   CommandFlag,
   flushDevice,
   NbdError,
   trimRange,
 } from '@rephub/nbd';
+import { allocationRuns, tellsAllocation } from './allocation.js';
 import { type WriteOperation } from './operations.js';
 
 export interface TrimSteps {
@@ -25,11 +24,6 @@ export interface TrimSteps {
   uncertain(operation: WriteOperation): void;
   failed(operation: WriteOperation, fault: unknown): void;
 }
-
-const ALLOCATION = 'base:allocation';
-
-/** Block status is asked for at most this much at once: NBD's plain requests have 32-bit lengths. */
-const STATUS_BYTES = 1024 * 1024 * 1024;
 
 export class Trims {
   readonly #upstream: BlockDevice;
@@ -83,14 +77,13 @@ export class Trims {
 
   /** True when upstream says that all of the range reads as zeroes. */
   async #readsAsZero(offset: number, length: number): Promise<boolean> {
-    if (!this.#upstream.abilities.contexts.includes(ALLOCATION)) return false;
+    if (!tellsAllocation(this.#upstream)) return false;
     const end = offset + length;
     let at = offset;
     while (at < end) {
-      const { runs } = await blockStatus(this.#upstream, at, Math.min(end - at, STATUS_BYTES), ALLOCATION);
-      for (let pair = 0; pair + 1 < runs.length && at < end; pair += 2) {
-        if (((runs[pair + 1] ?? 0) & AllocationFlag.Zero) === 0) return false;
-        at += runs[pair] ?? 0;
+      for (const { lengthBytes, isZero } of await allocationRuns(this.#upstream, at, end - at)) {
+        if (at < end && !isZero) return false;
+        at += lengthBytes;
       }
     }
     return true;

@@ -10,6 +10,7 @@
 import { asError, ConfigFault, Fault, type FileLock, type FileSystem, type OpenFile } from '@rephub/platform';
 import {
   type Abilities,
+  ALLOCATION_CONTEXT,
   AllocationFlag,
   type BlockDevice,
   type BlockRequest,
@@ -131,7 +132,7 @@ class FileDevice implements GrowingDevice {
       fastZero: !readOnly && punchIsFast,
       cache: false,
       multiConn: true,
-      contexts: ['base:allocation'],
+      contexts: [ALLOCATION_CONTEXT],
     };
   }
 

@@ -1,6 +1,7 @@
 export {
   type Abilities,
   ALL_ABILITIES,
+  ALLOCATION_CONTEXT,
   AllocationFlag,
   type BlockDevice,
   BlockRequest,

@@ -5,6 +5,7 @@
 import {
   type Abilities,
   ALL_ABILITIES,
+  ALLOCATION_CONTEXT,
   AllocationFlag,
   type BlockDevice,
   type BlockRequest,
@@ -138,7 +139,7 @@ class MemoryDevice implements BlockDevice {
       offset += step;
     }
     request.extents = request.contexts.map((context) =>
-      context === 'base:allocation' ? { runs } : { runs: [request.length, 0] },
+      context === ALLOCATION_CONTEXT ? { runs } : { runs: [request.length, 0] },
     );
   }
 }

@@ -1,5 +1,6 @@
 /** From an NBD URI to a client that is ready, or to the list of what a server has: connecting, with a time limit. */
 import { asError, type Clock, ConfigFault, type Fault, LinkFault, type Network, ProtocolFault } from '@rephub/platform';
+import { ALLOCATION_CONTEXT } from '../block-device.js';
 import type { ExportEntry } from '../server/exports.js';
 import { type NbdUri, parseNbdUri } from '../uri.js';
 import { isFault, StreamReader } from '../wire/stream-reader.js';
@@ -35,7 +36,7 @@ export interface ClientPlatform {
 const DEFAULT_TIMEOUT_MS = 10_000;
 /** How long a server that refused us may take to close after our goodbye. */
 const GOODBYE_MS = 1_000;
-const BASE_ALLOCATION = ['base:allocation'];
+const BASE_ALLOCATION = [ALLOCATION_CONTEXT];
 
 /**
  * Connects and negotiates. Throws a LinkFault (`connect-…`, `negotiation-timeout`, `connection-ended`,

@@ -7,6 +7,7 @@
  */
 import {
   type Abilities,
+  ALLOCATION_CONTEXT,
   type BlockDevice,
   type BlockRequest,
   Command,
@@ -21,8 +22,6 @@ import type { View } from '../store-types.js';
 import { type PointContent, RunCollector } from './point-content.js';
 import { type AssemblyOwner, ReadAssembly } from './read-assembly.js';
 
-export const ALLOCATION = 'base:allocation';
-
 const READ_ONLY: Abilities = {
   readOnly: true,
   flush: true,
@@ -32,7 +31,7 @@ const READ_ONLY: Abilities = {
   fastZero: false,
   cache: true,
   multiConn: true,
-  contexts: [ALLOCATION],
+  contexts: [ALLOCATION_CONTEXT],
 };
 
 export interface OpenedPoint {
@@ -135,7 +134,7 @@ export class PointView implements View {
 
   /** Answers a block status request from what `collect` finds. */
   status(request: BlockRequest, collect: (into: RunCollector) => Promise<void>): void {
-    if (request.contexts.some((context) => context !== ALLOCATION)) {
+    if (request.contexts.some((context) => context !== ALLOCATION_CONTEXT)) {
       request.complete(NbdError.Einval);
       return;
     }
