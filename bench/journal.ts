@@ -5,9 +5,9 @@
  *
  *   npx tsx -C @rephub/source bench/journal.ts [directory]
  */
-import { silentLogger } from '@rephub/platform';
+import { silentLogger, uuidBytes } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
-import { chainStart, encodeBody, FrameReader, FrameType, RecordEncoder, uuidBytes } from '@rephub/protocol';
+import { chainStart, encodeBody, FrameReader, FrameType, RecordEncoder } from '@rephub/protocol';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -2,6 +2,7 @@
  * What goes over the link, overheard at the agent's end: the records as a chain of header checksums, and the hub's
  * acknowledgements. From the records an independent replica is folded, to judge the real one by.
  */
+import { uuidBytes } from '@rephub/platform';
 import { ForwardingConnection, type HostNetwork, type SimConnection, tappedNetwork } from '@rephub/platform/sim';
 import {
   ackSchema,
@@ -11,7 +12,6 @@ import {
   type FrameHeader,
   FrameType,
   payloadOf,
-  uuidBytes,
 } from '@rephub/protocol';
 import { emptyPages, PAGE, pageId, type Pages } from './pages.js';
 

@@ -2,7 +2,7 @@
  * An agent of a few hundred lines, made of the protocol package alone: it says what a script tells it to, right or
  * wrong, and keeps its records so that they can be sent again. For tests of the hub that need no disk and no guest.
  */
-import { type Address, type Fault, LinkFault, type Platform, randomUuid } from '@rephub/platform';
+import { type Address, type Fault, LinkFault, type Platform, randomUuid, uuidBytes } from '@rephub/platform';
 import {
   type Ack,
   type AgentReport,
@@ -19,7 +19,6 @@ import {
   type Refuse,
   type Request,
   encodeBody,
-  uuidBytes,
   type Verdict,
   type Welcome,
 } from '@rephub/protocol';

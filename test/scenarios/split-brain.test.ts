@@ -1,8 +1,8 @@
 // There: both nodes have been primary and written; the split brain is detected on both of them, by whichever connects.
 // Here: the hub is on a line that left the agent's (L6), or on one that has nothing to do with it (L7). Both sides say who wrote
 // what since when and how much; nothing is sent, nothing is overwritten, and no restart changes that.
-import { randomUuid } from '@rephub/platform';
-import { encodeBody, FrameReader, FrameType, RecordEncoder, uuidBytes } from '@rephub/protocol';
+import { randomUuid, uuidBytes } from '@rephub/platform';
+import { encodeBody, FrameReader, FrameType, RecordEncoder } from '@rephub/protocol';
 import { expect, test } from 'vitest';
 import { type Cluster } from '../sim/cluster.js';
 import { expectEqual, KIB, MIB, protectedCluster, settled, SMALL_WINDOW, status, write } from './scene.js';

@@ -12,8 +12,8 @@ import {
   type Logger,
   type Platform,
   type Timer,
+  uuidBytes,
 } from '@rephub/platform';
-import { uuidBytes } from '@rephub/protocol';
 import { Acknowledgement, type AckMode } from './acknowledgement.js';
 import { CongestionGate } from './congestion-gate.js';
 import { type AgentConfig } from './config.js';

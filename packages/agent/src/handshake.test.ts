@@ -1,6 +1,6 @@
 /** What one handshake leaves for the next: volumes are announced once, however often the link goes before the hub has heard of them. */
-import { silentLogger } from '@rephub/platform';
-import { chainStart, FrameType, type HubGroup, uuidBytes, type Verdict, type Welcome } from '@rephub/protocol';
+import { silentLogger, uuidBytes } from '@rephub/platform';
+import { chainStart, FrameType, type HubGroup, type Verdict, type Welcome } from '@rephub/protocol';
 import { expect, test } from 'vitest';
 import { AGENT_DEFAULTS, type AgentConfig } from './config.js';
 import { Handshake } from './handshake.js';

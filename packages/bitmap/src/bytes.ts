@@ -1,5 +1,5 @@
 /** Numbers in the state files: little endian; 48 and 53 bits wide ones as safe integers. */
-import { crc32 } from '@rephub/platform';
+import { crc32, UUID_PATTERN } from '@rephub/platform';
 
 /** Reads a 64-bit number; NaN when it is beyond what is exact. */
 export function readSafe(buffer: Buffer, offset: number): number {
@@ -12,20 +12,13 @@ export function writeSafe(buffer: Buffer, value: number, offset: number): void {
   buffer.writeUInt32LE(Math.floor(value / 2 ** 32), offset + 4);
 }
 
-const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-
 export function isUuid(text: unknown): text is string {
-  return typeof text === 'string' && UUID.test(text);
+  return typeof text === 'string' && UUID_PATTERN.test(text);
 }
 
 /** The 16 bytes of a UUID's text form. */
 export function writeUuid(buffer: Buffer, uuid: string, offset: number): void {
   buffer.write(uuid.replaceAll('-', ''), offset, 16, 'hex');
-}
-
-export function readUuid(buffer: Buffer, offset: number): string {
-  const hex = buffer.toString('hex', offset, offset + 16);
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
 }
 
 /** Puts the checksum of a block into its last four bytes. */

@@ -5,11 +5,10 @@
  * was taken when the file was made.
  * Must not know: why an extent is hot.
  */
-import { assert, type FileSystem, type OpenFile } from '@rephub/platform';
+import { assert, type FileSystem, type OpenFile, replaceFile } from '@rephub/platform';
 import { NO_EXTENT } from './geometry.js';
 import { CELL_BYTES, RING_CELLS, sliceStartOf } from './ring.js';
 import { encodeTransaction, type PageRun, SLICE_SLOTS, TRANSACTION_BYTES } from './transaction.js';
-import { makeFile } from './make-file.js';
 
 export const HOT_LOG_NAME = 'hot.log';
 
@@ -80,7 +79,7 @@ export async function makeHotLog(
     const start = (sequence % RING_CELLS) * CELL_BYTES;
     encodeCell(ring.subarray(start, start + CELL_BYTES), sequence, table, [], [], facts);
   }
-  await makeFile(files, path, async (file) => {
+  await replaceFile(files, path, async (file) => {
     await file.write([ring], 0);
   });
   return { table, sequence: RING_CELLS };

@@ -5,7 +5,7 @@
  * given twice would bar this agent); saves happen one after the other, in the
  * order they were asked for; after one that failed, all fail.
  */
-import { CorruptionFault, type FileSystem, type OpenFile } from '@rephub/platform';
+import { CorruptionFault, type FileSystem, type OpenFile, replaceFile } from '@rephub/platform';
 import {
   decodeIdentity,
   encodeIdentity,
@@ -14,7 +14,6 @@ import {
   type ReadIdentity,
   type StoredIdentity,
 } from './identity.js';
-import { makeFile } from './make-file.js';
 
 export const IDENTITY_NAME = 'identity';
 
@@ -58,7 +57,7 @@ export class IdentityFile {
 /** Makes the file with both slots filled, durably. */
 export async function makeIdentity(files: FileSystem, path: string, identity: StoredIdentity): Promise<ReadIdentity> {
   const [newest, older] = [encodeIdentity(identity, 2), encodeIdentity(identity, 1)];
-  await makeFile(files, path, async (file) => {
+  await replaceFile(files, path, async (file) => {
     await file.write([newest, older], 0);
   });
   return { identity, sequence: 2 };

@@ -4,9 +4,8 @@
  * Always holds: an image goes over the older of a page's two copies; the room was taken when the file was made.
  * Must not know: what the bits mean, announcements.
  */
-import { CorruptionFault, type FileSystem, type OpenFile, readExactly } from '@rephub/platform';
+import { CorruptionFault, type FileSystem, type OpenFile, readExactly, replaceFile } from '@rephub/platform';
 import { type Geometry, PAGE_BLOCKS, PAGE_BYTES, PAGE_HEADER_BYTES, PAGE_WORDS } from './geometry.js';
-import { makeFile } from './make-file.js';
 import {
   choosePage,
   decodeMapHeader,
@@ -153,7 +152,7 @@ export async function makeMap(
 ): Promise<void> {
   const header = encodeMapHeader(agentId, geometry);
   const tag = tagOf(header);
-  await makeFile(files, path, async (file) => {
+  await replaceFile(files, path, async (file) => {
     await file.allocate(0, mapBytes(geometry));
     await file.write([header], 0);
     const words = new Uint32Array(PAGE_WORDS);

@@ -7,7 +7,7 @@
  */
 import { CorruptionFault, type FileSystem, StorageFault } from '@rephub/platform';
 import type { StoredIdentity } from './identity.js';
-import { setAside } from './make-file.js';
+import { setAside } from './set-aside.js';
 import { readMapHeader } from './map-file.js';
 import { MAX_VOLUME_INDEX } from './geometry.js';
 import { isSameTable, isWorthStoring, type NumberTable, numberVolumes, takeNumbers } from './numbers.js';

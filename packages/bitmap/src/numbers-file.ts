@@ -13,10 +13,9 @@
  *
  * Must not know: how numbers are chosen.
  */
-import { CorruptionFault, type FileSystem, readSmallFile } from '@rephub/platform';
-import { isSealed, readUuid, seal, writeUuid } from './bytes.js';
+import { CorruptionFault, type FileSystem, readSmallFile, replaceFile, uuidText } from '@rephub/platform';
+import { isSealed, seal, writeUuid } from './bytes.js';
 import { MAX_VOLUME_INDEX } from './geometry.js';
-import { makeFile } from './make-file.js';
 import type { NumberTable } from './numbers.js';
 
 export const NUMBERS_NAME = 'numbers';
@@ -35,7 +34,7 @@ export async function readNumbers(files: FileSystem, path: string, agentId: stri
   if (version !== VERSION) {
     throw new CorruptionFault('numbers-version', `${path} is of version ${version}, this software reads ${VERSION}`);
   }
-  const owner = readUuid(bytes, 16);
+  const owner = uuidText(bytes, 16);
   if (owner !== agentId) throw new CorruptionFault('numbers-foreign', `${path} belongs to agent ${owner}`);
   if (bytes.readUInt32LE(12) !== bytes.length - BODY_AT - 4) throw corrupt;
   const table = parseTable(bytes.toString('utf8', BODY_AT, bytes.length - 4));
@@ -58,7 +57,7 @@ export async function writeNumbers(
   writeUuid(bytes, agentId, 16);
   body.copy(bytes, BODY_AT);
   seal(bytes);
-  await makeFile(files, path, async (file) => {
+  await replaceFile(files, path, async (file) => {
     await file.write([bytes], 0);
   });
 }

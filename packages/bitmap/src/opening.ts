@@ -33,7 +33,7 @@ import { bootDoubt, keptAs } from './boot.js';
 import { HOT_LOG_NAME, HotLog, type LogFacts, makeHotLog } from './hot-log.js';
 import type { ReadIdentity, StoredIdentity } from './identity.js';
 import { IDENTITY_NAME, IdentityFile, makeIdentity, readIdentity } from './identity-file.js';
-import { setAside } from './make-file.js';
+import { setAside } from './set-aside.js';
 import { fillAll, makeMap, MapFile, readMapHeader, readPages } from './map-file.js';
 import { Marks } from './marks.js';
 import { findNumbering, type Numbering } from './numbering.js';

@@ -24,8 +24,8 @@
  *         40     64  name
  *       4092      4  CRC-32 of all before
  */
-import { CorruptionFault, crc32 } from '@rephub/platform';
-import { isSealed, readSafe, readUuid, seal, writeSafe, writeUuid } from './bytes.js';
+import { CorruptionFault, crc32, uuidText } from '@rephub/platform';
+import { isSealed, readSafe, seal, writeSafe, writeUuid } from './bytes.js';
 import { type Geometry, PAGE_BYTES, PAGE_HEADER_BYTES } from './geometry.js';
 
 const PAGE_MAGIC = 0x5048_5052;
@@ -64,7 +64,7 @@ export function decodeMapHeader(block: Buffer, path: string): MapHeader {
     throw new CorruptionFault('map-version', `${path} is of version ${version}, this software reads ${VERSION}`);
   }
   return {
-    agentId: readUuid(block, 8),
+    agentId: uuidText(block, 8),
     index: block.readUInt16LE(24),
     name: block.toString('latin1', 40, 40 + Math.min(64, block.readUInt16LE(26))),
     granularityBytes: block.readUInt32LE(28),

@@ -24,7 +24,8 @@
  *
  * An extent key of 0xffffffff means that the slot is free.
  */
-import { isSealed, readSafe, readUuid, seal, writeSafe, writeUuid } from './bytes.js';
+import { uuidText } from '@rephub/platform';
+import { isSealed, readSafe, seal, writeSafe, writeUuid } from './bytes.js';
 import { NO_EXTENT } from './geometry.js';
 
 export const TRANSACTION_BYTES = 4096;
@@ -149,8 +150,8 @@ export function decodeTransaction(block: Buffer): ReadTransaction {
     transaction: {
       sequence: block.readUIntLE(6, 6),
       slots,
-      agentId: readUuid(block, 16),
-      lineId: readUuid(block, 32),
+      agentId: uuidText(block, 16),
+      lineId: uuidText(block, 32),
       restsOn: numbers[0],
       durableNumber: numbers[1],
       lastNumber: numbers[2],

@@ -2,7 +2,7 @@
  * Addresses of block devices: the NBD project's URIs (doc/uri.md), on the connecting and the listening
  * side, and our `file:PATH`. Pure. What is wrong with a text is said with the text.
  */
-import { type Address, ConfigFault } from '@rephub/platform';
+import { type Address, ConfigFault, MAX_SOCKET_PATH_BYTES } from '@rephub/platform';
 import { DEFAULT_PORT, MAX_STRING_BYTES } from './wire/constants.js';
 
 /** An address of a block device: an NBD URI, or our `file:PATH`. */
@@ -23,9 +23,6 @@ export interface FileUri {
   /** As written after `file:`; nothing in it is decoded. */
   readonly path: string;
 }
-
-/** A Unix socket's name takes no more, on Linux. */
-const MAX_SOCKET_BYTES = 107;
 
 const SCHEMES: Readonly<Record<string, { readonly tls: boolean; readonly unix: boolean }>> = {
   nbd: { tls: false, unix: false },
@@ -114,8 +111,8 @@ function unixAddress(authority: string, socket: string | undefined, text: string
     throw wrong('authority', text, `'${authority}' is a host; a Unix socket has none: write three slashes`);
   }
   if (socket === undefined || socket === '') throw wrong('socket', text, 'the parameter socket=PATH is missing');
-  if (socket.includes('\0') || Buffer.byteLength(socket) > MAX_SOCKET_BYTES) {
-    throw wrong('socket', text, `the path of a socket has no NUL and at most ${MAX_SOCKET_BYTES} bytes`);
+  if (socket.includes('\0') || Buffer.byteLength(socket) > MAX_SOCKET_PATH_BYTES) {
+    throw wrong('socket', text, `the path of a socket has no NUL and at most ${MAX_SOCKET_PATH_BYTES} bytes`);
   }
   return { kind: 'unix', path: socket };
 }

@@ -129,16 +129,25 @@ export async function readSmallFile(files: FileSystem, path: string): Promise<Bu
   }
 }
 
-/**
- * Replaces a small file so that after a crash either the old or the new content is there, whole:
- * written beside it, synced, renamed, directory synced.
- */
+/** Replaces a small file, as `replaceFile` does. */
 export async function replaceSmallFile(files: FileSystem, path: string, content: Uint8Array): Promise<void> {
+  await replaceFile(files, path, (file) => file.write([content], 0));
+}
+
+/**
+ * Makes a file, or puts a new one in its place, so that after a crash either the old or the new content is there, whole:
+ * filled beside it as `PATH.new`, synced, renamed, directory synced. Durable when it resolves.
+ */
+export async function replaceFile(
+  files: FileSystem,
+  path: string,
+  fill: (file: OpenFile) => Promise<void>,
+): Promise<void> {
   const beside = `${path}.new`;
   await files.remove(beside);
   const file = await files.open(beside, 'create-new');
   try {
-    await file.write([content], 0);
+    await fill(file);
     await file.sync();
   } finally {
     await file.close();

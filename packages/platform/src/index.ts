@@ -24,6 +24,7 @@ export {
   parentOf,
   readExactly,
   readSmallFile,
+  replaceFile,
   replaceSmallFile,
 } from './files.js';
 export { InTurn } from './in-turn.js';
@@ -44,10 +45,12 @@ export {
   isLocalAddress,
   type Listener,
   listeningFor,
+  MAX_SOCKET_PATH_BYTES,
   type Network,
   type ReceiveOptions,
   type Receiver,
   SMALL_CHUNK_BYTES,
 } from './network.js';
 export type { Platform } from './platform.js';
-export { randomUuid, type Randomness } from './randomness.js';
+export { type Randomness } from './randomness.js';
+export { randomUuid, UUID_PATTERN, uuidBytes, uuidText } from './uuid.js';

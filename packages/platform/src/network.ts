@@ -17,6 +17,9 @@ export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string };
 
+/** The longest path of a Unix socket: what sun_path holds on Linux, without the closing zero byte. */
+export const MAX_SOCKET_PATH_BYTES = 107;
+
 /** Chunks below this size are copied into the batch by `send`, so their memory may be reused at once. */
 export const SMALL_CHUNK_BYTES = 512;
 

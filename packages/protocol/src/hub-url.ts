@@ -2,7 +2,7 @@
  * Where a hub is reached, or listens: `tcp://host:9010`, `unix:///path`, `tls://…`, `ws://…`, `wss://…`.
  * Every refusal names the URL and what is wrong with it.
  */
-import { type Address, ConfigFault } from '@rephub/platform';
+import { type Address, ConfigFault, MAX_SOCKET_PATH_BYTES } from '@rephub/platform';
 
 export const DEFAULT_HUB_PORT = 9010;
 
@@ -18,8 +18,6 @@ export interface HubUrl {
 }
 
 const DEFAULT_PORTS = { tcp: DEFAULT_HUB_PORT, tls: DEFAULT_HUB_PORT, ws: 80, wss: 443 };
-/** What sun_path holds on Linux, without the closing zero byte. */
-const MAX_SOCKET_PATH_BYTES = 107;
 
 /** Port 0 (any free one) makes sense only where one listens. Throws a ConfigFault `bad-hub-url`. */
 export function parseHubUrl(text: string, purpose: 'connect' | 'listen' = 'connect'): HubUrl {

@@ -3,10 +3,11 @@
  * numbers reserved ahead): an agent and a hub that crash, lose power, are cut off, forgotten and restored from backups at
  * random. At each handshake the verdict must be sound: what it leaves unsent must be equal already.
  */
+import { uuidBytes } from '@rephub/platform';
 import { SeededRandomness } from '@rephub/platform/sim';
 import { describe, expect, test } from 'vitest';
 import { decideLineage, firstNumberOf } from './lineage.js';
-import { chainStart, type Hello, type HubGroup, uuidBytes } from './messages.js';
+import { chainStart, type Hello, type HubGroup } from './messages.js';
 
 const BLOCKS = 6;
 const WINDOW_RECORDS = 5;

@@ -1,3 +1,4 @@
+import { uuidBytes } from '@rephub/platform';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { decideLineage, firstNumberOf, LINEAGE_TABLE, type LineageRow } from './lineage.js';
@@ -6,7 +7,6 @@ import {
   type Hello,
   type HubGroup,
   type Line,
-  uuidBytes,
   type VerdictKind,
   type VolumeDescription,
 } from './messages.js';

@@ -11,15 +11,9 @@
  *
  * Must not know: sockets, files, how a verdict is carried out.
  */
+import { uuidBytes } from '@rephub/platform';
 import { type Divergence, divergenceSentence, explainDivergence } from './divergence.js';
-import {
-  chainStart,
-  type Hello,
-  type HubGroup,
-  uuidBytes,
-  type VerdictKind,
-  type VolumeDescription,
-} from './messages.js';
+import { chainStart, type Hello, type HubGroup, type VerdictKind, type VolumeDescription } from './messages.js';
 
 export interface Verdict {
   readonly kind: VerdictKind;

@@ -4,7 +4,7 @@
  *
  * Unknown keys are dropped, so that a newer peer may add some; a missing or wrong one is a ProtocolFault.
  */
-import { crc32, ProtocolFault } from '@rephub/platform';
+import { crc32, ProtocolFault, UUID_PATTERN } from '@rephub/platform';
 import { Packr } from 'msgpackr';
 import { z } from 'zod';
 import {
@@ -22,7 +22,7 @@ import { checkPlainMsgpack } from './plain-msgpack.js';
 export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
 
 const name = z.string().regex(NAME_PATTERN);
-const uuid = z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/);
+const uuid = z.string().regex(UUID_PATTERN);
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const checksum = z.number().int().min(0).max(0xffff_ffff);
 const text = z.string().max(4096);
@@ -376,17 +376,6 @@ export function encodeControl(type: FrameType, body: unknown): Buffer {
 }
 
 const EMPTY = Buffer.alloc(0);
-
-/** The 16 bytes of a UUID's text form. */
-export function uuidBytes(id: string): Buffer {
-  return Buffer.from(id.replaceAll('-', ''), 'hex');
-}
-
-/** The text form of 16 bytes. */
-export function uuidText(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes.buffer, bytes.byteOffset, 16).toString('hex');
-  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
-}
 
 /** The chain's first link on a line: what the first record names as the checksum before it. */
 export function chainStart(line: Uint8Array): number {

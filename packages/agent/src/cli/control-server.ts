@@ -2,7 +2,7 @@
  * The agent's HTTP faces: the control socket in the state directory (for `repagent status` and the like: whoever may enter
  * the directory may use it), and the optional read-only one of `--http`.
  */
-import { asError, ConfigFault, Fault, formatAddress } from '@rephub/platform';
+import { asError, ConfigFault, Fault, formatAddress, MAX_SOCKET_PATH_BYTES } from '@rephub/platform';
 import { listenFault } from '@rephub/platform/node';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
@@ -12,9 +12,6 @@ import { type AgentGroup } from '../group.js';
 import { type AgentStatus } from '../report.js';
 import { type Starting } from '../starting.js';
 import { metricsText } from './metrics.js';
-
-/** What sun_path holds on Linux, without the closing zero byte. */
-const MAX_SOCKET_PATH_BYTES = 107;
 
 /** What a request's path is relative to. */
 const BASE_URL = 'http://agent';

@@ -1,9 +1,9 @@
 /** One protected volume without network and hub: a real tracker on a simulated disk, a scripted upstream, and the frames that would be sent. */
 import { Tracker } from '@rephub/bitmap';
 import { type Abilities } from '@rephub/nbd';
-import { type Fault, LinkFault, silentLogger } from '@rephub/platform';
+import { type Fault, LinkFault, silentLogger, uuidBytes } from '@rephub/platform';
 import { simPlatform, type SimPlatform } from '@rephub/platform/sim';
-import { chainStart, FrameReader, type FrameType, payloadOf, uuidBytes } from '@rephub/protocol';
+import { chainStart, FrameReader, type FrameType, payloadOf } from '@rephub/protocol';
 import { BackgroundReads } from '../background-reads.js';
 import { Comparer } from '../comparer.js';
 import { Packer } from '../compression/packer.js';

@@ -15,6 +15,7 @@ import {
   readSmallFile,
   replaceSmallFile,
   StorageFault,
+  UUID_PATTERN,
 } from '@rephub/platform';
 import { z } from 'zod';
 
@@ -28,7 +29,7 @@ export const DATA_FORMAT = 1;
 const fileSchema = z.object({
   magic: z.literal('rephub-data'),
   format: z.number().int().min(1),
-  hubId: z.string().regex(/^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/),
+  hubId: z.string().regex(UUID_PATTERN),
   epoch: z.number().int().min(1),
   checksum: z.number().int(),
 });

@@ -5,8 +5,8 @@
  * Always holds: `check` changes nothing; after `check` has passed, `advance` cannot fail.
  * Must not know: files, positions, indexes.
  */
-import { ProtocolFault } from '@rephub/platform';
-import { chainStart, type FrameHeader, FrameType, type Line, uuidBytes } from '@rephub/protocol';
+import { ProtocolFault, uuidBytes } from '@rephub/platform';
+import { chainStart, type FrameHeader, FrameType, type Line } from '@rephub/protocol';
 import type { Point, StoredVolume } from './point.js';
 
 export const MOST_VOLUMES = 256;

@@ -2,17 +2,9 @@
  * An agent for tests: makes the frames of a line, keeps them to send them again, and knows by a model of plain byte
  * arrays what every volume holds at every number.
  */
-import type { BlockCodec } from '@rephub/platform';
+import { type BlockCodec, uuidBytes } from '@rephub/platform';
 import type { Line, PackedPayload } from '@rephub/protocol';
-import {
-  chainStart,
-  Compression,
-  encodeBody,
-  FrameReader,
-  FrameType,
-  RecordEncoder,
-  uuidBytes,
-} from '@rephub/protocol';
+import { chainStart, Compression, encodeBody, FrameReader, FrameType, RecordEncoder } from '@rephub/protocol';
 import type { GroupStore } from '../store-types.js';
 
 const SECOND_US = 1_000_000;

@@ -17,8 +17,9 @@ import {
   type Fault,
   type FileSystem,
   type Logger,
-  randomUuid,
   type Randomness,
+  randomUuid,
+  uuidBytes,
 } from '@rephub/platform';
 import {
   chainStart,
@@ -27,7 +28,6 @@ import {
   HEADER_BYTES,
   type Line,
   RecordEncoder,
-  uuidBytes,
   type VolumeDescription,
 } from '@rephub/protocol';
 import { ExtentIndex, IndexMemory } from '../index/extent-index.js';
