@@ -2,7 +2,7 @@
  * The types of option values: zod schemas from text to value, each with one sentence on what is allowed.
  * Limits are part of the type, so that the message names them.
  */
-import type { Address } from '@rephub/platform';
+import { type Address, MAX_SOCKET_PATH_BYTES } from '@rephub/platform';
 import { z } from 'zod';
 import {
   formatCount,
@@ -91,7 +91,10 @@ export function orWord<T, W>(word: string, meaning: W, type: TextType<T>): TextT
 export const address = (): TextType<Address> =>
   textType((given): Parsed<Address> => {
     const socketPath = /^(?:unix:)(.+)$/.exec(given)?.[1] ?? (given.startsWith('/') ? given : undefined);
-    if (socketPath !== undefined) return { value: { kind: 'unix', path: socketPath } };
+    if (socketPath !== undefined) {
+      if (Buffer.byteLength(socketPath) <= MAX_SOCKET_PATH_BYTES) return { value: { kind: 'unix', path: socketPath } };
+      return { expected: `a path of at most ${MAX_SOCKET_PATH_BYTES} bytes, as a socket can have` };
+    }
     const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([^:[\]/\s]*)):([0-9]{1,5})$/.exec(given);
     const port = Number(match?.[3] ?? NaN);
     if (match === null || port > 65_535) return { expected: 'HOST:PORT, [V6]:PORT or unix:PATH' };
