@@ -1,10 +1,10 @@
 /** The part of `status --json` that users and scripts hold on to, and that tests read. */
 
-export type GroupState = 'protected' | 'catching-up' | 'degraded' | 'unprotected' | 'unknown';
+import { type ProtectionState } from '@rephub/protocol';
 
 export interface GroupStatus {
   readonly name: string;
-  readonly state: GroupState;
+  readonly state: ProtectionState;
   readonly reason: string;
   readonly mode: string | null;
   readonly effectiveMode: string | null;

@@ -17,7 +17,7 @@ for (const mode of ['async', 'semi-sync', 'sync'] as const) {
       const writing = cluster.workUntil(over, 2 * MIB);
       await cluster.clock.advance(200);
       cluster.silenceHub(true);
-      await cluster.clock.runUntil(() => (status(cluster).counters['pulledAheadBytes'] ?? 0) > 0);
+      await cluster.clock.runUntil(() => status(cluster).counters.pulledAheadBytes > 0);
       await cluster.clock.advance(100 * seed);
       cluster.silenceHub(false);
       await cluster.run(writing, 600_000);

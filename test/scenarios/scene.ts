@@ -33,7 +33,7 @@ export function status(cluster: Cluster): Status {
 }
 
 export function copiedBytes(cluster: Cluster): number {
-  return status(cluster).counters['copiedBytes'] ?? 0;
+  return status(cluster).counters.copiedBytes;
 }
 
 /** Everything is at the hub. */

@@ -47,7 +47,7 @@ describe('a difference that a verification has found', () => {
       const before = toldTimes(cluster);
       cluster.agent?.verify();
       // From when it is found until the hub hears of it, one latency after it was noted and marked.
-      await cluster.clock.runUntil(() => (cluster.agent?.status().counters['verifyDiffersBytes'] ?? 0) > 0);
+      await cluster.clock.runUntil(() => (cluster.agent?.status().counters.verifyDiffersBytes ?? 0) > 0);
       await cluster.clock.advance(round);
       cluster.cutLink();
       cluster.killAgent('keep');
@@ -101,6 +101,6 @@ describe('a difference that a verification has found', () => {
     await settled(cluster);
     await cluster.clock.advance(5000);
     expect(toldTimes(cluster)).toBe(before + 1);
-    expect(cluster.agent?.status().counters['verifyDiffersBytes']).toBe(0);
+    expect(cluster.agent?.status().counters.verifyDiffersBytes).toBe(0);
   });
 });

@@ -51,14 +51,14 @@ describe('agent and hub in one thread', () => {
   it('resumes a short cut from the window, without a resync', async () => {
     const cluster = await protectedCluster();
     await cluster.work(100);
-    const before = cluster.agent?.status().counters['copiedBytes'];
+    const before = cluster.agent?.status().counters.copiedBytes;
     for (let cut = 0; cut < 5; cut++) {
       cluster.cutLink();
       await cluster.work(50);
       await cluster.clock.advance(300);
     }
     await settled(cluster);
-    expect(cluster.agent?.status().counters['copiedBytes']).toBe(before);
+    expect(cluster.agent?.status().counters.copiedBytes).toBe(before);
     await expectEqual(cluster);
   });
 
@@ -66,7 +66,7 @@ describe('agent and hub in one thread', () => {
     const cluster = await protectedCluster({ diskBytes: 64 * MIB, agent: { windowBytes: MIB } });
     await cluster.work(300);
     await settled(cluster);
-    const before = cluster.agent?.status().counters['copiedBytes'] ?? 0;
+    const before = cluster.agent?.status().counters.copiedBytes ?? 0;
     cluster.silenceHub(true);
     await cluster.work(400, 4 * MIB);
     await cluster.clock.advance(20_000);
@@ -74,7 +74,7 @@ describe('agent and hub in one thread', () => {
     expect(cluster.agent?.status().rpoSeconds).toBeGreaterThan(15);
     cluster.silenceHub(false);
     await settled(cluster);
-    const resent = (cluster.agent?.status().counters['copiedBytes'] ?? 0) - before;
+    const resent = (cluster.agent?.status().counters.copiedBytes ?? 0) - before;
     expect(resent).toBeGreaterThan(0);
     expect(resent).toBeLessThanOrEqual(4 * MIB);
     await expectEqual(cluster);
@@ -88,7 +88,7 @@ describe('agent and hub in one thread', () => {
     await cluster.startAgent();
     await cluster.waitProtected();
     expect(cluster.agent?.status().hub?.lastVerdict).toBe('L15-equal');
-    expect(cluster.agent?.status().counters['copiedBytes']).toBe(0);
+    expect(cluster.agent?.status().counters.copiedBytes).toBe(0);
     await expectEqual(cluster);
   });
 

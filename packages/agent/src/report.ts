@@ -1,9 +1,16 @@
 /** The shape of `repagent status --json`: the contract's group object, and what only the agent knows. */
-import { type AgentReport, type Divergence, type ResyncsByCause, type VerifyReport } from '@rephub/protocol';
-import { type CompressionStatus } from './compression/packer.js';
+import {
+  type AgentReport,
+  type Divergence,
+  type ProtectionState,
+  type ResyncsByCause,
+  type VerifyReport,
+} from '@rephub/protocol';
+import { type CompressionStatus, type PackerCounters } from './compression/packer.js';
 import { type CourtesyStatus } from './courtesy.js';
 import { type LinkStatus } from './link-status.js';
-import { type GroupState } from './status.js';
+import { type MirrorCounters } from './mirror-events.js';
+import { type VerifyCounters } from './verifier.js';
 
 /** Until its upstreams are there and the group is open, an agent knows less of itself. */
 export type AgentStatus = GroupStatus | StartingStatus;
@@ -11,7 +18,7 @@ export type AgentStatus = GroupStatus | StartingStatus;
 export interface GroupStatus {
   readonly name: string;
   readonly starting: false;
-  readonly state: GroupState;
+  readonly state: ProtectionState;
   readonly reason: string;
   readonly mode: string;
   readonly effectiveMode: string;
@@ -59,17 +66,26 @@ export interface GroupStatus {
   readonly hotExtents: number;
   readonly windowBytes: number;
   readonly compression: CompressionStatus;
-  readonly counters: Readonly<Record<string, number>>;
+  readonly counters: Readonly<Counters>;
   /** Of all resyncs of this process, the one under way too. */
   readonly resyncsByCause: ResyncsByCause;
   readonly tracking: { readonly found: string; readonly reason: string; readonly session: number };
+}
+
+/** Since the agent's start. */
+interface Counters extends MirrorCounters, PackerCounters, VerifyCounters {
+  /** Connections of guests that ended because of what the client did. */
+  readonly clientFaults: number;
+  readonly volumesGrown: number;
+  /** Requests of guests that were answered with an error of upstream. */
+  readonly failedRequests: number;
 }
 
 /** What of it is not known yet is null. */
 export interface StartingStatus {
   readonly name: string;
   readonly starting: true;
-  readonly state: GroupState;
+  readonly state: ProtectionState;
   readonly reason: string;
   readonly mode: string;
   readonly effectiveMode: null;

@@ -1,7 +1,6 @@
 /** The group's state in one word and one sentence, from the agent's side. Pure. */
+import { type ProtectionState } from '@rephub/protocol';
 import { type StreamState } from './stream-state.js';
-
-export type GroupState = 'protected' | 'catching-up' | 'degraded' | 'unprotected' | 'unknown';
 
 export interface StateFacts {
   readonly hasHub: boolean;
@@ -24,7 +23,7 @@ export interface StateFacts {
 }
 
 interface State {
-  readonly state: GroupState;
+  readonly state: ProtectionState;
   readonly reason: string;
 }
 

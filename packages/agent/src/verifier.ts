@@ -60,6 +60,12 @@ export interface VerifierParts {
   readonly noteCause: (cause: string) => void;
 }
 
+/** Over all verifications of this process. */
+export interface VerifyCounters {
+  verifiedBytes: number;
+  verifyDiffersBytes: number;
+}
+
 interface Place {
   readonly offset: number;
   readonly length: number;
@@ -76,8 +82,7 @@ export class Verifier {
   #gaveUp: string | null = null;
   #timer: Timer | null = null;
   #logged = 0;
-  /** Over all verifications of this process. */
-  readonly counters = { verifiedBytes: 0, verifyDiffersBytes: 0 };
+  readonly counters: VerifyCounters = { verifiedBytes: 0, verifyDiffersBytes: 0 };
 
   constructor(parts: VerifierParts) {
     this.#parts = parts;

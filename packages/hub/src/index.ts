@@ -1,7 +1,7 @@
 /** The door of the hub: what the commands, the simulator and tests start. */
 export { type Catalogue, noCatalogue } from './catalogue/catalogue.js';
 export { openSqliteCatalogue, type SqliteCatalogueOptions } from './catalogue/sqlite-catalogue.js';
-export { agentTimeText, type GroupStatus, type ProtectionState, type TestStatus } from './group/group-status.js';
+export { agentTimeText, type GroupStatus, type TestStatus } from './group/group-status.js';
 export { Group } from './group/group.js';
 export type { OpenStore } from './group/surroundings.js';
 export { type HubEvent } from './hub/events.js';

@@ -246,14 +246,17 @@ export const untoldSchema = z.array(verifyReportSchema).max(MAX_UNTOLD);
 export const keptFindingSchema = z.object({ id: text, bytesDiffer: count });
 export type KeptFinding = z.infer<typeof keptFindingSchema>;
 
+/** How well a group is protected, in one word. */
+export const PROTECTION_STATES = ['protected', 'catching-up', 'degraded', 'unprotected', 'unknown'] as const;
+export type ProtectionState = (typeof PROTECTION_STATES)[number];
+
 /** The agent's own view of the group, with every beat; the hub shows it with the age of the beat added. */
 export const agentReportSchema = z.object({
-  state: z.enum(['protected', 'catching-up', 'degraded', 'unprotected', 'unknown']),
+  state: z.enum(PROTECTION_STATES),
   reason: text,
   mode: z.enum(['async', 'semi-sync', 'sync']),
   effectiveMode: z.enum(['async', 'semi-sync', 'sync']),
-  /** Age of the oldest acknowledged write that is not in the newest consistent durable point; 0 when there is none. */
-  /** Null: not known yet. */
+  /** Age of the oldest acknowledged write that is not in the newest consistent durable point; 0 when there is none, null when it is not known yet. */
   rpoMs: ageMs.nullable(),
   lagBytes: count,
   dirtyBytes: count,

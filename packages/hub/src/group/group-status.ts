@@ -11,12 +11,11 @@ import {
   type Divergence,
   divergenceText,
   PAUSED_FAREWELL,
+  type ProtectionState,
   type VerifyReport,
 } from '@rephub/protocol';
 import type { Received } from '../hub/counters.js';
 import type { GroupState, LeftBehind } from '../storage/index.js';
-
-export type ProtectionState = AgentReport['state'];
 
 /** What an agent told an earlier run of the hub: no write that the newest point lacks is older than `ageMs`. */
 export interface HeardBefore {

@@ -3,8 +3,8 @@
  * groups' states are read.
  */
 import { Counter, Gauge, Registry } from 'prom-client';
-import { RESYNC_CAUSES, type ResyncFigures } from '@rephub/protocol';
-import type { GroupStatus, ProtectionState } from '../group/group-status.js';
+import { PROTECTION_STATES, RESYNC_CAUSES, type ResyncFigures } from '@rephub/protocol';
+import type { GroupStatus } from '../group/group-status.js';
 import type { GroupCounters, HubCounters, LabelledCounter } from '../hub/counters.js';
 
 /** What there is to measure. */
@@ -14,8 +14,6 @@ export interface Measured {
   readonly groups: readonly { readonly name: string; readonly counters: GroupCounters; status(): GroupStatus }[];
   nbdClients(): number;
 }
-
-const STATES: readonly ProtectionState[] = ['protected', 'catching-up', 'degraded', 'unprotected', 'unknown'];
 
 type GroupFigure = readonly [
   name: string,
@@ -167,7 +165,7 @@ export function hubMetrics(hub: Measured): Registry {
       this.reset();
       for (const group of hub.groups) {
         const now = group.status().state;
-        for (const state of STATES) this.set({ group: group.name, state }, state === now ? 1 : 0);
+        for (const state of PROTECTION_STATES) this.set({ group: group.name, state }, state === now ? 1 : 0);
       }
     },
   });

@@ -20,9 +20,15 @@ import {
   StorageFault,
   type Timer,
 } from '@rephub/platform';
-import { DEFAULT_HEARTBEAT_MS, DEFAULT_TIMEOUT_MS, type Hello, NAME_PATTERN } from '@rephub/protocol';
+import {
+  DEFAULT_HEARTBEAT_MS,
+  DEFAULT_TIMEOUT_MS,
+  type Hello,
+  NAME_PATTERN,
+  type ProtectionState,
+} from '@rephub/protocol';
 import type { Catalogue } from '../catalogue/catalogue.js';
-import type { GroupStatus, ProtectionState } from '../group/group-status.js';
+import type { GroupStatus } from '../group/group-status.js';
 import { Group } from '../group/group.js';
 import type { GroupSurroundings, OpenStore } from '../group/surroundings.js';
 import { type Seed, SharedMemory } from '../storage/index.js';
