@@ -39,6 +39,20 @@ function circles(imports: ReadonlyMap<string, readonly string[]>): readonly (rea
   return found;
 }
 
+/** Functions, classes and constants that are exported and whose names stand in no other file. */
+function unusedExports(code: ReadonlyMap<string, string>): readonly string[] {
+  const filesOf = new Map<string, number>();
+  for (const text of code.values()) {
+    for (const word of new Set(text.match(/[A-Za-z_$][\w$]*/g))) filesOf.set(word, (filesOf.get(word) ?? 0) + 1);
+  }
+  return [...code].flatMap(([path, text]) =>
+    [...text.matchAll(/^export (?:async )?(?:function\*?|class|const) ([\w$]+)/gm)]
+      .map(([, name = '']) => name)
+      .filter((name) => filesOf.get(name) === 1)
+      .map((name) => `${path}: ${name}`),
+  );
+}
+
 describe('the lint', () => {
   const eslint = new ESLint({ cwd: root });
 
@@ -202,6 +216,19 @@ describe('the sources', () => {
     expect(circles(new Map(Object.entries({ 'p/a.ts': a, 'p/b.ts': b, 'p/in/c.ts': c, 'p/d.ts': [] })))).toEqual([
       ['p/a.ts', 'p/b.ts', 'p/in/c.ts'],
     ]);
+  });
+
+  test('what a file exports is used by another one', () => {
+    const code = new Map(files.filter((path) => path.endsWith('.ts')).map((path) => [path, read(path)]));
+    expect(unusedExports(code)).toEqual([]);
+  });
+
+  test('an export that nobody uses is found', () => {
+    const files = new Map([
+      ['a.ts', 'export const used = 1;\nexport async function unused(): Promise<void> {\n  await unused();\n}\n'],
+      ['b.ts', "import { used } from './a.js';\nconsole.log(used);\n"],
+    ]);
+    expect(unusedExports(files)).toEqual(['a.ts: unused']);
   });
 
   test('every source file says at its head, or at what it exports, what it is for', () => {

@@ -324,10 +324,6 @@ export class World {
     this.#agentHost.crashAt(change, () => this.#crashSeed(), fate);
   }
 
-  crashAgentHost(fate: Fate): void {
-    this.#agentHost.losePower(this.#crashSeed(), fate);
-  }
-
   /** The hub's host loses power at the `change`-th change of its disk from now on, and comes back by itself. */
   crashHubHostAt(change: number, fate: Fate): void {
     this.#hubHost.crashAt(change, () => this.#crashSeed(), fate);

@@ -187,7 +187,7 @@ export const SCRIPTS: readonly Script[] = [
 
 const PAGES_WITH_DATA = [0, 1, 2, 17, 40, 100, PAGES_PER_EXTENT - 1, PAGES_PER_EXTENT, 3 * PAGES_PER_EXTENT];
 
-export async function beginningOf(script: Script): Promise<Beginning> {
+async function beginningOf(script: Script): Promise<Beginning> {
   const setting: Setting = {
     volumes: [
       { name: 'disk0', sizeBytes: script.diskBytes ?? 16 * MIB },

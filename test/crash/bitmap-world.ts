@@ -234,7 +234,7 @@ export class World {
   }
 }
 
-export function optionsOf(setting: Setting): TrackerOptions {
+function optionsOf(setting: Setting): TrackerOptions {
   const { volumes, granularityBytes, hotExtents } = setting;
   const events = new EventEmitter();
   return {
@@ -278,7 +278,7 @@ export async function reopen(setting: Setting, files: SimFiles): Promise<Found> 
   return { tracker, marks: marksOf(setting, (index) => tracker.runs(index)) };
 }
 
-export function marksOf(setting: Setting, runs: (volume: number) => Iterable<ByteRange>): Map<number, Uint8Array> {
+function marksOf(setting: Setting, runs: (volume: number) => Iterable<ByteRange>): Map<number, Uint8Array> {
   return new Map(
     setting.volumes.map(({ index, sizeBytes }) => {
       const blocks = new Uint8Array(Math.ceil(sizeBytes / setting.granularityBytes));

@@ -174,7 +174,7 @@ export async function qemuPassThrough(
 }
 
 /** Waits until an active mirror has copied everything and passes writes on synchronously. */
-export async function mirrorReady(qmp: Qmp): Promise<void> {
+async function mirrorReady(qmp: Qmp): Promise<void> {
   await waitUntil(
     'the mirror to be ready',
     async () => {

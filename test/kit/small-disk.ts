@@ -17,7 +17,7 @@ export async function smallDisk(scope: Scope, sizeBytes: number): Promise<string
 }
 
 /** Bytes that may still be written there. */
-export async function freeBytes(dir: string): Promise<number> {
+async function freeBytes(dir: string): Promise<number> {
   return Number((await must('df', ['--output=avail', '-B1', dir])).split('\n')[1]);
 }
 

@@ -3,4 +3,3 @@ import { type Group } from '@rephub/hub';
 
 export type GroupStore = NonNullable<Group['store']>;
 export type View = Awaited<ReturnType<GroupStore['openView']>>;
-export type Branch = Awaited<ReturnType<GroupStore['openBranch']>>;

@@ -121,7 +121,7 @@ const WEIGHTS: Partial<Record<StepKind, number>> = {
 };
 
 const CRASHES: readonly StepKind[] = ['kill-agent', 'power-agent', 'kill-hub', 'power-hub', 'power-both'];
-export const SCRIPT_MS = 60_000;
+const SCRIPT_MS = 60_000;
 /** Every so many seeds have one large, sparse disk. */
 const WIDE_EVERY = 16;
 export const WIDE_BLOCKS = 18 * 1024;

@@ -12,7 +12,7 @@ import { leaveFree } from '../kit/small-disk.js';
 import { type Actor } from './actors.js';
 import { type Stage } from './stage.js';
 
-export const KINDS = [
+const KINDS = [
   'agent-killed',
   'agent-stopped',
   'agent-restarted',

@@ -4,7 +4,6 @@
  *
  * Must not know: what is done to it.
  */
-import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Address } from '../kit/addresses.js';
@@ -188,10 +187,4 @@ async function serve(scope: Scope, kind: UpstreamKind, file: string, address: Ad
   const at = address === undefined ? {} : { at: address };
   if (kind === 'qemu-nbd') return await qemuNbd(scope, file, at);
   return await nbdkit(scope, ['file', file], at);
-}
-
-/** Base images of the group that are there: names of files in the hub's folder. */
-export async function baseImages(hub: HubPlace): Promise<readonly string[]> {
-  const names = await readdir(join(hub.dataDir, 'groups', GROUP, 'base'));
-  return names.filter((name) => name.endsWith('.raw'));
 }

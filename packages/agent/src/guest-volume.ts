@@ -39,7 +39,7 @@ import { WriteOperation } from './operations.js';
 import { Trims } from './trims.js';
 
 /** The metadata context that tells what a resync would send. */
-export const DIRTY_CONTEXT = 'rephub:dirty';
+const DIRTY_CONTEXT = 'rephub:dirty';
 
 /** Requests kept for another use, at most. */
 const POOL_LIMIT = 512;

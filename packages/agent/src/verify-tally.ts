@@ -26,10 +26,6 @@ export class VerifyTally {
     this.#volumes = new Map([...bytes].map(([name, bytesTotal]) => [name, { name, bytesTotal, ...none }]));
   }
 
-  get isFinished(): boolean {
-    return this.#finishedAt !== null;
-  }
-
   /** `isHole`: nothing was read for it. */
   same(volume: string, bytes: number, isHole: boolean): void {
     this.#of(volume).bytesSame += bytes;

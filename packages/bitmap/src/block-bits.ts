@@ -24,7 +24,7 @@ function maskBelow(to: number): number {
   return 0xffff_ffff >>> (32 - to);
 }
 
-export function popcount(word: number): number {
+function popcount(word: number): number {
   let v = word - ((word >>> 1) & 0x5555_5555);
   v = (v & 0x3333_3333) + ((v >>> 2) & 0x3333_3333);
   return Math.imul((v + (v >>> 4)) & 0x0f0f_0f0f, 0x0101_0101) >>> 24;
@@ -65,10 +65,6 @@ export class BlockBits {
   /** How many bits are set. */
   get count(): number {
     return this.#count;
-  }
-
-  get memoryBytes(): number {
-    return this.#words.byteLength + this.#groups.byteLength + this.#tops.byteLength;
   }
 
   has(bit: number): boolean {

@@ -12,11 +12,11 @@ import { ConfigFault } from '@rephub/platform';
 import type { TrackedVolume, TrackerOptions } from './options.js';
 
 export const EXTENT_BYTES = 4 * 1024 * 1024;
-export const EXTENT_BITS_IN_KEY = 24;
+const EXTENT_BITS_IN_KEY = 24;
 /** 64 TiB: 2^24 extents. */
-export const MAX_VOLUME_BYTES = EXTENT_BYTES * 2 ** EXTENT_BITS_IN_KEY;
+const MAX_VOLUME_BYTES = EXTENT_BYTES * 2 ** EXTENT_BITS_IN_KEY;
 export const MAX_VOLUME_INDEX = 254;
-export const MAX_BLOCKS = 2 ** 31;
+const MAX_BLOCKS = 2 ** 31;
 /** The key of no extent. */
 export const NO_EXTENT = 0xffff_ffff;
 
@@ -25,8 +25,8 @@ export const PAGE_HEADER_BYTES = 32;
 export const PAGE_WORDS = (PAGE_BYTES - PAGE_HEADER_BYTES) / 4;
 export const PAGE_BLOCKS = PAGE_WORDS * 32;
 
-export const DEFAULT_GRANULARITY_BYTES = 64 * 1024;
-export const DEFAULT_HOT_EXTENTS = 1237;
+const DEFAULT_GRANULARITY_BYTES = 64 * 1024;
+const DEFAULT_HOT_EXTENTS = 1237;
 export const MIN_HOT_EXTENTS = 16;
 export const MAX_HOT_EXTENTS = 16_384;
 

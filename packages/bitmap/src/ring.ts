@@ -29,7 +29,7 @@ export interface RecoveredRing {
 }
 
 /** Which consecutive cells cover every slot by their slices. */
-export function cellsNeeded(slots: number): number {
+function cellsNeeded(slots: number): number {
   return Math.ceil(slots / SLICE_SLOTS);
 }
 

@@ -31,7 +31,6 @@ export {
 } from './promised.js';
 export { cutSlices } from './slices.js';
 export {
-  type ExportClient,
   type ExportDirectory,
   type ExportEntry,
   fixedExports,

@@ -6,7 +6,7 @@
  */
 import { type BlockCodec } from './block-codec.js';
 
-export const LZ4_LENGTH_BYTES = 4;
+const LZ4_LENGTH_BYTES = 4;
 const MIN_MATCH = 4;
 /** The last bytes are literals, and no match begins in the last few: what the format asks of whoever writes it. */
 const LAST_LITERALS = 5;

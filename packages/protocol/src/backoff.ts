@@ -15,7 +15,7 @@ export interface BackoffOptions {
   readonly resetAfterMs: number;
 }
 
-export const DEFAULT_BACKOFF: BackoffOptions = { minMs: 100, maxMs: 5_000, resetAfterMs: 10_000 };
+const DEFAULT_BACKOFF: BackoffOptions = { minMs: 100, maxMs: 5_000, resetAfterMs: 10_000 };
 
 export class Backoff {
   readonly #randomness: Randomness;

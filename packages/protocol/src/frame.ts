@@ -40,7 +40,7 @@ export const FRAME_OVERHEAD_BYTES = HEADER_BYTES + TRAILER_BYTES;
 export const MAX_PAYLOAD_BYTES = 32 * 1024 * 1024;
 /** Body of a control frame, at most. */
 export const MAX_CONTROL_BYTES = 1024 * 1024;
-export const FRAME_VERSION = 1;
+const FRAME_VERSION = 1;
 
 /** The first four bytes of every frame, little-endian. */
 export const FRAME_MAGIC = 0x31485052; // "RPH1"
@@ -143,7 +143,7 @@ export class FrameHeader {
   }
 }
 
-export const NO_LINE: Uint8Array = new Uint8Array(16);
+const NO_LINE: Uint8Array = new Uint8Array(16);
 
 /** Bytes of a whole frame that has this header. */
 export function frameBytes(header: FrameHeader): number {

@@ -20,9 +20,9 @@ export const HASH_KEY_BYTES = 16;
 /** A region named in one request, at most: a hole of this size is answered in one run. */
 export const MAX_HASHED_BYTES = 64 * 1024 * 1024 * 1024;
 /** Runs of one answer, at most. */
-export const MAX_HASH_RUNS = 8192;
+const MAX_HASH_RUNS = 8192;
 /** Blocks with a digest in one answer, at most: 512 KiB of digests. */
-export const MAX_DIGESTS = 32 * 1024;
+const MAX_DIGESTS = 32 * 1024;
 
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const tag = z.number().int().min(1).max(0xffff_ffff);
@@ -64,7 +64,7 @@ export const BlockKind = {
 export type BlockKind = (typeof BlockKind)[keyof typeof BlockKind];
 
 /** What a region holds, block by block. */
-export const regionHashesSchema = z.object({
+const regionHashesSchema = z.object({
   /** Bytes from the region's offset on that this answer speaks of. */
   covered: count.min(1).max(MAX_HASHED_BYTES),
   /** How many blocks, of which kind, how many, of which kind, … */

@@ -4,7 +4,7 @@
  */
 import { type Address, ConfigFault, MAX_SOCKET_PATH_BYTES } from '@rephub/platform';
 
-export const DEFAULT_HUB_PORT = 9010;
+const DEFAULT_HUB_PORT = 9010;
 
 export type HubTransport = 'tcp' | 'unix' | 'tls' | 'ws' | 'wss';
 

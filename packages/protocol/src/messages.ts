@@ -159,7 +159,7 @@ export const welcomeSchema = z
   });
 export type Welcome = z.infer<typeof welcomeSchema>;
 
-export const VERDICTS = [
+const VERDICTS = [
   'nothing-to-do',
   'resume',
   'resync-by-bitmap',
@@ -201,9 +201,9 @@ export const resyncResultSchema = z.object({
 });
 
 /** Where a verification found both sides to differ. */
-export const differenceSchema = z.object({ volume: name, offset: count, length: count });
+const differenceSchema = z.object({ volume: name, offset: count, length: count });
 /** What a verification came to, or has come to so far, in one volume. */
-export const volumeVerifySchema = z.object({
+const volumeVerifySchema = z.object({
   name,
   bytesTotal: count,
   bytesSame: count,
@@ -215,7 +215,7 @@ export const volumeVerifySchema = z.object({
 export type VolumeVerify = z.infer<typeof volumeVerifySchema>;
 
 /** A verification that is under way, or the last one. */
-export const verifyReportSchema = z.object({
+const verifyReportSchema = z.object({
   /** Given by whoever asked. */
   id: text,
   cause: text,
@@ -243,7 +243,7 @@ export const MAX_UNTOLD = 4;
 export const untoldSchema = z.array(verifyReportSchema).max(MAX_UNTOLD);
 
 /** The event of a report that found so much to differ is on the hub's disk. */
-export const keptFindingSchema = z.object({ id: text, bytesDiffer: count });
+const keptFindingSchema = z.object({ id: text, bytesDiffer: count });
 export type KeptFinding = z.infer<typeof keptFindingSchema>;
 
 /** How well a group is protected, in one word. */
@@ -315,10 +315,10 @@ export const requestSchema = z.object({
 });
 export type Request = z.infer<typeof requestSchema>;
 
-/** Either way: an orderly end. */
 /** What an agent says in Bye when an operator has paused it: it stays away until told to go on. */
 export const PAUSED_FAREWELL = 'paused by the operator';
 
+/** Either way: an orderly end. */
 export const byeSchema = z.object({ reason: text });
 export type Bye = z.infer<typeof byeSchema>;
 
@@ -327,7 +327,6 @@ export type Bye = z.infer<typeof byeSchema>;
  * beforehand: the hub compares it with the room that it has.
  */
 export const spanBeginSchema = z.object({ cause: text, continues: z.boolean(), expectedBytes: count.optional() });
-export type SpanBegin = z.infer<typeof spanBeginSchema>;
 
 /** Payload of a VolumeAdded record; index and size are in the header. */
 export const volumeAddedSchema = z.object({ name });

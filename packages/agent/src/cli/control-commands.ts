@@ -6,6 +6,7 @@ import {
   EXIT,
   flag,
   formatDuration,
+  formatRate,
   formatSize,
   path,
   required,
@@ -163,7 +164,7 @@ function describe(status: GroupStatus): Line[] {
 }
 
 function rateText(bytesPerSecond: number | null, schedule: string | null): string {
-  const rate = bytesPerSecond === null ? 'none' : `${formatSize(bytesPerSecond)}/s`;
+  const rate = bytesPerSecond === null ? 'none' : formatRate(bytesPerSecond);
   return schedule === null ? rate : `${rate} now, by ${schedule}`;
 }
 
@@ -172,7 +173,7 @@ function describeResync(resync: NonNullable<GroupStatus['resync']>): string {
   const { dataBytesDone, dataBytes } = resyncShare(resync);
   const compared = (bytesCompared ?? 0) === 0 ? '' : `, ${formatSize(bytesCompared ?? 0)} compared`;
   const holes = holeBytesTotal === 0 ? '' : ` and ${formatSize(holeBytesTotal)} of holes`;
-  const rate = bytesPerSecond === undefined ? '' : `, ${formatSize(bytesPerSecond)}/s`;
+  const rate = bytesPerSecond === undefined ? '' : `, ${formatRate(bytesPerSecond)}`;
   const left = etaSeconds === null ? '' : `, ${formatDuration(Math.round(etaSeconds * 1000))} left`;
   return `${cause}: ${formatSize(dataBytesDone)} of ${formatSize(dataBytes)}${holes}${compared}${rate}${left}`;
 }

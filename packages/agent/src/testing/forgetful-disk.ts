@@ -71,7 +71,7 @@ export class ForgetfulDisk {
   }
 }
 
-export class ForgetfulConnection implements UpstreamConnection {
+class ForgetfulConnection implements UpstreamConnection {
   readonly sizeBytes: number;
   readonly abilities: Abilities;
   readonly limits = DEFAULT_LIMITS;

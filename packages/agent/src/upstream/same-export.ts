@@ -31,7 +31,7 @@ export function knownExport(device: NamedDevice): KnownExport {
 const NEEDED = ['flush', 'trim', 'writeZeroes', 'fastZero', 'cache', 'fua'] as const;
 
 /** What is wrong with it, in words; null when it is as it was. */
-export function differenceOf(known: KnownExport, device: NamedDevice, mayBeReadOnly: boolean): string | null {
+function differenceOf(known: KnownExport, device: NamedDevice, mayBeReadOnly: boolean): string | null {
   const { sizeBytes, abilities, limits, exportName } = device;
   // One that is larger has grown, which is told when every connection can do it.
   if (sizeBytes < known.sizeBytes) return `came back with ${sizeBytes} bytes instead of ${known.sizeBytes}`;

@@ -8,6 +8,7 @@ import {
   flag,
   formatDuration,
   formatJson,
+  formatRate,
   formatSize,
   formatTable,
   tableWidth,
@@ -121,7 +122,7 @@ function resyncText({ resync }: GroupStatus): string {
   if (resync === null) return '-';
   const { percent, dataBytes } = resyncShare(resync);
   const eta = resync.etaSeconds === null ? '' : `, ${formatDuration(resync.etaSeconds * 1000)} left`;
-  const rate = resync.bytesPerSecond === undefined ? '' : `, ${formatSize(resync.bytesPerSecond)}/s`;
+  const rate = resync.bytesPerSecond === undefined ? '' : `, ${formatRate(resync.bytesPerSecond)}`;
   return `${percent} % of ${formatSize(dataBytes)}${rate}${eta}`;
 }
 

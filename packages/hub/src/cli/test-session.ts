@@ -25,7 +25,7 @@ const errorSchema = z.object({ error: z.object({ code: z.string(), message: z.st
 const renewedSchema = z.object({ test: z.object({ over: z.string().nullable() }) });
 
 /** The hub will not, or cannot. */
-export class HubRefusal extends CommandFailure {
+class HubRefusal extends CommandFailure {
   readonly status: number;
 
   constructor(status: number, body: unknown) {

@@ -7,8 +7,8 @@ const name = z
   .string()
   .regex(NAME_PATTERN, 'a name is a letter or digit, then up to 63 of letters, digits, dot, underscore, dash');
 
-export const DEFAULT_LEASE_SECONDS = 60;
-export const DEFAULT_SCRATCH_BYTES = 16 * 1024 ** 3;
+const DEFAULT_LEASE_SECONDS = 60;
+const DEFAULT_SCRATCH_BYTES = 16 * 1024 ** 3;
 
 export const openTestSchema = z.strictObject({
   name: name.optional(),

@@ -23,12 +23,6 @@ export class LabelledCounter {
   get entries(): ReadonlyMap<string, number> {
     return this.#counts;
   }
-
-  get total(): number {
-    let sum = 0;
-    for (const count of this.#counts.values()) sum += count;
-    return sum;
-  }
 }
 
 /** Of the hub as a whole. */

@@ -24,7 +24,7 @@ export interface HubIdentity {
   readonly epoch: number;
 }
 
-export const DATA_FORMAT = 1;
+const DATA_FORMAT = 1;
 
 const fileSchema = z.object({
   magic: z.literal('rephub-data'),

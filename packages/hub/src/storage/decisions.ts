@@ -26,7 +26,7 @@ import { scanFrames } from './journal/journal-scan.js';
 const text = z.string().max(4096);
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 
-export const decisionSchema = z.discriminatedUnion('kind', [
+const decisionSchema = z.discriminatedUnion('kind', [
   /** Who may write to the group. */
   z.object({ kind: z.literal('owner'), agentId: text, session: count, nonce: text }),
   /** This is the group's main line now; the one before it is kept aside with its base. */

@@ -22,7 +22,6 @@ export interface StoreParts {
   readonly progress: Readonly<Progress>;
   /** Why the line before this one was put aside, until this one has a consistent point. */
   readonly setAsideWhy: string | null;
-  readonly lastRecordUnixMs: number | null;
   readonly openViews: number;
   readonly branches: readonly string[];
   readonly leftBehind: readonly LeftBehind[];
@@ -43,7 +42,6 @@ export function groupStateOf(parts: StoreParts): GroupState {
     volumes: main === null ? [] : volumeStates(main),
     lastNumber: main?.appended.number ?? 0,
     lastChecksum: main?.appended.checksum ?? 0,
-    receivedNumber: progress.receivedNumber,
     durableNumber: progress.durableNumber,
     consistentNumber: progress.consistentNumber,
     consistentTimeUs: progress.consistentNumber === null ? 0 : (main?.timeline.state.consistentTimeUs ?? 0),
@@ -52,11 +50,9 @@ export function groupStateOf(parts: StoreParts): GroupState {
     journalBytes: main?.segments.bytes ?? 0,
     indexBytes: main?.timeline.memory.bytes ?? 0,
     queuedBytes: main?.writer.queuedBytes ?? 0,
-    congested: progress.congested,
     stalled: progress.stalled,
     corrupted: main?.damage ?? (progress.consistentNumber === null ? parts.setAsideWhy : null),
     wantsComparison: main?.wantsComparison ?? false,
-    lastRecordUnixMs: parts.lastRecordUnixMs,
     openViews: parts.openViews,
     branches: parts.branches,
     ...(parts.leftBehind.length === 0 ? {} : { leftBehind: parts.leftBehind }),

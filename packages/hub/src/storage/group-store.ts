@@ -76,7 +76,6 @@ class OpenGroupStore implements GroupStore {
   readonly #options: GroupStoreOptions;
   readonly #decisions: DecisionLog;
   #owner: Owner | null;
-  #lastRecordUnixMs: number | null = null;
   readonly #views: OpenViews;
   readonly #branches: OpenBranches;
   readonly #removals: BranchRemovals;
@@ -170,7 +169,6 @@ class OpenGroupStore implements GroupStore {
       room: this.#room,
       progress: this.progress,
       setAsideWhy: this.mainLine.setAsideWhy,
-      lastRecordUnixMs: this.#lastRecordUnixMs,
       openViews: this.#views.count,
       branches: this.#branches.names,
       leftBehind: this.#removals.leftBehind,
@@ -250,7 +248,6 @@ class OpenGroupStore implements GroupStore {
       );
     main.append(header, raw);
     this.progress.lastNumber = header.number;
-    this.#lastRecordUnixMs = this.#platform.clock.unixMs();
   }
 
   async hashRegion(request: HashRegion, signal: AbortSignal): Promise<RegionHashes> {

@@ -9,7 +9,7 @@ import { ProtocolFault, uuidBytes } from '@rephub/platform';
 import { chainStart, type FrameHeader, FrameType, type Line } from '@rephub/protocol';
 import type { Point, StoredVolume } from './point.js';
 
-export const MOST_VOLUMES = 256;
+const MOST_VOLUMES = 256;
 
 /** What a line begins with: the number before its first record. */
 export function lineStart(line: Line): Point {

@@ -8,7 +8,7 @@ import { z } from 'zod';
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 const checksum = z.number().int().min(0).max(0xffff_ffff);
 
-export const storedVolumeSchema = z.object({
+const storedVolumeSchema = z.object({
   index: z.number().int().min(0).max(0xffff),
   name: z.string().regex(NAME_PATTERN),
   sizeBytes: count,

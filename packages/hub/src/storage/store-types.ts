@@ -83,8 +83,6 @@ export interface GroupState {
   /** The last record appended, and its header checksum; 0 (or the parent's number) and the chain's start on a new line. */
   readonly lastNumber: number;
   readonly lastChecksum: number;
-  /** In the journal file: survives a killed hub. */
-  readonly receivedNumber: number;
   /** Synced: survives a power cut. */
   readonly durableNumber: number;
   /**
@@ -103,7 +101,6 @@ export interface GroupState {
   readonly indexBytes: number;
   /** Appended and not yet written. */
   readonly queuedBytes: number;
-  readonly congested: boolean;
   readonly stalled: StallReason | null;
   /** What is damaged, for people; null when nothing is. Heals when a full comparison's span has ended. */
   readonly corrupted: string | null;
@@ -121,8 +118,6 @@ export interface GroupState {
   readonly spanShort?: { readonly neededBytes: number; readonly shortBytes: number };
   /** An operator gave the last good point up for the resync that is under way. */
   readonly lastGoodDropped?: true;
-  /** Hub's wall clock when the last record was appended; null when none was since the start. */
-  readonly lastRecordUnixMs: number | null;
   readonly openViews: number;
   readonly branches: readonly string[];
   /** Branches that are over, and hold room and their names still: removing them is tried again. Left out when there are none. */
@@ -195,6 +190,7 @@ export interface GroupStore {
   /** The counters alone, for per-batch use; one object, changing. */
   readonly progress: {
     readonly lastNumber: number;
+    /** In the journal file: survives a killed hub. */
     readonly receivedNumber: number;
     readonly durableNumber: number;
     readonly consistentNumber: number | null;

@@ -35,17 +35,11 @@ export interface OpenRefusal {
   readonly message: string;
 }
 
-/** Who asks. */
-export interface ExportClient {
-  readonly id: number;
-  readonly peer: string;
-}
-
 export interface ExportDirectory {
   /** What clients are told when they ask for all names. */
   list(): readonly ExportEntry[];
   /** Opens by name, the empty one too. A throw counts as `policy` and is logged. */
-  open(name: string, client: ExportClient): Promise<OpenExport | OpenRefusal>;
+  open(name: string): Promise<OpenExport | OpenRefusal>;
 }
 
 export function isRefusal(answer: OpenExport | OpenRefusal): answer is OpenRefusal {

@@ -45,7 +45,6 @@ export type ServerFaultCode =
 
 export interface ServerFault {
   readonly code: ServerFaultCode;
-  readonly clientId: number;
   readonly peer: string;
   readonly message: string;
 }

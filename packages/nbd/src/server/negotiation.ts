@@ -20,7 +20,7 @@ import {
   writeUint64,
 } from '../wire/constants.js';
 import type { StreamReader } from '../wire/stream-reader.js';
-import { type ExportClient, type ExportDirectory, isRefusal, type OpenExport, type OpenRefusal } from './exports.js';
+import { type ExportDirectory, isRefusal, type OpenExport, type OpenRefusal } from './exports.js';
 import { parseInfoOption, parseMetaOption, selectContexts } from './option-data.js';
 import { OptionWriter } from './option-writer.js';
 import { transmissionFlags } from './transmission-flags.js';
@@ -44,7 +44,6 @@ export interface Negotiated {
 export class ServerNegotiation {
   readonly #reader: StreamReader;
   readonly #directory: ExportDirectory;
-  readonly #client: ExportClient;
   readonly #onBug: (error: Error) => void;
   readonly #writer: OptionWriter;
   /** In the midst of an option, so that the client waits for an answer. */
@@ -57,16 +56,10 @@ export class ServerNegotiation {
   #contexts: readonly string[] = [];
   #contextsFor = '';
 
-  constructor(
-    reader: StreamReader,
-    directory: ExportDirectory,
-    client: ExportClient,
-    onBug: (error: Error) => void = () => undefined,
-  ) {
+  constructor(reader: StreamReader, directory: ExportDirectory, onBug: (error: Error) => void = () => undefined) {
     this.#reader = reader;
     this.#writer = new OptionWriter(reader.connection);
     this.#directory = directory;
-    this.#client = client;
     this.#onBug = onBug;
   }
 
@@ -282,7 +275,7 @@ export class ServerNegotiation {
     if (this.#opened !== null && this.#openedAs === name) return this.#opened;
     this.#letGo();
     try {
-      const opened = await this.#directory.open(name, this.#client);
+      const opened = await this.#directory.open(name);
       if (this.#isClosing) {
         if (!isRefusal(opened)) opened.release();
         return { refused: 'shutdown', message: 'the server is closing' };

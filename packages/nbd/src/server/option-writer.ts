@@ -86,7 +86,7 @@ export class OptionWriter {
 const NOTHING = Buffer.alloc(0);
 
 /** A text as the protocol's strings are: at most 4096 bytes, cut between characters, and without NUL. */
-export function wireText(text: string): Buffer {
+function wireText(text: string): Buffer {
   const bytes = Buffer.from(text.replaceAll('\0', ' '));
   if (bytes.length <= MAX_STRING_BYTES) return bytes;
   let end = MAX_STRING_BYTES;

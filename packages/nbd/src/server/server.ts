@@ -30,13 +30,10 @@ export interface NbdServerOptions {
   readonly payloads?: PayloadBudget;
   /** Called for every connection that was ended because of what the client did, or what went wrong in it. */
   readonly onFault?: (fault: ServerFault) => void;
-  /** Called when a client begins to use an export, and when it is gone. */
-  readonly onClient?: (event: 'begun' | 'gone', client: ServedClient) => void;
 }
 
 /** One connection, for status pages. */
 export interface ServedClient {
-  readonly id: number;
   readonly peer: string;
   /** Null while it negotiates. */
   readonly exportName: string | null;
@@ -67,7 +64,6 @@ export class NbdServer {
   readonly #exports: ExportDirectory;
   readonly #limits: ServerLimits;
   readonly #onFault: (fault: ServerFault) => void;
-  readonly #onClient: (event: 'begun' | 'gone', client: ServedClient) => void;
   readonly #listeners = new Set<Listener>();
   readonly #sessions = new Map<number, Session>();
   readonly #load: ServerLoad;
@@ -82,7 +78,6 @@ export class NbdServer {
     this.#limits = { ...DEFAULT_SERVER_LIMITS, ...options.limits };
     this.#load = { requestsInFlight: 0, payloads: options.payloads ?? new PayloadBudget(this.#clock) };
     this.#onFault = options.onFault ?? (() => undefined);
-    this.#onClient = options.onClient ?? (() => undefined);
   }
 
   /** Of all clients together. */
@@ -114,7 +109,7 @@ export class NbdServer {
     if (this.#sessions.size >= this.#limits.connections) {
       connection.start(DEAF);
       connection.destroy();
-      this.#report('too-many-connections', id, connection.peer, `${this.#limits.connections} connections are open`);
+      this.#report('too-many-connections', connection.peer, `${this.#limits.connections} connections are open`);
       return;
     }
     const session: Session = {
@@ -173,14 +168,9 @@ export class NbdServer {
       reader.fail(new LinkFault('negotiation-timeout', `no export chosen within ${this.#limits.negotiationMs} ms`));
     });
     try {
-      const negotiation = new ServerNegotiation(
-        reader,
-        this.#exports,
-        { id: session.id, peer: connection.peer },
-        (error) => {
-          this.#report('internal', session.id, connection.peer, `opening an export failed: ${error.message}`);
-        },
-      );
+      const negotiation = new ServerNegotiation(reader, this.#exports, (error) => {
+        this.#report('internal', connection.peer, `opening an export failed: ${error.message}`);
+      });
       session.negotiation = negotiation;
       const negotiated = await negotiation.run();
       session.negotiation = null;
@@ -207,17 +197,15 @@ export class NbdServer {
     const { connection } = session;
     const { opened } = negotiated;
     const transmission = new Transmission(connection, negotiated, this.#limits, this.#load, {
-      fault: (code, message) => this.#report(code, session.id, connection.peer, message),
+      fault: (code, message) => this.#report(code, connection.peer, message),
       finished: () => this.#endSoftly(connection),
       gone: () => {
         opened.release();
-        this.#onClient('gone', viewOf(session));
         this.#forget(session);
       },
     });
     session.transmission = transmission;
     session.exportName = opened.name;
-    this.#onClient('begun', viewOf(session));
     reader.handOver(transmission, { counted: true });
     if (this.#closing !== null) transmission.finish();
   }
@@ -230,7 +218,7 @@ export class NbdServer {
       return;
     }
     connection.destroy();
-    this.#report(NEGOTIATION_CODES[code] ?? 'link-error', session.id, connection.peer, error.message);
+    this.#report(NEGOTIATION_CODES[code] ?? 'link-error', connection.peer, error.message);
   }
 
   /** Sends what is queued and our end; a client that does not end as well is cut off. */
@@ -247,8 +235,8 @@ export class NbdServer {
     }
   }
 
-  #report(code: ServerFaultCode, clientId: number, peer: string, message: string): void {
-    this.#onFault({ code, clientId, peer, message });
+  #report(code: ServerFaultCode, peer: string, message: string): void {
+    this.#onFault({ code, peer, message });
   }
 }
 
@@ -271,9 +259,8 @@ const DEAF = {
 };
 
 function viewOf(session: Session): ServedClient {
-  const { id, connection, exportName, transmission } = session;
+  const { connection, exportName, transmission } = session;
   return {
-    id,
     peer: connection.peer,
     exportName,
     requestsInFlight: transmission?.requestsInFlight ?? 0,

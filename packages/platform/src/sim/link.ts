@@ -44,7 +44,7 @@ export function makeLink(
   return new Link(clock, conditions, address, onClosed);
 }
 
-export class Link implements SimLink {
+class Link implements SimLink {
   readonly address: string;
   readonly client: End;
   readonly server: End;

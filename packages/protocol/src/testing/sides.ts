@@ -4,7 +4,7 @@ import type { Hello, HubGroup } from '../messages.js';
 export const AGENT = 'aaaaaaaa-0000-4000-8000-000000000001';
 export const OTHER_AGENT = 'aaaaaaaa-0000-4000-8000-000000000002';
 export const NONCE = 'bbbbbbbb-0000-4000-8000-000000000001';
-export const OTHER_NONCE = 'bbbbbbbb-0000-4000-8000-000000000002';
+const OTHER_NONCE = 'bbbbbbbb-0000-4000-8000-000000000002';
 export const LINE = 'cccccccc-0000-4000-8000-000000000001';
 export const DISK = { index: 0, name: 'disk0', sizeBytes: 1 << 30 };
 

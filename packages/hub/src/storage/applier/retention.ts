@@ -30,7 +30,7 @@ export type FoldReason = 'room' | 'first-sync' | 'age' | 'index-memory' | 'journ
 /** With no retention, small changes wait so long for company… */
 export const PACE_MS = 1000;
 /** … or until there are so many of them. */
-export const PACE_BYTES = 16 * 1024 * 1024;
+const PACE_BYTES = 16 * 1024 * 1024;
 
 /** Why the oldest layer should be folded now; null when it should stay. */
 export function reasonToFold(limits: RetentionLimits, held: Holdings): FoldReason | null {

@@ -13,7 +13,7 @@ import { imageNotesSchema } from './image-notes.js';
 const SLOT_BYTES = 64 * 1024;
 const NAME = 'applied';
 
-export const appliedSchema = z.object({
+const appliedSchema = z.object({
   version: z.literal(1),
   line: lineSchema,
   /** Journal position of the first record that the base images do not hold for certain. */

@@ -23,11 +23,11 @@ const VERSION = 1;
 const BLOCK_BYTES = 4096;
 const FIXED_BYTES = 24;
 /** A header is never larger: 65,536 volumes do not fit, 20,000 do. */
-export const MAX_SEGMENT_HEADER_BYTES = 4 * 1024 * 1024;
+const MAX_SEGMENT_HEADER_BYTES = 4 * 1024 * 1024;
 
 const position = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
 
-export const segmentInfoSchema = z.object({
+const segmentInfoSchema = z.object({
   group: z.string(),
   hubId: z.string(),
   line: lineSchema,
