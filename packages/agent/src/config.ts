@@ -63,7 +63,7 @@ export interface AgentConfig {
   readonly readCacheBytes: number;
 }
 
-/** Defaults of the contract. */
+/** What the options default to (run-options.ts, as one would write it); for the simulator and tests. */
 export const AGENT_DEFAULTS = {
   mode: 'async',
   onDisconnect: 'continue',
