@@ -1,40 +1,17 @@
 /** `repagent status`, `pause`, `resume`, `resync`: asked of the running agent through its control socket. */
-import {
-  askJson,
-  command,
-  CommandFailure,
-  EXIT,
-  flag,
-  formatDuration,
-  formatRate,
-  formatSize,
-  path,
-  required,
-} from '@rephub/command';
+import { command, CommandFailure, EXIT, flag, formatDuration, formatRate, formatSize } from '@rephub/command';
 import { ConfigFault } from '@rephub/platform';
 import { divergenceText, resyncShare } from '@rephub/protocol';
-import { join } from 'node:path';
 import { namesHub } from '../link-status.js';
-import { type AgentStatus, type GroupStatus, type StartingStatus } from '../report.js';
-import { CONTROL_SOCKET } from './control-socket.js';
-
-const TIMEOUT_MS = 5_000;
-
-const stateOption = {
-  state: required(path(), { placeholder: 'DIR', help: 'the state directory of the running agent' }),
-};
-
-async function ask(state: string, method: 'GET' | 'POST', request: string): Promise<unknown> {
-  const address = { kind: 'unix', path: join(state, CONTROL_SOCKET) } as const;
-  return await askJson({ address, method, path: request, timeoutMs: TIMEOUT_MS });
-}
+import { type GroupStatus, type StartingStatus } from '../report.js';
+import { askAgent, askStatus, stateOption } from './control-client.js';
 
 export const statusCommand = command({
   name: 'status',
   summary: 'say how well the VM is protected right now',
   options: { ...stateOption, json: flag({ help: 'print JSON', inFile: false }) },
   run: async ({ state, json }, { out }) => {
-    const status = (await ask(state, 'GET', '/status')) as AgentStatus;
+    const status = await askStatus(state);
     if (json) out(`${JSON.stringify(status, null, 2)}\n`);
     else out(table(status.starting ? describeStart(status) : describe(status)));
     return EXIT.done;
@@ -46,7 +23,7 @@ export const pauseCommand = command({
   summary: 'stop sending, go on marking; stays so across restarts until resume',
   options: stateOption,
   run: async ({ state }, { out }) => {
-    await ask(state, 'POST', '/pause');
+    await askAgent(state, 'POST', '/pause');
     out('paused: writes are marked, nothing is sent\n');
     return EXIT.done;
   },
@@ -57,7 +34,7 @@ export const resumeCommand = command({
   summary: 'send again: connects and resyncs what was marked',
   options: stateOption,
   run: async ({ state }, { out }) => {
-    await ask(state, 'POST', '/resume');
+    await askAgent(state, 'POST', '/resume');
     out('resumed\n');
     return EXIT.done;
   },
@@ -74,7 +51,7 @@ export const modeCommand = command({
     if (!MODES.includes(mode)) {
       throw new ConfigFault('bad-value', `MODE: "${mode}" is not allowed, expected ${MODES.join(', ')}`);
     }
-    await ask(state, 'POST', `/mode?mode=${mode}`);
+    await askAgent(state, 'POST', `/mode?mode=${mode}`);
     const when = mode === 'async' ? '' : ': in force as soon as the hub has everything; see repagent status';
     out(`mode ${mode}${when}\n`);
     return EXIT.done;
@@ -93,13 +70,13 @@ export const resyncCommand = command({
   run: async ({ state, compare, full, yes }, { out }) => {
     if (compare && full) throw new ConfigFault('conflicting-options', '--compare and --full exclude each other');
     if (full && !yes) {
-      const status = (await ask(state, 'GET', '/status')) as AgentStatus;
+      const status = await askStatus(state);
       if (status.starting) throw new CommandFailure(EXIT.tryAgain, status.reason);
       const bytes = status.volumes.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0);
       out(`would mark and send again all that is allocated of ${formatSize(bytes)} in group ${status.name}\n`);
       throw new ConfigFault('needs-yes', 'nothing was done; add --yes to do it');
     }
-    await ask(state, 'POST', `/resync?full=${full}&compare=${compare}`);
+    await askAgent(state, 'POST', `/resync?full=${full}&compare=${compare}`);
     if (compare) out('everything is marked and is being compared; what differs is sent\n');
     else out(full ? 'everything is marked and is being sent again\n' : 'what is marked is being sent\n');
     return EXIT.done;

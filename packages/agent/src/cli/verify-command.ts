@@ -1,23 +1,10 @@
 /** `repagent verify`: everything is compared with the hub while the guest goes on; exit 0 same, 1 differs, 75 could not tell. */
-import {
-  askJson,
-  command,
-  CommandFailure,
-  EXIT,
-  type ExitCode,
-  flag,
-  formatSize,
-  path,
-  required,
-} from '@rephub/command';
+import { command, CommandFailure, EXIT, type ExitCode, flag, formatSize } from '@rephub/command';
 import { asError } from '@rephub/platform';
 import { describeVerify, outcomeOf } from '@rephub/protocol';
-import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type GroupStatus } from '../report.js';
-import { CONTROL_SOCKET } from './control-socket.js';
+import { askAgent, askStatus, stateOption } from './control-client.js';
 
-const TIMEOUT_MS = 5_000;
 const POLL_MS = 250;
 /** It may be busy with another verification without getting on for so long. */
 const PATIENCE_MS = 60_000;
@@ -26,7 +13,7 @@ export const verifyCommand = command({
   name: 'verify',
   summary: 'compare everything with the hub while the guest goes on: exit 0 same, 1 differs, 75 could not tell',
   options: {
-    state: required(path(), { placeholder: 'DIR', help: 'the state directory of the running agent' }),
+    ...stateOption,
     json: flag({ help: 'print JSON', inFile: false }),
   },
   run: async ({ state, json }, { out }) => {
@@ -38,15 +25,13 @@ export const verifyCommand = command({
 });
 
 async function verify(state: string, json: boolean, out: (text: string) => void): Promise<ExitCode> {
-  const ask = async (method: 'GET' | 'POST', request: string): Promise<unknown> => {
-    const address = { kind: 'unix', path: join(state, CONTROL_SOCKET) } as const;
-    return await askJson({ address, method, path: request, timeoutMs: TIMEOUT_MS });
-  };
-  const { id } = (await ask('POST', '/verify')) as { readonly id: string };
+  const { id } = (await askAgent(state, 'POST', '/verify')) as { readonly id: string };
   let lastSeen = '';
   let leftMs = PATIENCE_MS;
   for (;;) {
-    const { verify: report } = (await ask('GET', '/status')) as GroupStatus;
+    const status = await askStatus(state);
+    if (status.starting) throw new Error(`the agent was started again meanwhile: ${status.reason}`);
+    const { verify: report } = status;
     if (report === null) throw new Error('the agent does not verify: it is stopping');
     if (report.id === id && report.finishedAt !== null) {
       const outcome = outcomeOf(report);
