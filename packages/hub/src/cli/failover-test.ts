@@ -26,7 +26,7 @@ import { connectNbd, readBytes } from '@rephub/nbd';
 import { asError, ConfigFault } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
 import { checkEnvironment, preferredUri, sharedVariables } from '../failover-test/environment.js';
-import { buildReport, reportText } from '../failover-test/report.js';
+import { buildReport, reportText, type TestReport } from '../failover-test/report.js';
 import { type CheckResult, type Verdict, VERDICT_EXIT_CODES } from '../failover-test/verdict.js';
 import { hubOption } from './api.js';
 import { refuseUnwritable, writeReport } from './report-file.js';
@@ -75,63 +75,98 @@ function refuseWhatIsNotBuilt(values: Values): void {
   }
 }
 
+/** What came of a test, as far as it got. */
+interface Course {
+  readonly checks: CheckResult[];
+  /** Null until the hub has opened it. */
+  opened: OpenedTest | null;
+  /** Why no verdict can be given; null: nothing went wrong but what checks said. */
+  trouble: string | null;
+  kept: boolean;
+}
+
 async function failoverTest(values: Values, context: CommandContext): Promise<ExitCode> {
   const group = groupOf(context);
   if (values.report !== undefined) await refuseUnwritable(values.report);
   const startedAt = new Date().toISOString();
-  const began = performance.now();
-  const sinceStartMs = (): number => performance.now() - began;
-  const interrupt = interruptible();
-  const checks: CheckResult[] = [];
-  let trouble: string | null = null;
-  let opened: OpenedTest | null = null;
-  let kept = false;
+  const course: Course = { checks: [], opened: null, trouble: null, kept: false };
+  const { signal } = interruptible();
   try {
-    const session = await TestSession.open(values.http, context, { group, name: values.name });
-    opened = session.opened;
-    const { test } = opened;
-    const age = formatDuration(opened.pointAgeSeconds * 1000);
-    context.err(`test ${test.name} of ${group} is open at number ${test.seq} of ${test.pointTime}, ${age} ago\n`);
-    try {
-      const environment = checkEnvironment({ group, ...test, exports: opened.exports });
-      for (const { variable, volumes } of values.check.length > 0 ? sharedVariables(opened.exports) : []) {
-        const names = volumes.join(' and ');
-        context.err(
-          `${variable} would be of ${names} at once, so it is not set; REPHUB_TEST_URIS has the URIs of all\n`,
-        );
-      }
-      const commands = values.check.length > 0 ? values.check : [null];
-      for (const line of commands) {
-        if (interrupt.signal.aborted) break;
-        checks.push(
-          line === null
-            ? await readEnds(opened, values.timeout, sinceStartMs)
-            : await runCheck({
-                command: line,
-                environment,
-                timeoutMs: values.timeout,
-                signal: interrupt.signal,
-                sinceStartMs,
-              }),
-        );
-      }
-      if (!interrupt.signal.aborted) await session.look();
-      trouble = session.trouble;
-    } finally {
-      kept = values.keep && !interrupt.signal.aborted;
-      if (kept) await session.keep();
-      else await session.drop();
-    }
+    await runTest(values, context, group, course, signal);
   } catch (thrown) {
     // What was asked for cannot be: that says nothing of the replica.
-    if (opened === null && exitCodeOf(thrown) === EXIT.wrongUsage) throw thrown;
-    trouble = asError(thrown).message;
+    if (course.opened === null && exitCodeOf(thrown) === EXIT.wrongUsage) throw thrown;
+    course.trouble = asError(thrown).message;
   }
-  if (interrupt.signal.aborted) trouble = 'interrupted';
-  const report = buildReport({
+  if (signal.aborted) course.trouble = 'interrupted';
+  const { opened, kept } = course;
+  const report = reportOf(values, group, course, startedAt);
+  context.out(values.json ? formatJson(report) : reportText(report));
+  if (kept && opened !== null && !values.json) {
+    for (const entry of opened.exports) context.out(`  ${entry.volume}: ${entry.uris.join(' ')}\n`);
+    context.out(`rephub test drop ${group} ${opened.test.name} ends it\n`);
+  }
+  const unwritten = values.report === undefined ? null : await writeReport(values.report, formatJson(report));
+  if (unwritten === null) return exitCode(report.verdict);
+  context.err(`failover-test: ${unwritten}; the verdict is as printed\n`);
+  // What was asked for is not all there: only a verdict that is worse counts for more.
+  return report.verdict === 'passed' ? EXIT.tryAgain : exitCode(report.verdict);
+}
+
+/** Opens the test, runs the checks, keeps or drops it. `course` says how far it came also when this throws. */
+async function runTest(
+  values: Values,
+  context: CommandContext,
+  group: string,
+  course: Course,
+  signal: AbortSignal,
+): Promise<void> {
+  const began = performance.now();
+  const sinceStartMs = (): number => performance.now() - began;
+  const session = await TestSession.open(values.http, context, { group, name: values.name });
+  const { opened } = session;
+  course.opened = opened;
+  const { test } = opened;
+  const age = formatDuration(opened.pointAgeSeconds * 1000);
+  context.err(`test ${test.name} of ${group} is open at number ${test.seq} of ${test.pointTime}, ${age} ago\n`);
+  try {
+    if (values.check.length === 0) {
+      if (!signal.aborted) course.checks.push(await readEnds(opened, values.timeout, sinceStartMs));
+    } else {
+      tellSharedVariables(opened, context);
+      const environment = checkEnvironment({ group, ...test, exports: opened.exports });
+      for (const line of values.check) {
+        if (signal.aborted) break;
+        const order = { command: line, environment, timeoutMs: values.timeout, signal, sinceStartMs };
+        course.checks.push(await runCheck(order));
+      }
+    }
+    if (!signal.aborted) await session.look();
+    course.trouble = session.trouble;
+  } finally {
+    course.kept = values.keep && !signal.aborted;
+    if (course.kept) await session.keep();
+    else await session.drop();
+  }
+}
+
+function tellSharedVariables(opened: OpenedTest, context: CommandContext): void {
+  for (const { variable, volumes } of sharedVariables(opened.exports)) {
+    const names = volumes.join(' and ');
+    context.err(`${variable} would be of ${names} at once, so it is not set; REPHUB_TEST_URIS has the URIs of all\n`);
+  }
+}
+
+function reportOf(
+  { at }: Values,
+  group: string,
+  { checks, kept, opened, trouble }: Course,
+  startedAt: string,
+): TestReport {
+  return buildReport({
     group,
     test: opened?.test.name ?? null,
-    at: values.at,
+    at,
     point:
       opened === null
         ? null
@@ -146,16 +181,6 @@ async function failoverTest(values: Values, context: CommandContext): Promise<Ex
     finishedAt: new Date().toISOString(),
     kept,
   });
-  context.out(values.json ? formatJson(report) : reportText(report));
-  if (kept && opened !== null && !values.json) {
-    for (const entry of opened.exports) context.out(`  ${entry.volume}: ${entry.uris.join(' ')}\n`);
-    context.out(`rephub test drop ${group} ${opened.test.name} ends it\n`);
-  }
-  const unwritten = values.report === undefined ? null : await writeReport(values.report, formatJson(report));
-  if (unwritten === null) return exitCode(report.verdict);
-  context.err(`failover-test: ${unwritten}; the verdict is as printed\n`);
-  // What was asked for is not all there: only a verdict that is worse counts for more.
-  return report.verdict === 'passed' ? EXIT.tryAgain : exitCode(report.verdict);
 }
 
 function groupOf(context: CommandContext): string {

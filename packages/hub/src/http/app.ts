@@ -16,6 +16,8 @@ import type { Group } from '../group/group.js';
 import type { Hub } from '../hub/hub.js';
 import { errorAnswer, statusOf } from './answers.js';
 import {
+  bodyOf,
+  check,
   eventsQuerySchema,
   forgetSchema,
   nothingSchema,
@@ -41,11 +43,25 @@ export interface AppOptions {
   readonly refused: (message: string, path: string) => void;
 }
 
-const MAX_BODY_BYTES = 64 * 1024;
-
+/** The whole of it: `/healthz`, `/metrics`, `/api/v1/…`. */
 export function httpApp(options: AppOptions): Hono {
-  const { hub } = options;
   const app = new Hono();
+  answerFaults(app, options);
+  keepOut(app, options);
+  app.get('/healthz', (context) => context.json({ status: 'ok' }));
+  app.get('/metrics', async (context) =>
+    context.text(await options.metrics.metrics(), 200, { 'content-type': options.metrics.contentType }),
+  );
+
+  const api = new Hono();
+  addLooks(api, options);
+  addTests(api, options);
+  addOrders(api, options.hub);
+  app.route('/api/v1', api);
+  return app;
+}
+
+function answerFaults(app: Hono, options: AppOptions): void {
   app.onError((thrown, context) => {
     const status = statusOf(thrown);
     if (status === 500) options.internalError(context.req.path, thrown);
@@ -57,6 +73,10 @@ export function httpApp(options: AppOptions): Hono {
       404,
     ),
   );
+}
+
+/** Who may not come in gets no further than this (guard.ts). */
+function keepOut(app: Hono, options: AppOptions): void {
   app.use(async (context, next) => {
     const answer = checkHost(options.guard, context.req.header('host'));
     if (!answer.pass) return forbidden(context, answer.status, answer.message);
@@ -70,13 +90,11 @@ export function httpApp(options: AppOptions): Hono {
     await next();
     return undefined;
   });
+}
 
-  app.get('/healthz', (context) => context.json({ status: 'ok' }));
-  app.get('/metrics', async (context) =>
-    context.text(await options.metrics.metrics(), 200, { 'content-type': options.metrics.contentType }),
-  );
-
-  const api = new Hono();
+/** What there is to see. */
+function addLooks(api: Hono, options: AppOptions): void {
+  const { hub } = options;
   api.get('/status', (context) =>
     context.json({
       hub: {
@@ -91,6 +109,15 @@ export function httpApp(options: AppOptions): Hono {
   );
   api.get('/groups', (context) => context.json(hub.status()));
   api.get('/groups/:group', (context) => context.json(groupOf(hub, context).status()));
+  api.get('/events', (context) => {
+    const query = check(eventsQuerySchema, context.req.query());
+    return context.json({ events: hub.events.after(query.after ?? null, query.limit).map(eventAnswer) });
+  });
+}
+
+/** Failover tests: opened with a lease, renewed or kept, dropped. */
+function addTests(api: Hono, options: AppOptions): void {
+  const { hub } = options;
   api.post('/groups/:group/tests', async (context) => {
     const group = groupOf(hub, context);
     const body = await bodyOf(context, openTestSchema);
@@ -106,6 +133,10 @@ export function httpApp(options: AppOptions): Hono {
     await groupOf(hub, context).tests.drop(context.req.param('test'), 'dropped on request');
     return context.body(null, 204);
   });
+}
+
+/** What an operator asks of a group. */
+function addOrders(api: Hono, hub: Hub): void {
   api.post('/groups/:group/read', async (context) => {
     const group = groupOf(hub, context);
     const { volume, offset, length, timeoutSeconds } = await bodyOf(context, readSchema);
@@ -157,12 +188,6 @@ export function httpApp(options: AppOptions): Hono {
     await hub.forget(group.name);
     return context.json({ forgotten: group.name });
   });
-  api.get('/events', (context) => {
-    const query = check(eventsQuerySchema, context.req.query());
-    return context.json({ events: hub.events.after(query.after ?? null, query.limit).map(eventAnswer) });
-  });
-  app.route('/api/v1', api);
-  return app;
 }
 
 async function openTest(options: AppOptions, group: Group, body: z.infer<typeof openTestSchema>): Promise<object> {
@@ -204,43 +229,6 @@ function eventAnswer(event: ReturnType<Hub['events']['after']>[number]): object 
 
 function groupOf(hub: Hub, context: Context): Group {
   return hub.group(context.req.param('group') ?? '');
-}
-
-/** The body as JSON of this shape. An empty one counts as `{}`; another media type is refused, so that no web form passes. */
-async function bodyOf<T>(context: Context, schema: z.ZodType<T>): Promise<T> {
-  const type = context.req.header('content-type')?.split(';')[0]?.trim().toLowerCase();
-  if (type !== 'application/json') throw new ConfigFault('bad-body', 'the content-type must be application/json');
-  const text = await textOf(context.req.raw);
-  let parsed: unknown;
-  try {
-    parsed = text === '' ? {} : JSON.parse(text);
-  } catch {
-    throw new ConfigFault('bad-body', 'the body is not JSON');
-  }
-  return check(schema, parsed);
-}
-
-/** The body as text; no more than the limit of it is ever taken into memory. */
-async function textOf(request: Request): Promise<string> {
-  const parts: Uint8Array[] = [];
-  let bytes = 0;
-  const body: AsyncIterable<Uint8Array> | null = request.body;
-  if (body === null) return '';
-  for await (const part of body) {
-    bytes += part.length;
-    if (bytes > MAX_BODY_BYTES) {
-      throw new ConfigFault('body-too-large', `the body has more than the ${MAX_BODY_BYTES} bytes that are allowed`);
-    }
-    parts.push(part);
-  }
-  return Buffer.concat(parts).toString('utf8');
-}
-
-function check<T>(schema: z.ZodType<T>, value: unknown): T {
-  const checked = schema.safeParse(value);
-  if (checked.success) return checked.data;
-  const said = checked.error.issues.map((issue) => `${issue.path.join('.') || 'body'}: ${issue.message}`);
-  throw new ConfigFault('bad-body', said.join('; '));
 }
 
 function forbidden(context: Context, status: 401 | 403, message: string): Response {
