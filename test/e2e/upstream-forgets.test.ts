@@ -1,7 +1,8 @@
 // REPLAY: an upstream that loses what it acknowledged and never flushed gets it again, before anybody reads it.
 import { readFile } from 'node:fs/promises';
-import { setTimeout as delay } from 'node:timers/promises';
+import { inspectState } from '@rephub/bitmap';
 import { flushDevice, NbdError, readBytes, writeBytes, zeroRange } from '@rephub/nbd';
+import { nodePlatform } from '@rephub/platform/node';
 import { expect, test } from 'vitest';
 import { compareByQemu } from '../kit/contents.js';
 import { load, startLoad } from '../kit/load.js';
@@ -10,6 +11,7 @@ import { nbdkit, type Peer, type PeerOptions, sparseFile } from '../kit/peers.js
 import { AgentPlace } from '../kit/rephub-system.js';
 import type { Scope } from '../kit/scope.js';
 import { testScope } from '../kit/test-scope.js';
+import { waitUntil } from '../kit/wait.js';
 
 const MiB = 1 << 20;
 const RETRY = ['--retries', 'forever', '--retry-delay', '100ms'];
@@ -67,7 +69,10 @@ test(
     await upstream.child.killHard();
     await agent.waitFor('upstream to be missed', ({ upstream: [first] }) => first?.up === false);
     // What it has noticed it stores at once; a kill between the two would find nothing stored.
-    await delay(500);
+    await waitUntil('what is owed to be stored', async () => {
+      const { identity } = (await inspectState(nodePlatform().files, agent.stateDir)) ?? {};
+      return (identity?.notes['flush-error-owed'] ?? '') !== '';
+    });
     await agent.child.killHard();
     const { child } = await forgetful(scope, file, { at: upstream.address });
     await agent.start();

@@ -37,7 +37,9 @@ test('status and groups show each group, as a table and as the JSON of the contr
   expect(table.stdout).toMatch(/^GROUP +STATE +RPO/);
   expect(table.stdout).toMatch(/vm1 +protected/);
   const json = groupsOf((await rephub('status', 'vm1', '--json')).stdout);
-  expect(json).toMatchObject([{ name: 'vm1', state: 'protected', rpoSeconds: 0, durableSeq: agent.lastNumber }]);
+  expect(json).toMatchObject([{ name: 'vm1', state: 'protected', durableSeq: agent.lastNumber }]);
+  // What a beat that comes late on a busy machine adds.
+  expect(json[0]?.rpoSeconds ?? Infinity).toBeLessThan(5);
   expect((await rephub('groups')).stdout).toMatch(/vm1 +disk0 +8 MiB/);
   expect(groupsOf((await rephub('groups', '--json')).stdout)).toHaveLength(1);
   const unknown = await rephub('status', 'vm9');

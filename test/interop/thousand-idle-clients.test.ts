@@ -1,8 +1,9 @@
 // BOUND: 1,000 clients that are connected and idle cost the agent less than 64 MiB.
-import { readFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { expect, it } from 'vitest';
 import { sparseFile } from '../kit/peers.js';
+import { memoryOf } from '../kit/process-memory.js';
+import { OPENED_BYTES, OPENING, request, SIMPLE_REPLY_BYTES } from '../kit/raw-nbd.js';
 import { AgentPlace } from '../kit/rephub-system.js';
 import { testScope } from '../kit/test-scope.js';
 
@@ -10,22 +11,9 @@ const MIB = 1024 * 1024;
 const CLIENTS = 1000;
 const READ_BYTES = 4096;
 
-/** Flags, GO for the default export, and a read: what the server answers to this is all that is ever said. */
-const OPENING = Buffer.concat([
-  Buffer.from([0, 0, 0, 3]),
-  Buffer.from('IHAVEOPT'),
-  Buffer.from([0, 0, 0, 7, 0, 0, 0, 6]),
-  Buffer.alloc(6),
-]);
-const READ = Buffer.alloc(28);
-READ.writeUInt32BE(0x25609513, 0);
-READ.writeUInt32BE(READ_BYTES, 24);
-const ANSWER_BYTES = 18 + (20 + 12) + 20 + 16 + READ_BYTES;
-
-async function residentBytes(pid: number): Promise<number> {
-  const found = /VmRSS:\s+(\d+) kB/.exec(await readFile(`/proc/${pid}/status`, 'utf8'));
-  return Number(found?.[1]) * 1024;
-}
+/** What the server answers to this, after the opening, is all that is ever said. */
+const READ = request('read', READ_BYTES);
+const ANSWER_BYTES = OPENED_BYTES + SIMPLE_REPLY_BYTES + READ_BYTES;
 
 /** A client that has negotiated, has read once, and says nothing more. */
 async function idleClient(path: string): Promise<Socket> {
@@ -64,10 +52,10 @@ it('1,000 idle clients cost the agent less than 64 MiB', { timeout: 60_000 }, as
     await Promise.resolve();
   });
   sockets.push(...(await idleClients(agent.address.socket, 10)));
-  const before = await residentBytes(agent.child.pid);
+  const before = (await memoryOf(agent.child.pid)).residentBytes;
   sockets.push(...(await idleClients(agent.address.socket, CLIENTS)));
-  const cost = async (): Promise<number> => Math.round(((await residentBytes(agent.child.pid)) - before) / MIB);
-  expect(await cost()).toBeLessThan(64);
+  const { residentBytes } = await memoryOf(agent.child.pid);
+  expect(Math.round((residentBytes - before) / MIB)).toBeLessThan(64);
   // They are served all the same.
   const last = sockets.at(-1);
   const answered = new Promise((resolve) => last?.once('data', resolve));

@@ -1,10 +1,11 @@
 // BOUND: clients that stop in the middle of a large write cost the agent one bounded amount, and hold nobody up for good.
-import { readFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { connectNbd, readBytes, writeBytes } from '@rephub/nbd';
 import { nodePlatform } from '@rephub/platform/node';
 import { expect, it } from 'vitest';
 import { sparseFile } from '../kit/peers.js';
+import { memoryOf } from '../kit/process-memory.js';
+import { OPENING, request } from '../kit/raw-nbd.js';
 import { AgentPlace } from '../kit/rephub-system.js';
 import { testScope } from '../kit/test-scope.js';
 
@@ -12,23 +13,6 @@ const MIB = 1024 * 1024;
 const CLIENTS = 40;
 const WRITE_BYTES = 32 * MIB;
 const SENT_BYTES = 16 * MIB;
-
-/** Flags, GO for the default export, and the header of a write that is as large as can be. */
-const OPENING = Buffer.concat([
-  Buffer.from([0, 0, 0, 3]),
-  Buffer.from('IHAVEOPT'),
-  Buffer.from([0, 0, 0, 7, 0, 0, 0, 6]),
-  Buffer.alloc(6),
-]);
-const WRITE = Buffer.alloc(28);
-WRITE.writeUInt32BE(0x25609513, 0);
-WRITE.writeUInt16BE(1, 6);
-WRITE.writeUInt32BE(WRITE_BYTES, 24);
-
-async function mostResidentBytes(pid: number): Promise<number> {
-  const found = /VmHWM:\s+(\d+) kB/.exec(await readFile(`/proc/${pid}/status`, 'utf8'));
-  return Number(found?.[1]) * 1024;
-}
 
 it(
   '40 clients that send half of 32 MiB cost the agent less than 160 MiB, and others are served',
@@ -45,12 +29,12 @@ it(
     });
     const client = await connectNbd(nodePlatform(), `nbd+unix:///disk0?socket=${agent.address.socket}`);
     await writeBytes(client, 0, Buffer.alloc(WRITE_BYTES, 1));
-    const before = await mostResidentBytes(agent.child.pid);
+    const before = (await memoryOf(agent.child.pid)).peakBytes;
     const half = Buffer.alloc(SENT_BYTES, 2);
     for (let index = 0; index < CLIENTS; index += 1) {
       const socket = connect(agent.address.socket);
       socket.on('error', () => undefined);
-      socket.write(Buffer.concat([OPENING, WRITE]));
+      socket.write(Buffer.concat([OPENING, request('write', WRITE_BYTES)]));
       socket.write(half);
       socket.resume();
       sockets.push(socket);
@@ -64,7 +48,7 @@ it(
     const writing = writeBytes(client, 0, Buffer.alloc(WRITE_BYTES, 4)).then(() => (isWritten = true));
     const ended = (): number => sockets.filter(({ destroyed }) => destroyed).length;
     await expect.poll(() => isWritten || ended() > 1, { timeout: 60_000 }).toBe(true);
-    expect(Math.round(((await mostResidentBytes(agent.child.pid)) - before) / MIB)).toBeLessThan(160);
+    expect(Math.round(((await memoryOf(agent.child.pid)).peakBytes - before) / MIB)).toBeLessThan(160);
     expect(ended()).toBeGreaterThan(1);
     for (const socket of sockets) socket.destroy();
     await writing;

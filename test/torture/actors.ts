@@ -4,8 +4,8 @@
  * Always holds: an end that nobody asked for, an exit code other than the expected, a stack trace or an alarm in a log is a
  * violation; only processes begun here are signalled.
  */
-import { readFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { memoryOf } from '../kit/process-memory.js';
 import { type Child, type Exit } from '../kit/process.js';
 
 export type Violated = (what: string) => void;
@@ -196,15 +196,12 @@ export class MemoryWatch {
   async #watch(): Promise<void> {
     while (!this.#stopped) {
       for (const { actor, memory } of this.#watched) {
-        const bytes = actor.pid === null ? 0 : await residentBytes(actor.pid);
-        memory.peakBytes = Math.max(memory.peakBytes, bytes);
+        if (actor.pid === null) continue;
+        // It may be killed just now.
+        const now = await memoryOf(actor.pid).catch(() => null);
+        memory.peakBytes = Math.max(memory.peakBytes, now?.residentBytes ?? 0);
       }
       await delay(250);
     }
   }
-}
-
-async function residentBytes(pid: number): Promise<number> {
-  const text = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(text)?.[1] ?? 0) * 1024;
 }

@@ -1,5 +1,5 @@
 /**
- * Looks at a state directory without opening it for use: for a status when no agent runs. Takes no lock and
+ * Looks at a state directory without opening it for use: for tests of what an agent leaves there. Takes no lock and
  * changes nothing; while an agent runs, what it says may be torn (and then be called untrusted).
  */
 import { CorruptionFault, type FileSystem } from '@rephub/platform';
