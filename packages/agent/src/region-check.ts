@@ -28,7 +28,7 @@ export interface Region {
   readonly length: number;
 }
 
-/** The region's first `coveredBytes`, told apart in runs from its beginning. */
+/** The region's first `coveredBytes` (one at least), told apart in runs from its beginning. */
 export interface CheckedRegion {
   readonly coveredBytes: number;
   /** It is a hole here: nothing was read. */

@@ -153,20 +153,13 @@ export class StartSample {
           else later.push(region);
           continue;
         }
-        const { coveredBytes, isHole, runs } = checked;
-        if (coveredBytes === 0) tally.unknown(region.volume.name, region.length, 'the hub cannot tell');
-        for (const { from, to, verdict } of runs) {
-          const bytes = Math.min(to, coveredBytes) - from;
-          if (bytes <= 0) break;
-          if (verdict === 'same') tally.same(region.volume.name, bytes, isHole);
-          else if (verdict === 'unknown') tally.unknown(region.volume.name, bytes, 'the hub cannot read it');
-          else tally.differs(region.volume.name, region.offset + from, bytes);
-        }
+        const { name } = region.volume;
+        for (const { offset, length } of tally.checked(name, region.offset, checked))
+          tally.differs(name, offset, length);
         // What an answer left out of a long hole is looked at next.
+        const { coveredBytes } = checked;
         const rest = region.length - coveredBytes;
-        if (coveredBytes > 0 && rest > 0) {
-          queue.push({ volume: region.volume, offset: region.offset + coveredBytes, length: rest });
-        }
+        if (rest > 0) queue.push({ volume: region.volume, offset: region.offset + coveredBytes, length: rest });
       }
     };
     await Promise.all(Array.from({ length: LANES }, lane));

@@ -19,7 +19,7 @@ import { type Marks } from './marks.js';
 import { type Mirror } from './mirror.js';
 import { type Pace } from './pace.js';
 import { ANSWER_TIMEOUT_MS, checkRegion, NO_HUB, type Region, REGION_BYTES } from './region-check.js';
-import { VerifyTally } from './verify-tally.js';
+import { type Place, VerifyTally } from './verify-tally.js';
 
 /** Regions that are looked at at once. */
 const LANES = 4;
@@ -64,11 +64,6 @@ export interface VerifierParts {
 export interface VerifyCounters {
   verifiedBytes: number;
   verifyDiffersBytes: number;
-}
-
-interface Place {
-  readonly offset: number;
-  readonly length: number;
 }
 
 export class Verifier {
@@ -238,18 +233,10 @@ export class Verifier {
       else later.push(region);
       return region.length;
     }
-    const { coveredBytes, isHole, runs } = checked;
-    this.counters.verifiedBytes += coveredBytes;
-    const differing: Place[] = [];
-    for (const { from, to, verdict } of runs) {
-      const bytes = Math.min(to, coveredBytes) - from;
-      if (bytes <= 0) break;
-      if (verdict === 'same') tally.same(region.volume.name, bytes, isHole);
-      else if (verdict === 'unknown') tally.unknown(region.volume.name, bytes, 'the hub cannot read it');
-      else differing.push({ offset: region.offset + from, length: bytes });
-    }
+    this.counters.verifiedBytes += checked.coveredBytes;
+    const differing = tally.checked(region.volume.name, region.offset, checked);
     if (differing.length > 0) await this.#differ(tally, region.volume, differing);
-    return coveredBytes;
+    return checked.coveredBytes;
   }
 
   /** Noted durably, marked durably, told here and at the hub, and only then dirty for a resync. */

@@ -1,8 +1,14 @@
 /** The result of a verification as it grows: what is the same, what differs and where, what could not be told and why. Pure. */
 import { type VerifyReport, type VolumeVerify } from '@rephub/protocol';
+import { type CheckedRegion } from './region-check.js';
 
 /** Places named in the report; what lies beyond is counted. */
 const MOST_NAMED = 64;
+
+export interface Place {
+  readonly offset: number;
+  readonly length: number;
+}
 
 type Figures = { -readonly [Key in keyof VolumeVerify]: VolumeVerify[Key] };
 
@@ -30,6 +36,19 @@ export class VerifyTally {
   same(volume: string, bytes: number, isHole: boolean): void {
     this.#of(volume).bytesSame += bytes;
     if (isHole) this.#bytesHoles += bytes;
+  }
+
+  /** Of a region that begins at `offset`; returns the places that differ, which are not counted yet: `differs` is for that. */
+  checked(volume: string, offset: number, { coveredBytes, isHole, runs }: CheckedRegion): Place[] {
+    const differing: Place[] = [];
+    for (const { from, to, verdict } of runs) {
+      const bytes = Math.min(to, coveredBytes) - from;
+      if (bytes <= 0) break;
+      if (verdict === 'same') this.same(volume, bytes, isHole);
+      else if (verdict === 'unknown') this.unknown(volume, bytes, 'the hub cannot read it');
+      else differing.push({ offset: offset + from, length: bytes });
+    }
+    return differing;
   }
 
   differs(volume: string, offset: number, length: number): void {
