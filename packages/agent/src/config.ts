@@ -2,7 +2,7 @@
 
 import { type AckMode } from './acknowledgement.js';
 import { type CompressOption } from './compression/packer.js';
-import { type RateLimit } from './rate-cap.js';
+import { type RateLimit } from './resync/rate-cap.js';
 import { type MultiConnMode, type TrackDirty } from './upstream/multi-conn.js';
 import { type RetryReadonly } from './upstream/upstream-parts.js';
 

@@ -32,7 +32,7 @@ import { Mirror } from './mirror.js';
 import { endInOrder } from './orderly-end.js';
 import { type GroupStatus } from './report.js';
 import { Reporter } from './reporter.js';
-import { Resyncing } from './resyncing.js';
+import { Resyncing } from './resync/resyncing.js';
 import { Standing } from './standing.js';
 import { type UpstreamsAwaited } from './starting.js';
 import { doubtOf, lookAtFiles, UpstreamWatch } from './upstream-watch.js';

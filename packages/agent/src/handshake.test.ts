@@ -4,7 +4,7 @@ import { chainStart, FrameType, type HubGroup, type Verdict, type Welcome } from
 import { expect, test } from 'vitest';
 import { AGENT_DEFAULTS, type AgentConfig } from './config.js';
 import { Handshake } from './handshake.js';
-import { ResyncOrder } from './resync-order.js';
+import { ResyncOrder } from './resync/resync-order.js';
 import { Standing } from './standing.js';
 import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
 

@@ -15,11 +15,11 @@ import {
 import { writeBytes } from '@rephub/nbd';
 import { expect, test } from 'vitest';
 import { AGENT_DEFAULTS, type AgentConfig } from './config.js';
-import { Findings } from './findings.js';
+import { Findings } from './resync/findings.js';
 import { Handshake } from './handshake.js';
 import { HubSession } from './hub-session.js';
 import { type LinkMemory } from './link-status.js';
-import { ResyncOrder } from './resync-order.js';
+import { ResyncOrder } from './resync/resync-order.js';
 import { Standing } from './standing.js';
 import { type VolumeKit, volumeKit } from './testing/volume-kit.js';
 

@@ -28,7 +28,7 @@ import {
   type Welcome,
 } from '@rephub/protocol';
 import { giveUpForeign, isLocalHub, pressureOf } from './compression/pressure.js';
-import { type Findings } from './findings.js';
+import { type Findings } from './resync/findings.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type Handshake } from './handshake.js';
 import { type HashClient } from './hash-client.js';

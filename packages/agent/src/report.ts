@@ -7,10 +7,10 @@ import {
   type VerifyReport,
 } from '@rephub/protocol';
 import { type CompressionStatus, type PackerCounters } from './compression/packer.js';
-import { type CourtesyStatus } from './courtesy.js';
+import { type CourtesyStatus } from './resync/courtesy.js';
 import { type LinkStatus } from './link-status.js';
 import { type MirrorCounters } from './mirror-events.js';
-import { type VerifyCounters } from './verifier.js';
+import { type VerifyCounters } from './resync/verifier.js';
 
 /** Until its upstreams are there and the group is open, an agent knows less of itself. */
 export type AgentStatus = GroupStatus | StartingStatus;

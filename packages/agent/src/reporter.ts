@@ -10,13 +10,13 @@ import { type Clock, type Logger } from '@rephub/platform';
 import { type AgentReport, figuresOf, type ResyncsByCause } from '@rephub/protocol';
 import { type Acknowledgement } from './acknowledgement.js';
 import { type AgentConfig } from './config.js';
-import { type CopyProgress } from './copier.js';
+import { type CopyProgress } from './resync/copier.js';
 import { type Growth } from './growth.js';
 import { type GuestVolume } from './guest-volume.js';
 import { type HubLink } from './hub-link.js';
 import { type Mirror } from './mirror.js';
 import { type GroupStatus, reportOf } from './report.js';
-import { type Resyncing } from './resyncing.js';
+import { type Resyncing } from './resync/resyncing.js';
 import { describeState } from './status.js';
 import { type Upstream } from './upstream/upstream.js';
 

@@ -132,7 +132,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'copier-without-range-lock',
     promise: 'ORD',
-    file: 'agent/src/copier.ts',
+    file: 'agent/src/resync/copier.ts',
     find: 'await withRange(volume.lock, offset, length, async () => {\n          isVoid',
     replace:
       'await withRange(Reflect.construct(volume.lock.constructor, []), offset, length, async () => {\n          isVoid',
@@ -149,7 +149,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'unreadable-taken-for-zeroes',
     promise: 'FAILWR',
-    file: 'agent/src/copier.ts',
+    file: 'agent/src/resync/copier.ts',
     find: '  unreadable: FrameType.Unreadable,',
     replace: '  unreadable: FrameType.Discard,',
     profile: 'failing-disk',
@@ -252,7 +252,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'span-ended-while-dirty',
     promise: 'SPAN',
-    file: 'agent/src/copier.ts',
+    file: 'agent/src/resync/copier.ts',
     find: '      if (this.#parts.tracker.anyDirty()) continue;\n',
     replace: '',
   },

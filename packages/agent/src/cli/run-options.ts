@@ -29,8 +29,8 @@ import { dialAddress, parseHubUrl } from '@rephub/protocol';
 import { hostname } from 'node:os';
 import { z } from 'zod';
 import { type AgentConfig, type VolumeConfig } from '../config.js';
-import { type RateLimit } from '../rate-cap.js';
-import { parseSchedule } from '../rate-schedule.js';
+import { type RateLimit } from '../resync/rate-cap.js';
+import { parseSchedule } from '../resync/rate-schedule.js';
 import { refuseSameUri } from '../upstream/shared-upstream.js';
 
 const MIB = 1024 * 1024;

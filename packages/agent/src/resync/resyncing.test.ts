@@ -1,12 +1,12 @@
 import { silentLogger } from '@rephub/platform';
 import { FrameType, SAMPLE_CAUSE, type VerifyReport } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
-import { AGENT_DEFAULTS } from './config.js';
+import { AGENT_DEFAULTS } from '../config.js';
 import { type CopyProgress } from './copier.js';
-import { FlushProof } from './flush-proof.js';
-import { Marks } from './marks.js';
+import { FlushProof } from '../flush-proof.js';
+import { Marks } from '../marks.js';
 import { Resyncing, type SpanLink } from './resyncing.js';
-import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { DISK_BYTES, type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 
 const DIFFERENCE: VerifyReport = {
   ...{ id: 'a', cause: '', startedAt: 'then', finishedAt: null, bytesTotal: 8192, bytesSame: 4096, bytesUnknown: 0 },

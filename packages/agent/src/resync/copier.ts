@@ -17,13 +17,13 @@ import { ByteBudget } from './byte-budget.js';
 import { compareBlocks } from './compare.js';
 import { type Comparer, type Comparison } from './comparer.js';
 import { type ContentPiece, type PieceKind, piecesOf, withoutRanges } from './content-pieces.js';
-import { type FlushProof } from './flush-proof.js';
-import { type GuestVolume } from './guest-volume.js';
+import { type FlushProof } from '../flush-proof.js';
+import { type GuestVolume } from '../guest-volume.js';
 import { holeAt, HoleFinder } from './hole-at.js';
 import { markedHoles, stillMarkedBytes } from './marked-holes.js';
-import { type Mirror } from './mirror.js';
+import { type Mirror } from '../mirror.js';
 import { type Pace } from './pace.js';
-import { withRange } from './range-lock.js';
+import { withRange } from '../range-lock.js';
 import { RateMeter } from './rate-meter.js';
 import { sliceRange } from './zero-runs.js';
 

@@ -3,7 +3,7 @@ import { type Tracker } from '@rephub/bitmap';
 import { silentLogger } from '@rephub/platform';
 import { expect, test } from 'vitest';
 import { ResyncOrder } from './resync-order.js';
-import { type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 
 const again = (tracker: Tracker): ResyncOrder => new ResyncOrder(tracker, silentLogger);
 const done = (): Promise<void> => Promise.resolve();

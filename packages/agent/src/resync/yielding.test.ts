@@ -2,9 +2,9 @@
 import { Command } from '@rephub/nbd';
 import { SeededRandomness } from '@rephub/platform/sim';
 import { expect, test } from 'vitest';
-import { type DiskSpeed, QueuedDisk, RandomGuest } from './testing/queued-disk.js';
-import { ScriptedDevice } from './testing/scripted-device.js';
-import { type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { type DiskSpeed, QueuedDisk, RandomGuest } from '../testing/queued-disk.js';
+import { ScriptedDevice } from '../testing/scripted-device.js';
+import { type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 
 const MIB = 1024 * 1024;
 /** As of one that turns: 2 ms for each request, and 100 MB/s. */

@@ -1,6 +1,6 @@
 /** What was read of a range, in pieces of one kind each, as records are made of it. Pure. */
 import { cutSlices, isZeroes } from '@rephub/nbd';
-import { type Piece as ByteRange, Ranges } from './ranges.js';
+import { type Piece as ByteRange, Ranges } from '../ranges.js';
 import { cutAtZeroes, sliceRange } from './zero-runs.js';
 
 export type PieceKind = 'data' | 'zero' | 'unreadable';

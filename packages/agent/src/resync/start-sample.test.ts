@@ -4,8 +4,8 @@ import { type Logger, silentLogger } from '@rephub/platform';
 import { SeededRandomness } from '@rephub/platform/sim';
 import { expect, test } from 'vitest';
 import { StartSample } from './start-sample.js';
-import { ModelHub } from './testing/model-hub.js';
-import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { ModelHub } from '../testing/model-hub.js';
+import { DISK_BYTES, type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 
 const MIB = 1024 * 1024;
 

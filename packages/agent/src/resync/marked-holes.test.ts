@@ -1,7 +1,7 @@
 import { writeBytes } from '@rephub/nbd';
 import { expect, test } from 'vitest';
 import { markedHoles, stillMarkedBytes } from './marked-holes.js';
-import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { DISK_BYTES, type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 
 const MIB = 1024 * 1024;
 
