@@ -15,7 +15,7 @@ import { digest, NAME_DIGITS } from './digest.js';
 import { type DoubtedVolume, DoubtNote } from './doubt-note.js';
 import { Doubts } from './doubts.js';
 import { FlushDebt } from './flush-debt.js';
-import { readRegion } from './region-reader.js';
+import { readRegion } from './link/region-reader.js';
 import { outcomeOf } from './testing/upstream-kit.js';
 import { PretendingDevice } from './testing/pretending-device.js';
 import { ScriptedDevice } from './testing/scripted-device.js';

@@ -10,7 +10,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import { asError, type Logger } from '@rephub/platform';
 import { type GuestVolume } from './guest-volume.js';
-import { type HubLink } from './hub-link.js';
+import { type HubLink } from './link/hub-link.js';
 import { type Mirror } from './mirror.js';
 import { type UpstreamWatch } from './upstream-watch.js';
 import { type Upstream } from './upstream/upstream.js';

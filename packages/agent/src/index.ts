@@ -2,4 +2,4 @@
 export { AGENT_DEFAULTS, type AgentConfig, type VolumeConfig } from './config.js';
 export { AgentGroup } from './group.js';
 export { type GroupStatus } from './report.js';
-export { Standing } from './standing.js';
+export { Standing } from './link/standing.js';

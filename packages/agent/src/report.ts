@@ -8,7 +8,7 @@ import {
 } from '@rephub/protocol';
 import { type CompressionStatus, type PackerCounters } from './compression/packer.js';
 import { type CourtesyStatus } from './resync/courtesy.js';
-import { type LinkStatus } from './link-status.js';
+import { type LinkStatus } from './link/link-status.js';
 import { type MirrorCounters } from './mirror-events.js';
 import { type VerifyCounters } from './resync/verifier.js';
 

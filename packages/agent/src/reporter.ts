@@ -13,7 +13,7 @@ import { type AgentConfig } from './config.js';
 import { type CopyProgress } from './resync/copier.js';
 import { type Growth } from './growth.js';
 import { type GuestVolume } from './guest-volume.js';
-import { type HubLink } from './hub-link.js';
+import { type HubLink } from './link/hub-link.js';
 import { type Mirror } from './mirror.js';
 import { type GroupStatus, reportOf } from './report.js';
 import { type Resyncing } from './resync/resyncing.js';

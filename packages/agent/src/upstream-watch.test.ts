@@ -2,7 +2,7 @@ import { Tracker } from '@rephub/bitmap';
 import { silentLogger } from '@rephub/platform';
 import { SeededRandomness, SimClock, SimFiles } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
-import { Standing } from './standing.js';
+import { Standing } from './link/standing.js';
 import { doubtOf, noteOf, type SeenFile, UpstreamWatch } from './upstream-watch.js';
 
 const NOON = Date.UTC(2026, 5, 1, 12);

@@ -2,7 +2,7 @@
 import { command, CommandFailure, EXIT, flag, formatDuration, formatRate, formatSize } from '@rephub/command';
 import { ConfigFault } from '@rephub/platform';
 import { divergenceText, resyncShare } from '@rephub/protocol';
-import { namesHub } from '../link-status.js';
+import { namesHub } from '../link/link-status.js';
 import { type GroupStatus, type StartingStatus } from '../report.js';
 import { askAgent, askStatus, stateOption } from './control-client.js';
 

@@ -1,10 +1,10 @@
 /** What the agent says of itself in Hello. Pure. */
 import { type Tracker } from '@rephub/bitmap';
 import { FEATURES, type Hello, PROTOCOL_VERSION } from '@rephub/protocol';
-import { type AgentConfig } from './config.js';
-import { type GuestVolume } from './guest-volume.js';
-import { type Mirror } from './mirror.js';
-import { SOFTWARE } from './version.js';
+import { type AgentConfig } from '../config.js';
+import { type GuestVolume } from '../guest-volume.js';
+import { type Mirror } from '../mirror.js';
+import { SOFTWARE } from '../version.js';
 
 /** Enough to name the files; there may be many. */
 const MOST_REASON_CHARACTERS = 2000;

@@ -14,14 +14,14 @@ import {
 } from '@rephub/protocol';
 import { writeBytes } from '@rephub/nbd';
 import { expect, test } from 'vitest';
-import { AGENT_DEFAULTS, type AgentConfig } from './config.js';
-import { Findings } from './resync/findings.js';
+import { AGENT_DEFAULTS, type AgentConfig } from '../config.js';
+import { Findings } from '../resync/findings.js';
 import { Handshake } from './handshake.js';
 import { HubSession } from './hub-session.js';
 import { type LinkMemory } from './link-status.js';
-import { ResyncOrder } from './resync/resync-order.js';
+import { ResyncOrder } from '../resync/resync-order.js';
 import { Standing } from './standing.js';
-import { type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 
 const HUB = '00000000-0000-4000-8000-0000000000aa';
 const NONCE = '00000000-0000-4000-8000-0000000000bb';

@@ -11,12 +11,12 @@ import { type Tracker } from '@rephub/bitmap';
 import { randomUuid } from '@rephub/platform';
 import { PAUSED_FAREWELL } from '@rephub/protocol';
 import { AwayNews } from './away-news.js';
-import { type Comparer } from './resync/comparer.js';
-import { type AgentConfig } from './config.js';
+import { type Comparer } from '../resync/comparer.js';
+import { type AgentConfig } from '../config.js';
 import { Handshake } from './handshake.js';
 import { HubSession, type HubSessionParts } from './hub-session.js';
 import { type LinkMemory, type LinkStatus, namesHub } from './link-status.js';
-import { type ResyncOrder } from './resync/resync-order.js';
+import { type ResyncOrder } from '../resync/resync-order.js';
 import { Returning } from './returning.js';
 
 const SAVE_DURABLE_MS = 10_000;

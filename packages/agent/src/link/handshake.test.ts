@@ -2,11 +2,11 @@
 import { silentLogger, uuidBytes } from '@rephub/platform';
 import { chainStart, FrameType, type HubGroup, type Verdict, type Welcome } from '@rephub/protocol';
 import { expect, test } from 'vitest';
-import { AGENT_DEFAULTS, type AgentConfig } from './config.js';
+import { AGENT_DEFAULTS, type AgentConfig } from '../config.js';
 import { Handshake } from './handshake.js';
-import { ResyncOrder } from './resync/resync-order.js';
+import { ResyncOrder } from '../resync/resync-order.js';
 import { Standing } from './standing.js';
-import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { DISK_BYTES, type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 
 const UUID = '00000000-0000-4000-8000-000000000000';
 const config: AgentConfig = {

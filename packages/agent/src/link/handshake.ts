@@ -8,12 +8,12 @@
 import { storeHubNumbers, type Tracker } from '@rephub/bitmap';
 import { asError, type Logger, type Platform } from '@rephub/platform';
 import { type Hello, type Verdict, type VolumeDescription, type Welcome } from '@rephub/protocol';
-import { type Comparer } from './resync/comparer.js';
-import { type AgentConfig } from './config.js';
-import { type GuestVolume } from './guest-volume.js';
+import { type Comparer } from '../resync/comparer.js';
+import { type AgentConfig } from '../config.js';
+import { type GuestVolume } from '../guest-volume.js';
 import { helloOf } from './hello.js';
-import { type Mirror } from './mirror.js';
-import { type ResyncOrder } from './resync/resync-order.js';
+import { type Mirror } from '../mirror.js';
+import { type ResyncOrder } from '../resync/resync-order.js';
 import { type Standing } from './standing.js';
 
 /** What this process remembers of its own writes does not tell what a hub lacks that begins anew, or came back older. */
