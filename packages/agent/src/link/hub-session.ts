@@ -31,7 +31,7 @@ import { giveUpForeign, isLocalHub, pressureOf } from '../compression/pressure.j
 import { type Findings } from '../resync/findings.js';
 import { type GuestVolume } from '../guest-volume.js';
 import { type Handshake } from './handshake.js';
-import { type HashClient } from './hash-client.js';
+import { type HashClient } from '../resync/hash-client.js';
 import { carryOutRequest, type RequestParts } from './hub-requests.js';
 import { type LinkMemory } from './link-status.js';
 import { readRegion } from './region-reader.js';

@@ -4,7 +4,7 @@ import { SeededRandomness } from '@rephub/platform/sim';
 import { BlockKind, digestOf, HashedRegion, HashesBuilder } from '@rephub/protocol';
 import { describe, expect, it, test } from 'vitest';
 import { BLOCK_BYTES, compareBlocks, CompareGauge } from './compare.js';
-import { type Answer } from '../link/hash-client.js';
+import { type Answer } from './hash-client.js';
 import { ModelHub } from '../testing/model-hub.js';
 import { DISK_BYTES, type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 

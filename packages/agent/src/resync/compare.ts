@@ -5,7 +5,7 @@
  * not speak of counts as different.
  */
 import { allZero, BlockKind, digestOf } from '@rephub/protocol';
-import { type Answer } from '../link/hash-client.js';
+import { type Answer } from './hash-client.js';
 import { sliceRange } from './zero-runs.js';
 
 export const BLOCK_BYTES = 64 * 1024;

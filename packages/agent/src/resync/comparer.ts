@@ -8,7 +8,7 @@
  */
 import { type Clock, sleep } from '@rephub/platform';
 import { BLOCK_BYTES, CompareGauge } from './compare.js';
-import { type Answer, type HashClient } from '../link/hash-client.js';
+import { type Answer, type HashClient } from './hash-client.js';
 import { type Mirror } from '../mirror.js';
 
 export interface Comparison {

@@ -11,7 +11,7 @@ import { BlockKind } from '@rephub/protocol';
 import { type BackgroundReads } from './background-reads.js';
 import { BLOCK_BYTES, type BlockRun, compareBlocks } from './compare.js';
 import { type GuestVolume } from '../guest-volume.js';
-import { type Answer, type HashClient } from '../link/hash-client.js';
+import { type Answer, type HashClient } from './hash-client.js';
 import { holeAt } from './hole-at.js';
 import { type Mirror } from '../mirror.js';
 import { withRange } from '../range-lock.js';

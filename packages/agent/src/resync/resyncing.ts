@@ -18,8 +18,7 @@ import { Findings } from './findings.js';
 import { type FlushProof } from '../flush-proof.js';
 import { type GuestLatency } from '../guest-latency.js';
 import { type GuestVolume } from '../guest-volume.js';
-import { HashClient } from '../link/hash-client.js';
-import { type HubLink } from '../link/hub-link.js';
+import { HashClient } from './hash-client.js';
 import { type Marks } from '../marks.js';
 import { type Mirror } from '../mirror.js';
 import { Pace } from './pace.js';
@@ -29,9 +28,18 @@ import { StartSample } from './start-sample.js';
 import { Verifier } from './verifier.js';
 
 /** Of the link to the hub, what is needed here. */
-export type SpanLink = Pick<HubLink, 'takeSpanCause' | 'noteSpanCause' | 'announceVolumes' | 'reportNow'> & {
-  readonly status: Pick<HubLink['status'], 'stalled'>;
-};
+export interface SpanLink {
+  /** `stalled`: why the hub takes nothing; null while it does. */
+  readonly status: { readonly stalled: string | null };
+  /** Why the span that begins now is needed. */
+  takeSpanCause(): string;
+  /** The next span is needed because of this. */
+  noteSpanCause(cause: string): void;
+  /** The volumes that the hub does not know of yet, to be announced within the span that begins. */
+  announceVolumes(): void;
+  /** Tells the hub how things are now instead of with the next beat. */
+  reportNow(): void;
+}
 
 export interface ResyncingParts {
   readonly platform: Platform;

@@ -11,7 +11,7 @@ import { type Clock, type Logger, type Randomness, randomUuid, sleep } from '@re
 import { SAMPLE_CAUSE, type VerifyReport } from '@rephub/protocol';
 import { type BackgroundReads } from './background-reads.js';
 import { type GuestVolume } from '../guest-volume.js';
-import { type HashClient } from '../link/hash-client.js';
+import { type HashClient } from './hash-client.js';
 import { type Mirror } from '../mirror.js';
 import { checkRegion, type Region } from './region-check.js';
 import { allocationOf, knownPlaces, samplePlan } from './sample-plan.js';

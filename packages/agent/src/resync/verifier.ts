@@ -13,7 +13,7 @@ import { MAX_HASHED_BYTES, type VerifyReport } from '@rephub/protocol';
 import { type BackgroundReads } from './background-reads.js';
 import { BLOCK_BYTES } from './compare.js';
 import { type GuestVolume } from '../guest-volume.js';
-import { type HashClient } from '../link/hash-client.js';
+import { type HashClient } from './hash-client.js';
 import { HoleFinder } from './hole-at.js';
 import { type Marks } from '../marks.js';
 import { type Mirror } from '../mirror.js';

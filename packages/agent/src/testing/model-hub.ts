@@ -2,7 +2,7 @@
 import { type Clock } from '@rephub/platform';
 import { type SeededRandomness } from '@rephub/platform/sim';
 import { allZero, BlockKind, digestOf, FrameType, HashesBuilder, type HashRegion } from '@rephub/protocol';
-import { type HashClient } from '../link/hash-client.js';
+import { type HashClient } from '../resync/hash-client.js';
 import { type Mirror } from '../mirror.js';
 import { type SeenRecord } from './volume-kit.js';
 

@@ -13,7 +13,7 @@ import { FlushProof } from '../flush-proof.js';
 import { Flusher } from '../flusher.js';
 import { GuestLatency } from '../guest-latency.js';
 import { GuestVolume, type GuestVolumeParts } from '../guest-volume.js';
-import { HashClient } from '../link/hash-client.js';
+import { HashClient } from '../resync/hash-client.js';
 import { Marks } from '../marks.js';
 import { Mirror } from '../mirror.js';
 import { Pace } from '../resync/pace.js';
