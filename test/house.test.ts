@@ -39,6 +39,19 @@ function circles(imports: ReadonlyMap<string, readonly string[]>): readonly (rea
   return found;
 }
 
+/** Folders right below a package's src, each pair once, that import each other. What lies in src itself is no folder. */
+function mutualFolders(imports: ReadonlyMap<string, readonly string[]>): readonly string[] {
+  const folderOf = (path: string): string | undefined => /^packages\/[^/]+\/src\/[^/]+(?=\/)/.exec(path)?.[0];
+  const arrows = new Set<string>();
+  for (const [path, targets] of imports) {
+    for (const target of targets) arrows.add(`${folderOf(path) ?? ''} <-> ${folderOf(target) ?? ''}`);
+  }
+  return [...arrows].filter((arrow) => {
+    const [from = '', to = ''] = arrow.split(' <-> ');
+    return from !== '' && from < to && arrows.has(`${to} <-> ${from}`);
+  });
+}
+
 /** Functions, classes and constants that are exported and whose names stand in no other file. */
 function unusedExports(code: ReadonlyMap<string, string>): readonly string[] {
   const filesOf = new Map<string, number>();
@@ -206,6 +219,20 @@ describe('the sources', () => {
   test('no files of the packages import one another in a circle', () => {
     const code = sources.filter((path) => /^packages\/.*\.ts$/.test(path));
     expect(circles(new Map(code.map((path) => [path, importsOf(path, read(path))])))).toEqual([]);
+  });
+
+  test('no two folders of a package import each other', () => {
+    const code = sources.filter((path) => /^packages\/.*\.ts$/.test(path) && !/\.test\.ts$|\/testing\//.test(path));
+    expect(mutualFolders(new Map(code.map((path) => [path, importsOf(path, read(path))])))).toEqual([]);
+  });
+
+  test('two folders that import each other are found', () => {
+    const imports = new Map([
+      ['packages/p/src/index.ts', ['packages/p/src/a/one.ts']],
+      ['packages/p/src/a/one.ts', ['packages/p/src/b/in/two.ts', 'packages/p/src/types.ts']],
+      ['packages/p/src/b/three.ts', ['packages/p/src/a/one.ts']],
+    ]);
+    expect(mutualFolders(imports)).toEqual(['packages/p/src/a <-> packages/p/src/b']);
   });
 
   test('a circle is found', () => {

@@ -4,7 +4,7 @@ export { openSqliteCatalogue, type SqliteCatalogueOptions } from './catalogue/sq
 export { agentTimeText, type GroupStatus, type TestStatus } from './group/group-status.js';
 export { Group } from './group/group.js';
 export type { OpenStore } from './group/surroundings.js';
-export { type HubEvent } from './hub/events.js';
+export { type HubEvent } from './events/events.js';
 export { Hub, type HubOptions } from './hub/hub.js';
 export { HubServer, type HubServerOptions } from './hub/hub-server.js';
 export { httpApp, type AppOptions } from './http/app.js';

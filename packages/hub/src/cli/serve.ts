@@ -7,7 +7,7 @@ import { type Address, asError, formatAddress } from '@rephub/platform';
 import { nodePlatform } from '@rephub/platform/node';
 import { collectDefaultMetrics } from 'prom-client';
 import { openSqliteCatalogue } from '../catalogue/sqlite-catalogue.js';
-import type { EventFields, HubEvent } from '../hub/events.js';
+import type { EventFields, HubEvent } from '../events/events.js';
 import { HubServer } from '../hub/hub-server.js';
 import { httpApp } from '../http/app.js';
 import { hubMetrics } from '../http/metrics.js';

@@ -2,7 +2,7 @@ import { StorageFault } from '@rephub/platform';
 import { SimFiles, simPlatform, type SimPlatform } from '@rephub/platform/sim';
 import { type AgentReport, decideLineage, type Hello } from '@rephub/protocol';
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { GroupCounters } from '../hub/counters.js';
+import { GroupCounters } from '../counters.js';
 import { isRefusal, type Meeting, type Refusal } from '../session/session.js';
 import { AGENT, helloOf, LINE, NONCE, OTHER_AGENT, OTHER_NONCE } from '../session/testing/hello.js';
 import type { GroupStore } from '../storage/index.js';

@@ -18,8 +18,8 @@ import {
   PAUSED_FAREWELL,
   type Verdict,
 } from '@rephub/protocol';
-import type { GroupCounters } from '../hub/counters.js';
-import type { Tell } from '../hub/events.js';
+import type { GroupCounters } from '../counters.js';
+import type { Tell } from '../events/events.js';
 import { admit, type Enrolment, newerOwner } from '../session/admission.js';
 import type { AgentSession, Meeting, Refusal, SessionGroup } from '../session/session.js';
 import { type GroupStore, type Owner, probeGrown } from '../storage/index.js';

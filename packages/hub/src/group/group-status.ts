@@ -14,7 +14,7 @@ import {
   type ProtectionState,
   type VerifyReport,
 } from '@rephub/protocol';
-import type { Received } from '../hub/counters.js';
+import type { Received } from '../counters.js';
 import type { GroupState, LeftBehind } from '../storage/index.js';
 
 /** What an agent told an earlier run of the hub: no write that the newest point lacks is older than `ageMs`. */

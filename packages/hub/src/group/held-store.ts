@@ -12,7 +12,7 @@
  * Must not know: what sessions, tests and points do with it.
  */
 import { asError, Fault, StorageFault } from '@rephub/platform';
-import { loggerOf, type Tell } from '../hub/events.js';
+import { loggerOf, type Tell } from '../events/events.js';
 import { type GroupStore, type GroupStoreListener, type GroupStoreOptions, isJournalDamage } from '../storage/index.js';
 import { Reopening } from './reopening.js';
 import type { OwnFaults } from './own-faults.js';

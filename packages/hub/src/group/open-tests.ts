@@ -8,7 +8,7 @@
 import { type Clock, ConfigFault, StorageFault, type Timer } from '@rephub/platform';
 import { NAME_PATTERN } from '@rephub/protocol';
 import type { TestEntry } from '../catalogue/catalogue.js';
-import type { Tell } from '../hub/events.js';
+import type { Tell } from '../events/events.js';
 import type { Branch, GroupStore } from '../storage/index.js';
 import { agentTimeText, type TestStatus } from './group-status.js';
 

@@ -6,7 +6,7 @@
  * Must not know: what the group was doing.
  */
 import { asError, type Clock } from '@rephub/platform';
-import type { Tell } from '../hub/events.js';
+import type { Tell } from '../events/events.js';
 
 const TELL_AGAIN_MS = 60_000;
 /** Of different ones so many are remembered as told. */

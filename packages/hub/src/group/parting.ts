@@ -3,7 +3,7 @@
  * however often the agent comes. Nothing is resolved here.
  */
 import { type Divergence, divergenceText, type Verdict } from '@rephub/protocol';
-import type { Tell } from '../hub/events.js';
+import type { Tell } from '../events/events.js';
 
 export class Parting {
   readonly #tell: Tell;

@@ -1,7 +1,7 @@
 /** Seeding of a group, as its operator's word: one at a time, never beside an agent, and known to be under way. */
 import { ConfigFault, type FileSystem } from '@rephub/platform';
 import type { Hello } from '@rephub/protocol';
-import type { Tell } from '../hub/events.js';
+import type { Tell } from '../events/events.js';
 import { type GroupStore, noSeedFile, type Seed } from '../storage/index.js';
 import { seedConflict } from './welcome.js';
 

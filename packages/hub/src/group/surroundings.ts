@@ -1,7 +1,7 @@
 /** What all groups of a hub have in common: the machine, the hub's name, how storage is opened, where it is catalogued. */
 import type { Platform } from '@rephub/platform';
 import type { Catalogue } from '../catalogue/catalogue.js';
-import type { HubIdentity } from '../hub/identity.js';
+import type { HubIdentity } from '../identity.js';
 import type { GroupStore, GroupStoreOptions } from '../storage/index.js';
 
 export type OpenStore = (

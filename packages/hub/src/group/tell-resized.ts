@@ -1,5 +1,5 @@
 /** The event of a volume that gets another size: who is told what. */
-import type { Tell } from '../hub/events.js';
+import type { Tell } from '../events/events.js';
 import type { VolumeState } from '../storage/index.js';
 
 /** `volumes` are as they were; a record that says what is known already says nothing. */

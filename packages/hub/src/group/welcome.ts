@@ -8,7 +8,7 @@ import {
   PROTOCOL_VERSION,
   type Welcome,
 } from '@rephub/protocol';
-import type { HubIdentity } from '../hub/identity.js';
+import type { HubIdentity } from '../identity.js';
 import type { Seed } from '../storage/index.js';
 import type { Admission } from '../session/admission.js';
 

@@ -5,7 +5,7 @@
 import { Counter, Gauge, Registry } from 'prom-client';
 import { PROTECTION_STATES, RESYNC_CAUSES, type ResyncFigures } from '@rephub/protocol';
 import type { GroupStatus } from '../group/group-status.js';
-import type { GroupCounters, HubCounters, LabelledCounter } from '../hub/counters.js';
+import type { GroupCounters, HubCounters, LabelledCounter } from '../counters.js';
 
 /** What there is to measure. */
 export interface Measured {

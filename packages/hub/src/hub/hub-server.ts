@@ -6,7 +6,7 @@
  */
 import { exportUri, NbdServer } from '@rephub/nbd';
 import { type Address, listeningFor, type Listener, type Platform } from '@rephub/platform';
-import { hubExports } from '../exports/hub-exports.js';
+import { hubExports } from './hub-exports.js';
 import { Hub, type HubOptions } from './hub.js';
 import { refuseOpenDoors } from './open-doors.js';
 

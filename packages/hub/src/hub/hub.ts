@@ -33,11 +33,11 @@ import { Group } from '../group/group.js';
 import type { GroupSurroundings, OpenStore } from '../group/surroundings.js';
 import { type Seed, SharedMemory } from '../storage/index.js';
 import { AgentSession, type Meeting, type Refusal, type SessionHost } from '../session/session.js';
-import { HubCounters } from './counters.js';
-import { type EventLog } from './events.js';
-import { type EventsFile } from './events-file.js';
-import { type HubIdentity, openIdentity, refuseAgentState } from './identity.js';
-import { openEvents, tellStart, tellStop } from './kept-events.js';
+import { HubCounters } from '../counters.js';
+import { type EventLog } from '../events/events.js';
+import { type EventsFile } from '../events/events-file.js';
+import { type HubIdentity, openIdentity, refuseAgentState } from '../identity.js';
+import { openEvents, tellStart, tellStop } from '../events/kept-events.js';
 import { unknownGroup } from './unknown-group.js';
 
 export interface HubOptions {

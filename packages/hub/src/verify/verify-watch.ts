@@ -14,8 +14,8 @@ import {
   SAMPLE_CAUSE,
   type VerifyReport,
 } from '@rephub/protocol';
-import type { GroupCounters } from '../hub/counters.js';
-import type { Tell } from '../hub/events.js';
+import type { GroupCounters } from '../counters.js';
+import type { Tell } from '../events/events.js';
 
 /** Of so many reports it is remembered what was told of them. */
 const MOST_REMEMBERED = 32;

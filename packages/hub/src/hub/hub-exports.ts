@@ -4,7 +4,7 @@
  */
 import type { ExportDirectory, ExportEntry, OpenExport, OpenRefusal } from '@rephub/nbd';
 import type { Group } from '../group/group.js';
-import { exportName, parseExportName } from './export-names.js';
+import { exportName, parseExportName } from '../exports/export-names.js';
 
 /** Where the groups are found. */
 export interface GroupSource {
