@@ -150,6 +150,6 @@ test('a state directory of another group: 2', async () => {
   expect((await ends('repagent', { ...agent(), '--listen': `nbd://127.0.0.1:${port}` })).code).toBe(75);
   expect(await ends('repagent', { ...agent(), '--group': 'vm2' })).toEqual({
     code: 2,
-    stderr: expect.stringContaining('belongs to group vm1') as string,
+    stderr: expect.stringContaining('belongs to group vm1; give group vm2 a directory of its own') as string,
   });
 });

@@ -155,7 +155,7 @@ class Opening {
     if (read !== null && read.identity.group !== group) {
       throw new ConfigFault(
         'state-foreign',
-        `state directory ${directory} belongs to group ${read.identity.group}, not ${group}`,
+        `--state: ${directory} belongs to group ${read.identity.group}; give group ${group} a directory of its own`,
       );
     }
     return read;

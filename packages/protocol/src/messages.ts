@@ -20,6 +20,8 @@ import { checkPlainMsgpack } from './plain-msgpack.js';
 
 /** Names of groups, volumes, checkpoints and tests. */
 export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
+/** The same in words. */
+export const NAME_RULE = 'a name is a letter or digit, then up to 63 of letters, digits, dot, underscore, dash';
 
 const name = z.string().regex(NAME_PATTERN);
 const uuid = z.string().regex(UUID_PATTERN);

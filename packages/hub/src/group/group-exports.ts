@@ -8,6 +8,7 @@ import type { BlockDevice, BlockRequest, OpenExport, OpenRefusal } from '@rephub
 import { ConfigFault } from '@rephub/platform';
 import { exportName, type ExportName, type Point } from '../exports/export-names.js';
 import type { GroupStore } from '../storage/index.js';
+import { unknownTest } from '../unknown-names.js';
 import { agentTimeText } from './group-status.js';
 import type { OpenTests } from './open-tests.js';
 import type { SharedViews } from './shared-views.js';
@@ -79,7 +80,7 @@ async function openPoint(
 function openTest(group: Exported, volume: string, test: string): OpenExport | OpenRefusal {
   const branch = group.tests.branch(test);
   if (branch === null) {
-    return { refused: 'unknown', message: `group ${group.name} has no open test called ${test}` };
+    return { refused: 'unknown', message: unknownTest(group.name, test, group.tests.names).message };
   }
   const device = branch.device(volume);
   group.tests.client(test, 1);

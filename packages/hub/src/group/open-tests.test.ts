@@ -37,3 +37,21 @@ it('a test that is being made when all are dropped is dropped too, and waited fo
   made(branch);
   await expect(later).resolves.toMatchObject({ name: 'try', seq: 5 });
 });
+
+it('a name that is taken, wrong or unknown is refused with what to do', async () => {
+  const tests = new OpenTests({ group: 'vm1', clock: new SimClock(), tell: () => undefined, note: () => undefined });
+  const branch = { name: 'try', number: 5, agentTimeUs: 0, onOver: () => undefined } as unknown as Branch;
+  const store = { openBranch: () => Promise.resolve(branch) } as unknown as GroupStore;
+  await tests.open(store, { name: 'try', leaseMs: null, scratchBytes: 1000 });
+  const opening = (name: string): Promise<unknown> => tests.open(store, { name, leaseMs: null, scratchBytes: 1000 });
+  await expect(opening('try')).rejects.toMatchObject({
+    code: 'test-exists',
+    message: 'group vm1 has an open test called try; give another name, or end it: rephub test drop vm1 try',
+  });
+  await expect(opening('a b')).rejects.toMatchObject({
+    code: 'bad-name',
+    message:
+      "'a b' is not a test's name: a name is a letter or digit, then up to 63 of letters, digits, dot, underscore, dash",
+  });
+  expect(() => tests.renew('other')).toThrow('group vm1 has no open test called other; open are try');
+});

@@ -6,10 +6,11 @@
  * dropped is dropped once, and a name is free again only when its branch is gone.
  */
 import { type Clock, ConfigFault, StorageFault, type Timer } from '@rephub/platform';
-import { NAME_PATTERN } from '@rephub/protocol';
+import { NAME_PATTERN, NAME_RULE } from '@rephub/protocol';
 import type { TestEntry } from '../catalogue/catalogue.js';
 import type { Tell } from '../events/events.js';
 import type { Branch, GroupStore } from '../storage/index.js';
+import { unknownTest } from '../unknown-names.js';
 import { agentTimeText, type TestStatus } from './group-status.js';
 
 export interface OpenTestRequest {
@@ -65,9 +66,15 @@ export class OpenTests {
     const { group } = this.#options;
     const name = request.name ?? this.#freeName();
     if (!NAME_PATTERN.test(name) || name === 'latest')
-      throw new ConfigFault('bad-name', `'${name}' is not a test's name`);
+      throw new ConfigFault(
+        'bad-name',
+        `'${name}' is not a test's name: ${NAME_RULE}${name === 'latest' ? ', and not latest' : ''}`,
+      );
     if (this.#tests.has(name) || this.#making.has(name)) {
-      throw new ConfigFault('test-exists', `group ${group} has an open test called ${name}`);
+      throw new ConfigFault(
+        'test-exists',
+        `group ${group} has an open test called ${name}; give another name, or end it: rephub test drop ${group} ${name}`,
+      );
     }
     const making = this.#make(store, name, request).finally(() => this.#making.delete(name));
     this.#making.set(name, making);
@@ -194,7 +201,7 @@ export class OpenTests {
   }
 
   #unknown(name: string): ConfigFault {
-    return new ConfigFault('unknown-test', `group ${this.#options.group} has no open test called ${name}`);
+    return unknownTest(this.#options.group, name, this.names);
   }
 
   #freeName(): string {

@@ -2,6 +2,7 @@
 import { ConfigFault } from '@rephub/platform';
 import type { RegionAnswer, RegionRequest } from '../session/remote-reads.js';
 import type { VolumeState } from '../storage/index.js';
+import { unknownVolume } from '../unknown-names.js';
 
 /** A region of a volume, by name. */
 export interface RegionOrder {
@@ -26,7 +27,12 @@ export async function readVolumeRegion(
   agent: () => { readRegion(request: RegionRequest): Promise<RegionAnswer> },
 ): Promise<RegionAnswer> {
   const volume = volumes.find((known) => known.name === order.volume);
-  if (volume === undefined) throw new ConfigFault('unknown-volume', `there is no volume ${order.volume} in this group`);
+  if (volume === undefined) {
+    throw unknownVolume(
+      order.volume,
+      volumes.map(({ name }) => name),
+    );
+  }
   const end = order.offset + order.length;
   if (order.length < 1 || order.length > MAX_BYTES || end > volume.sizeBytes) {
     throw new ConfigFault(

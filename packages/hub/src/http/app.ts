@@ -7,7 +7,7 @@
 import type { Clock } from '@rephub/platform';
 import { ConfigFault } from '@rephub/platform';
 import { type Context, Hono } from 'hono';
-import { NAME_PATTERN } from '@rephub/protocol';
+import { NAME_PATTERN, NAME_RULE } from '@rephub/protocol';
 import type { Registry } from 'prom-client';
 import type { z } from 'zod';
 import { exportName, parsePoint } from '../exports/export-names.js';
@@ -166,7 +166,7 @@ function addOrders(api: Hono, hub: Hub): void {
   api.post('/groups/:group/seed', async (context) => {
     const { volume, path } = await bodyOf(context, seedSchema);
     const name = context.req.param('group');
-    if (!NAME_PATTERN.test(name)) throw new ConfigFault('bad-name', `${name} cannot be a group's name`);
+    if (!NAME_PATTERN.test(name)) throw new ConfigFault('bad-name', `${name} cannot be a group's name: ${NAME_RULE}`);
     return context.json({ seeded: await hub.seed(name, volume, path) }, 201);
   });
   api.post('/groups/:group/enroll', async (context) => {

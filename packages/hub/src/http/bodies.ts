@@ -1,13 +1,11 @@
 /** What requests to the API carry, checked before anything is done. Unknown keys are refused by name. */
 import { ConfigFault } from '@rephub/platform';
-import { NAME_PATTERN } from '@rephub/protocol';
+import { NAME_PATTERN, NAME_RULE } from '@rephub/protocol';
 import type { Context } from 'hono';
 import { z } from 'zod';
 
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
-const name = z
-  .string()
-  .regex(NAME_PATTERN, 'a name is a letter or digit, then up to 63 of letters, digits, dot, underscore, dash');
+const name = z.string().regex(NAME_PATTERN, NAME_RULE);
 
 const DEFAULT_LEASE_SECONDS = 60;
 const DEFAULT_SCRATCH_BYTES = 16 * 1024 ** 3;

@@ -38,7 +38,7 @@ import { type EventLog } from '../events/events.js';
 import { type EventsFile } from '../events/events-file.js';
 import { type HubIdentity, openIdentity, refuseAgentState } from '../identity.js';
 import { openEvents, tellStart, tellStop } from '../events/kept-events.js';
-import { unknownGroup } from './unknown-group.js';
+import { unknownGroup } from '../unknown-names.js';
 
 export interface HubOptions {
   readonly directory: string;
