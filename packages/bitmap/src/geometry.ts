@@ -8,7 +8,7 @@
  * Always holds: block numbers are below 2^31, so that bit arithmetic on them is exact; the key
  * 0xffffffff is no extent's.
  */
-import { ConfigFault } from '@rephub/platform';
+import { ConfigFault, NAME_PATTERN } from '@rephub/platform';
 import type { TrackedVolume, TrackerOptions } from './options.js';
 
 export const EXTENT_BYTES = 4 * 1024 * 1024;
@@ -30,8 +30,6 @@ const DEFAULT_HOT_EXTENTS = 1237;
 export const MIN_HOT_EXTENTS = 16;
 export const MAX_HOT_EXTENTS = 16_384;
 
-const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
-
 export interface Geometry {
   readonly index: number;
   readonly name: string;
@@ -44,7 +42,8 @@ export interface Geometry {
 /** The layout of one volume; throws ConfigFault for a size or granularity that cannot be tracked. */
 export function geometryOf(volume: TrackedVolume, granularityBytes: number): Geometry {
   const { index, name, sizeBytes } = volume;
-  if (!NAME.test(name)) throw new ConfigFault('wrong-name', `volume name ${JSON.stringify(name)} is not a name`);
+  if (!NAME_PATTERN.test(name))
+    throw new ConfigFault('wrong-name', `volume name ${JSON.stringify(name)} is not a name`);
   if (!Number.isInteger(index) || index < 0 || index > MAX_VOLUME_INDEX) {
     throw new ConfigFault('wrong-volume-index', `volume ${name}: index ${index} is not in 0 … ${MAX_VOLUME_INDEX}`);
   }

@@ -4,6 +4,7 @@
  * Always holds: parsing is exact (no floating point on the way) and says what is allowed when it refuses;
  * nothing that does not fit a safe integer gets through.
  */
+import { NAME_PATTERN } from '@rephub/platform';
 
 /** What a parser makes of a text: the value, or why it is refused (the end of "expected …"). */
 export type Parsed<T> = { readonly value: T } | { readonly expected: string };
@@ -97,7 +98,7 @@ export function parseYesNo(text: string): Parsed<boolean> {
 /** The name of a group, volume, checkpoint or test. */
 export function parseName(text: string): Parsed<string> {
   if (text === 'latest') return { expected: 'another name (latest is reserved)' };
-  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/.test(text)) return { value: text };
+  if (NAME_PATTERN.test(text)) return { value: text };
   return {
     expected: 'a name of 1 to 64 letters, digits, dots, underscores and dashes that starts with a letter or digit',
   };

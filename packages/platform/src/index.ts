@@ -37,6 +37,7 @@ export {
 } from './payload-budget.js';
 export { plainReason } from './plain-reason.js';
 export { type LogFields, type Logger, silentLogger } from './logger.js';
+export { NAME_PATTERN, NAME_RULE } from './names.js';
 export {
   type Address,
   type Connection,

@@ -1,4 +1,4 @@
-import { ProtocolFault, uuidBytes } from '@rephub/platform';
+import { NAME_PATTERN, ProtocolFault, uuidBytes } from '@rephub/platform';
 import { crc32 } from 'node:zlib';
 import { describe, expect, test } from 'vitest';
 import type { z } from 'zod';
@@ -15,7 +15,6 @@ import {
   helloSchema,
   hubGroupSchema,
   lineSchema,
-  NAME_PATTERN,
   readRegionSchema,
   refuseSchema,
   regionRefusedSchema,

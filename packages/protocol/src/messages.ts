@@ -4,7 +4,7 @@
  *
  * Unknown keys are dropped, so that a newer peer may add some; a missing or wrong one is a ProtocolFault.
  */
-import { crc32, ProtocolFault, UUID_PATTERN } from '@rephub/platform';
+import { crc32, NAME_PATTERN, ProtocolFault, UUID_PATTERN } from '@rephub/platform';
 import { Packr } from 'msgpackr';
 import { z } from 'zod';
 import {
@@ -17,11 +17,6 @@ import {
   MAX_CONTROL_BYTES,
 } from './frame.js';
 import { checkPlainMsgpack } from './plain-msgpack.js';
-
-/** Names of groups, volumes, checkpoints and tests. */
-export const NAME_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/;
-/** The same in words. */
-export const NAME_RULE = 'a name is a letter or digit, then up to 63 of letters, digits, dot, underscore, dash';
 
 const name = z.string().regex(NAME_PATTERN);
 const uuid = z.string().regex(UUID_PATTERN);

@@ -3,7 +3,7 @@
  *
  * Must not know: which groups there are.
  */
-import { NAME_PATTERN } from '@rephub/protocol';
+import { NAME_PATTERN } from '@rephub/platform';
 
 /** A moment of a group, as people and scripts write it. */
 export type Point =

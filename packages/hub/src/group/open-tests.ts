@@ -5,8 +5,7 @@
  * Always holds: a test's end, for whatever reason, touches nothing but its branch (ISOLATE); what is
  * dropped is dropped once, and a name is free again only when its branch is gone.
  */
-import { type Clock, ConfigFault, StorageFault, type Timer } from '@rephub/platform';
-import { NAME_PATTERN, NAME_RULE } from '@rephub/protocol';
+import { type Clock, ConfigFault, NAME_PATTERN, NAME_RULE, StorageFault, type Timer } from '@rephub/platform';
 import type { TestEntry } from '../catalogue/catalogue.js';
 import type { Tell } from '../events/events.js';
 import type { Branch, GroupStore } from '../storage/index.js';

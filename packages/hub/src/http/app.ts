@@ -4,10 +4,8 @@
  *
  * Must not know: sockets, and which addresses the hub listens on but for what it tells clients.
  */
-import type { Clock } from '@rephub/platform';
-import { ConfigFault } from '@rephub/platform';
+import { type Clock, ConfigFault, NAME_PATTERN, NAME_RULE } from '@rephub/platform';
 import { type Context, Hono } from 'hono';
-import { NAME_PATTERN, NAME_RULE } from '@rephub/protocol';
 import type { Registry } from 'prom-client';
 import type { z } from 'zod';
 import { exportName, parsePoint } from '../exports/export-names.js';

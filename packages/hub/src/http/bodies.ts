@@ -1,6 +1,5 @@
 /** What requests to the API carry, checked before anything is done. Unknown keys are refused by name. */
-import { ConfigFault } from '@rephub/platform';
-import { NAME_PATTERN, NAME_RULE } from '@rephub/protocol';
+import { ConfigFault, NAME_PATTERN, NAME_RULE } from '@rephub/platform';
 import type { Context } from 'hono';
 import { z } from 'zod';
 

@@ -15,18 +15,13 @@ import {
   Fault,
   type FileLock,
   LinkFault,
+  NAME_PATTERN,
   PayloadBudget,
   type Platform,
   StorageFault,
   type Timer,
 } from '@rephub/platform';
-import {
-  DEFAULT_HEARTBEAT_MS,
-  DEFAULT_TIMEOUT_MS,
-  type Hello,
-  NAME_PATTERN,
-  type ProtectionState,
-} from '@rephub/protocol';
+import { DEFAULT_HEARTBEAT_MS, DEFAULT_TIMEOUT_MS, type Hello, type ProtectionState } from '@rephub/protocol';
 import type { Catalogue } from '../catalogue/catalogue.js';
 import type { GroupStatus } from '../group/group-status.js';
 import { Group } from '../group/group.js';

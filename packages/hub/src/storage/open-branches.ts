@@ -4,8 +4,7 @@
  * Always holds: that a branch is open is decided (durable) before it is there, and that it is gone after it has gone
  * (branch-removals.ts); no branch begins while less is free than the reserve (FULL).
  */
-import { asError, ConfigFault, StorageFault } from '@rephub/platform';
-import { NAME_PATTERN } from '@rephub/protocol';
+import { asError, ConfigFault, NAME_PATTERN, StorageFault } from '@rephub/platform';
 import type { BranchRemovals } from './branch-removals.js';
 import type { DecisionLog } from './decisions.js';
 import type { Room } from './room.js';

@@ -2,7 +2,8 @@
  * A point on a line: everything that is known of a group after one record, small enough to be stored. Segment headers
  * and the `applied` file carry one each, so that reading can begin there.
  */
-import { lineSchema, NAME_PATTERN, type Line } from '@rephub/protocol';
+import { NAME_PATTERN } from '@rephub/platform';
+import { lineSchema, type Line } from '@rephub/protocol';
 import { z } from 'zod';
 
 const count = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);

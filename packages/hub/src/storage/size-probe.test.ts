@@ -1,5 +1,5 @@
+import { NAME_PATTERN } from '@rephub/platform';
 import { SimFiles } from '@rephub/platform/sim';
-import { NAME_PATTERN } from '@rephub/protocol';
 import { expect, it } from 'vitest';
 import { probeGrown } from './size-probe.js';
 
