@@ -269,6 +269,13 @@ describe('the sources', () => {
   });
 });
 
+/** What stands in backticks and is a file of ours, or a folder of packages, test, bench or scripts; `*` stands for any letters. */
+function namedPaths(text: string): readonly RegExp[] {
+  return [...text.matchAll(/`((?:packages|test|bench|scripts)\/[\w./*-]*[\w*]|[\w./*-]+\.ts)`/g)].map(
+    ([, path = '']) => new RegExp(`(^|/)${path.replaceAll('.', '\\.').replaceAll('*', '[^/]*')}(/|\\.|$)`),
+  );
+}
+
 describe('the map', () => {
   const packages = [
     ...new Set(files.map((path) => /^packages\/([^/]+)\//.exec(path)?.[1]).filter((name) => name !== undefined)),
@@ -285,6 +292,25 @@ describe('the map', () => {
       ...new Set(files.map((path) => /^test\/([^/]+)\//.exec(path)?.[1]).filter((name) => name !== undefined)),
     ];
     expect(folders.filter((name) => !readme.includes(`test/${name}`))).toEqual([]);
+  });
+
+  test('files and folders that the documents name are there', () => {
+    const documents = files.filter((path) => /^(README|CONTRIBUTING|docs\/.*)\.md$/.test(path));
+    const gone = documents.flatMap((path) =>
+      namedPaths(read(path))
+        .filter((named) => !files.some((file) => named.test(file)))
+        .map((named) => `${path}: ${named.source}`),
+    );
+    expect(gone).toEqual([]);
+  });
+
+  test('what a document names is told apart from what it does not', () => {
+    const text = 'see `test/kit`, `frame*.test.ts` and `upstream/` (`a/b.ts`), not `npm run x`, `a.b` or `src/node/`';
+    expect(namedPaths(text).map(({ source }) => source)).toEqual([
+      '(^|\\/)test\\/kit(\\/|\\.|$)',
+      '(^|\\/)frame[^/]*\\.test\\.ts(\\/|\\.|$)',
+      '(^|\\/)a\\/b\\.ts(\\/|\\.|$)',
+    ]);
   });
 
   test('links in the documents lead somewhere', () => {
