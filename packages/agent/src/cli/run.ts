@@ -1,7 +1,7 @@
 /** `repagent run` once its options are read: opens the group, serves it until a signal, stops in order. */
 import { lockState } from '@rephub/bitmap';
 import { CommandFailure, EXIT, type ExitCode, openLogger } from '@rephub/command';
-import { asError, ConfigFault, Fault, formatAddress } from '@rephub/platform';
+import { asError, ConfigFault, Fault, formatAddress, type Logger } from '@rephub/platform';
 import { adoptListener, BusyPoll, nodePlatform } from '@rephub/platform/node';
 import { type Server } from 'node:http';
 import { join } from 'node:path';
@@ -24,13 +24,7 @@ export async function run(values: RunValues): Promise<ExitCode> {
     log.reopen();
   });
   const servers: Server[] = [];
-  try {
-    await nodePlatform().files.makeDirectory(config.stateDirectory);
-  } catch (cause) {
-    // A disk that is full says nothing against the option.
-    if (cause instanceof Fault && cause.retryable) throw cause;
-    throw new ConfigFault('state-not-made', `--state: ${asError(cause).message}`, { cause });
-  }
+  await makeStateDirectory(config.stateDirectory);
   const busyPoll = new BusyPoll(values.busyPoll ?? (config.hubs.length > 0 ? 0 : PROXY_POLL_MS));
   const platform = nodePlatform({ busyPoll });
   const starting = new Starting(platform.clock, config);
@@ -58,12 +52,7 @@ export async function run(values: RunValues): Promise<ExitCode> {
     const group = await AgentGroup.open(platform, config, log, { lock, awaited: starting });
     agent.group = group;
     busyPoll.expectsOne = () => group.requestsInFlight <= 1;
-    const bug = (fault: unknown): void => {
-      log.error('bug', { fault: fault instanceof Error ? (fault.stack ?? fault.message) : String(fault) });
-      group.failMirroring(fault);
-    };
-    // Guests' requests see to their own faults: what nobody has caught is mirroring's.
-    process.on('unhandledRejection', bug).on('uncaughtException', bug);
+    catchBugs(log, group);
     await group.start(sockets.map((fd) => (accept) => adoptListener(fd, accept, { busyPoll })));
     log.info('ready', {
       group: config.group,
@@ -85,6 +74,26 @@ export async function run(values: RunValues): Promise<ExitCode> {
   log.flush();
   if (!clean) throw new CommandFailure(EXIT.failed, 'upstream could not be flushed; the state was saved unclean');
   return EXIT.done;
+}
+
+/** Throws ConfigFault `state-not-made` where trying again would not help. */
+async function makeStateDirectory(directory: string): Promise<void> {
+  try {
+    await nodePlatform().files.makeDirectory(directory);
+  } catch (cause) {
+    // A disk that is full says nothing against the option.
+    if (cause instanceof Fault && cause.retryable) throw cause;
+    throw new ConfigFault('state-not-made', `--state: ${asError(cause).message}`, { cause });
+  }
+}
+
+/** Guests' requests see to their own faults: what nobody has caught is mirroring's. */
+function catchBugs(log: Logger, group: AgentGroup): void {
+  const bug = (fault: unknown): void => {
+    log.error('bug', { fault: fault instanceof Error ? (fault.stack ?? fault.message) : String(fault) });
+    group.failMirroring(fault);
+  };
+  process.on('unhandledRejection', bug).on('uncaughtException', bug);
 }
 
 /** SIGTERM or SIGINT: the orderly end. A second one ends the process at once, as a crash would. `first` may end it before. */

@@ -125,50 +125,8 @@ const GROUP_FIGURES: readonly GroupFigure[] = [
 export function hubMetrics(hub: Measured): Registry {
   const registry = new Registry();
   const registers = [registry];
-  for (const [name, help, kind, value] of GROUP_FIGURES) {
-    const set = (sample: (group: string, figure: number) => void): void => {
-      for (const group of hub.groups) {
-        const figure = value(group.status(), group.counters);
-        if (figure !== null) sample(group.name, figure);
-      }
-    };
-    if (kind === 'gauge') {
-      new Gauge({
-        name,
-        help,
-        labelNames: ['group'],
-        registers,
-        collect() {
-          this.reset();
-          set((group, figure) => this.set({ group }, figure));
-        },
-      });
-    } else {
-      new Counter({
-        name,
-        help,
-        labelNames: ['group'],
-        registers,
-        collect() {
-          this.reset();
-          set((group, figure) => this.inc({ group }, figure));
-        },
-      });
-    }
-  }
-  new Gauge({
-    name: 'rephub_group_state',
-    help: '1 for the state that the group is in',
-    labelNames: ['group', 'state'],
-    registers,
-    collect() {
-      this.reset();
-      for (const group of hub.groups) {
-        const now = group.status().state;
-        for (const state of PROTECTION_STATES) this.set({ group: group.name, state }, state === now ? 1 : 0);
-      }
-    },
-  });
+  for (const figure of GROUP_FIGURES) ofGroups(registers, hub, figure);
+  states(registers, hub);
   resyncsByCause(
     registers,
     hub,
@@ -204,6 +162,49 @@ export function hubMetrics(hub: Measured): Registry {
     });
   }
   return registry;
+}
+
+function ofGroups(registers: Registry[], hub: Measured, [name, help, kind, value]: GroupFigure): void {
+  const set = (sample: (group: string, figure: number) => void): void => {
+    for (const group of hub.groups) {
+      const figure = value(group.status(), group.counters);
+      if (figure !== null) sample(group.name, figure);
+    }
+  };
+  const labels = { name, help, labelNames: ['group'], registers };
+  if (kind === 'gauge') {
+    new Gauge({
+      ...labels,
+      collect() {
+        this.reset();
+        set((group, figure) => this.set({ group }, figure));
+      },
+    });
+  } else {
+    new Counter({
+      ...labels,
+      collect() {
+        this.reset();
+        set((group, figure) => this.inc({ group }, figure));
+      },
+    });
+  }
+}
+
+function states(registers: Registry[], hub: Measured): void {
+  new Gauge({
+    name: 'rephub_group_state',
+    help: '1 for the state that the group is in',
+    labelNames: ['group', 'state'],
+    registers,
+    collect() {
+      this.reset();
+      for (const group of hub.groups) {
+        const now = group.status().state;
+        for (const state of PROTECTION_STATES) this.set({ group: group.name, state }, state === now ? 1 : 0);
+      }
+    },
+  });
 }
 
 function resyncsByCause(
