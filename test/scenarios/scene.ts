@@ -4,8 +4,10 @@
  */
 import { writeBytes } from '@rephub/nbd';
 import { type Address } from '@rephub/platform';
-import { expect } from 'vitest';
 import { Cluster, type ClusterOptions } from '../sim/cluster.js';
+import { expectEqual, settled } from '../sim/settled.js';
+
+export { expectEqual, settled };
 
 export const KIB = 1024;
 export const MIB = 1024 * 1024;
@@ -34,24 +36,6 @@ export function status(cluster: Cluster): Status {
 
 export function copiedBytes(cluster: Cluster): number {
   return status(cluster).counters.copiedBytes;
-}
-
-/** Everything is at the hub. */
-export async function settled(cluster: Cluster, limitMs = 600_000): Promise<void> {
-  await cluster.clock.runUntil(() => {
-    const { state, lagBytes, dirtyBytes } = status(cluster);
-    return state === 'protected' && lagBytes === 0 && dirtyBytes === 0;
-  }, limitMs);
-}
-
-/** Nobody can be forgotten: replica, read from the hub, against upstream, read past the agent. */
-export async function expectEqual(cluster: Cluster): Promise<void> {
-  for (const volume of cluster.volumes) {
-    const upstream = await cluster.upstream(volume);
-    const replica = await cluster.replica(volume);
-    expect(replica.length, volume).toBe(upstream.length);
-    expect(Buffer.compare(replica, upstream), `replica of ${volume}`).toBe(0);
-  }
 }
 
 /** The guest writes so many bytes there, in requests of at most 64 KiB, and has its answers. */

@@ -1,17 +1,10 @@
 /** A resync that an operator has asked for is carried out as it was asked for, also by the agent's next process. */
 import { describe, expect, it } from 'vitest';
 import { Cluster } from './cluster.js';
+import { cooled } from './settled.js';
 
 const MIB = 1024 * 1024;
 const DISK = 8 * MIB;
-
-async function settled(cluster: Cluster): Promise<void> {
-  await cluster.waitProtected();
-  await cluster.clock.runUntil(() => {
-    const status = cluster.agent?.status();
-    return status?.lagBytes === 0 && status.hotExtents === 0 && status.state === 'protected';
-  });
-}
 
 /** Disks full of data that the hub holds. */
 async function protectedCluster(volumes: readonly string[]): Promise<Cluster> {
@@ -28,7 +21,7 @@ async function protectedCluster(volumes: readonly string[]): Promise<Cluster> {
   await cluster.run(fill());
   await cluster.startHub();
   await cluster.startAgent();
-  await settled(cluster);
+  await cooled(cluster);
   return cluster;
 }
 
@@ -45,7 +38,7 @@ describe('a full resync that is cut by a crash of the agent', () => {
     await cluster.startAgent();
     const leftBytes = cluster.agent?.status().dirtyBytes ?? 0;
     expect(leftBytes).toBeGreaterThan(DISK);
-    await settled(cluster);
+    await cooled(cluster);
     const last = cluster.agent?.status().lastResync;
     expect(last?.cause).toMatch(/^full: asked for by the operator; gone on with \(resync-by-bitmap: /);
     expect([last?.bytesCompared, last?.bytesSent]).toEqual([0, leftBytes]);
@@ -60,7 +53,7 @@ describe('a full resync that is cut by a crash of the agent', () => {
     await cluster.work(50);
     cluster.killAgent(fate);
     await cluster.startAgent();
-    await settled(cluster);
+    await cooled(cluster);
     const after = cluster.agent?.status().lastResync;
     expect(after?.cause).toMatch(/^resync-by-bitmap: /);
     expect(after?.bytesCompared).toBeGreaterThan(0);
@@ -77,7 +70,7 @@ describe('a full resync that is cut by a crash of the agent', () => {
       await cluster.clock.advance(afterMs);
       cluster.killAgent('lose');
       await cluster.startAgent();
-      await settled(cluster);
+      await cooled(cluster);
       const last = cluster.agent?.status().lastResync;
       // From when it was answered, or its note was on the disk, all is sent.
       if (last?.cause.startsWith('full: ') === true) {
@@ -95,7 +88,7 @@ describe('a full resync that is cut by a crash of the agent', () => {
     cluster.killAgent('keep');
     await cluster.run(cluster.agentHost.files.remove('/state/hot.log'));
     await cluster.startAgent();
-    await settled(cluster);
+    await cooled(cluster);
     const { tracking, lastResync } = cluster.agent?.status() ?? {};
     expect([tracking?.found, lastResync?.bytesCompared, lastResync?.bytesSent]).toEqual(['untrusted', 0, DISK]);
   });
@@ -106,7 +99,7 @@ describe('a full resync that is cut by a crash of the agent', () => {
     await cluster.clock.runUntil(() => (cluster.agent?.status().resync?.bytesDone ?? 0) > 2 * MIB);
     cluster.killAgent('keep');
     await cluster.startAgent();
-    await settled(cluster);
+    await cooled(cluster);
     const last = cluster.agent?.status().lastResync;
     expect(last?.cause).toMatch(/^compare: asked for by the operator; gone on with/);
     expect(last?.bytesSent).toBe(0);

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { BLOCK, Cluster, type ClusterOptions } from './cluster.js';
 import { runScript } from './run.js';
 import { scriptOf } from './script.js';
+import { expectEqual, settled } from './settled.js';
 
 const MIB = 1024 * 1024;
 const LIMIT_MS = 240_000;
@@ -17,12 +18,9 @@ async function protectedCluster(options: Partial<ClusterOptions> = {}): Promise<
   return cluster;
 }
 
-async function expectEqual(cluster: Cluster): Promise<void> {
-  await cluster.clock.runUntil(() => cluster.agent?.status().lagBytes === 0);
-  for (const volume of cluster.volumes) {
-    const upstream = await cluster.upstream(volume);
-    expect(Buffer.compare(await cluster.replica(volume), upstream), `replica of ${volume}`).toBe(0);
-  }
+async function expectSettledEqual(cluster: Cluster): Promise<void> {
+  await settled(cluster);
+  await expectEqual(cluster);
 }
 
 function saved(cluster: Cluster): number {
@@ -35,12 +33,12 @@ describe('with all that shrinks compressed', () => {
     const cluster = await protectedCluster({ volumes: ['root', 'data'] });
     await cluster.work(500);
     expect(saved(cluster)).toBeGreaterThan(MIB);
-    await expectEqual(cluster);
+    await expectSettledEqual(cluster);
     cluster.killHub('mixed');
     await cluster.work(100);
     await cluster.startHub();
     await cluster.waitProtected();
-    await expectEqual(cluster);
+    await expectSettledEqual(cluster);
     expect(await cluster.stopAgent()).toBe(true);
     await cluster.stopHub(true);
     for (const volume of cluster.volumes) {
@@ -58,7 +56,7 @@ describe('with all that shrinks compressed', () => {
       await cluster.clock.advance(300);
     }
     await cluster.waitProtected();
-    await expectEqual(cluster);
+    await expectSettledEqual(cluster);
     expect(cluster.agent?.status().counters.copiedBytes).toBe(before);
     expect(saved(cluster)).toBeGreaterThan(0);
   });
@@ -66,7 +64,7 @@ describe('with all that shrinks compressed', () => {
   it('a hub without the codec gets no window of compressed records: what they covered is copied', async () => {
     const cluster = await protectedCluster({ linkLatencyMs: 200 });
     await cluster.work(100);
-    await expectEqual(cluster);
+    await expectSettledEqual(cluster);
     // Everything is in the base image, so that nothing compressed is left at the hub.
     await cluster.stopHub(true);
     await cluster.startHub();
@@ -84,14 +82,14 @@ describe('with all that shrinks compressed', () => {
     expect(status?.compression).toEqual({ wish: 'lz4', codec: null, active: false });
     expect(status?.lastResync?.cause).toContain('resync-by-bitmap');
     await cluster.work(100);
-    await expectEqual(cluster);
+    await expectSettledEqual(cluster);
     expect(cluster.agent?.status().counters.compressedBytes).toBe(status?.counters.compressedBytes);
   });
 
   it('verifies as equal', async () => {
     const cluster = await protectedCluster();
     await cluster.work(300);
-    await expectEqual(cluster);
+    await expectSettledEqual(cluster);
     cluster.agent?.verify();
     await cluster.clock.runUntil(() => (cluster.agent?.status().verify?.finishedAt ?? null) !== null);
     expect(cluster.agent?.status().verify).toMatchObject({ bytesDiffer: 0, bytesUnknown: 0 });

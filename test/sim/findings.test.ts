@@ -1,6 +1,7 @@
 /** What a verification has found different becomes an event at the hub, whoever is killed meanwhile, before or after it is repaired. */
 import { describe, expect, it } from 'vitest';
 import { Cluster } from './cluster.js';
+import { cooled } from './settled.js';
 
 const MIB = 1024 * 1024;
 const LATENCY_MS = 20;
@@ -10,18 +11,10 @@ async function protectedCluster(): Promise<Cluster> {
   await cluster.makeDisks();
   await cluster.startHub();
   await cluster.startAgent();
-  await settled(cluster);
+  await cooled(cluster);
   await cluster.work(50);
-  await settled(cluster);
+  await cooled(cluster);
   return cluster;
-}
-
-async function settled(cluster: Cluster): Promise<void> {
-  await cluster.waitProtected();
-  await cluster.clock.runUntil(() => {
-    const status = cluster.agent?.status();
-    return status?.lagBytes === 0 && status.hotExtents === 0 && status.state === 'protected';
-  });
 }
 
 /** Bits rot at the hub, where everything is in the base image and the agent is in step. */
@@ -30,7 +23,7 @@ async function spoil(cluster: Cluster, round: number): Promise<void> {
   // Each time another bit, so that none turns back.
   cluster.hubFiles.rot('/data/groups/vm1/base/disk0.raw', (round % 16) * 65_536 + round, 4);
   await cluster.startHub();
-  await settled(cluster);
+  await cooled(cluster);
 }
 
 const isEqual = async (cluster: Cluster): Promise<boolean> =>
@@ -54,7 +47,7 @@ describe('a difference that a verification has found', () => {
       await cluster.clock.advance(1000);
       const wasTold = toldTimes(cluster) > before;
       await cluster.startAgent();
-      await settled(cluster);
+      await cooled(cluster);
       await cluster.clock.advance(2000);
       const isTold = toldTimes(cluster) > before;
       if (!wasTold && isTold) toldLater += 1;
@@ -63,7 +56,7 @@ describe('a difference that a verification has found', () => {
       else {
         cluster.agent?.verify();
         await cluster.clock.runUntil(() => toldTimes(cluster) > before);
-        await settled(cluster);
+        await cooled(cluster);
       }
     }
     expect(toldLater).toBeGreaterThan(3);
@@ -75,13 +68,13 @@ describe('a difference that a verification has found', () => {
     const before = toldTimes(cluster);
     cluster.agent?.verify();
     await cluster.clock.runUntil(() => toldTimes(cluster) > before);
-    await settled(cluster);
+    await cooled(cluster);
     cluster.killHub('lose');
     cluster.killAgent('keep');
     await cluster.startHub();
     expect(toldTimes(cluster)).toBe(before);
     await cluster.startAgent();
-    await settled(cluster);
+    await cooled(cluster);
     await cluster.clock.runUntil(() => toldTimes(cluster) > before);
   });
 
@@ -91,14 +84,14 @@ describe('a difference that a verification has found', () => {
     const before = toldTimes(cluster);
     cluster.agent?.verify();
     await cluster.clock.runUntil(() => toldTimes(cluster) > before);
-    await settled(cluster);
+    await cooled(cluster);
     // The event is synced within 10 s, and the agent hears of that with a beat.
     await cluster.clock.advance(13_000);
     cluster.killAgent('keep');
     await cluster.stopHub(false);
     await cluster.startHub();
     await cluster.startAgent();
-    await settled(cluster);
+    await cooled(cluster);
     await cluster.clock.advance(5000);
     expect(toldTimes(cluster)).toBe(before + 1);
     expect(cluster.agent?.status().counters.verifyDiffersBytes).toBe(0);

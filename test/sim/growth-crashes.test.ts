@@ -5,16 +5,12 @@
 import type { CrashFate, SimFiles } from '@rephub/platform/sim';
 import { expect, it } from 'vitest';
 import { Cluster } from './cluster.js';
+import { settled } from './settled.js';
 
 const MIB = 1024 * 1024;
 const SMALLER = 2 * MIB;
 const LARGER = 6 * MIB + 4096;
 const FATES: readonly CrashFate[] = ['mixed', 'lose', 'tear', 'keep', 'garble'];
-
-async function settled(cluster: Cluster): Promise<void> {
-  await cluster.waitProtected();
-  await cluster.clock.runUntil(() => cluster.agent?.status().lagBytes === 0);
-}
 
 const hasGrown = (cluster: Cluster): boolean => cluster.agent?.status().volumes[0]?.sizeBytes === LARGER;
 

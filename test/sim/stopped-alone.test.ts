@@ -4,25 +4,18 @@
  */
 import { expect, it } from 'vitest';
 import { Cluster } from './cluster.js';
+import { cooled } from './settled.js';
 
 const MIB = 1024 * 1024;
-
-async function settled(cluster: Cluster): Promise<void> {
-  await cluster.waitProtected();
-  await cluster.clock.runUntil(() => {
-    const status = cluster.agent?.status();
-    return status?.lagBytes === 0 && status.hotExtents === 0 && status.state === 'protected';
-  });
-}
 
 it('after a crash with no mark left, a start and an orderly stop without the hub, the agent is let in', async () => {
   const cluster = new Cluster({ seed: 21, diskBytes: 8 * MIB });
   await cluster.makeDisks();
   await cluster.startHub();
   await cluster.startAgent();
-  await settled(cluster);
+  await cooled(cluster);
   await cluster.work(50);
-  await settled(cluster);
+  await cooled(cluster);
   await cluster.clock.advance(20_000);
   const [group] = cluster.hub?.hub.groups ?? [];
   if (group === undefined) throw new Error('the hub has the group');
@@ -40,7 +33,7 @@ it('after a crash with no mark left, a start and an orderly stop without the hub
   await cluster.clock.runUntil(() => (cluster.agent?.status().hub?.lastVerdict ?? null) !== null);
   const { hub, tracking } = cluster.agent?.status() ?? {};
   expect([tracking?.found, hub?.refused, hub?.lastVerdict]).toEqual(['clean', false, 'L20-hub-behind']);
-  await settled(cluster);
+  await cooled(cluster);
   // Nothing was marked: nothing is sent.
   expect(cluster.agent?.status().lastResync?.bytesSent).toBe(0);
   expect(await cluster.stopAgent()).toBe(true);

@@ -2,6 +2,7 @@ import { connectNbd, writeBytes } from '@rephub/nbd';
 import { SeededRandomness } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { Cluster } from './cluster.js';
+import { expectEqual, settled } from './settled.js';
 
 const MIB = 1024 * 1024;
 
@@ -23,11 +24,6 @@ async function protectedCluster(volumes: readonly string[], seed = 11): Promise<
   return cluster;
 }
 
-async function settled(cluster: Cluster): Promise<void> {
-  await cluster.waitProtected();
-  await cluster.clock.runUntil(() => cluster.agent?.status().lagBytes === 0);
-}
-
 async function change(cluster: Cluster, { volumes, sizes, allowShrink }: Change): Promise<void> {
   await cluster.stopAgent();
   const alter = async (): Promise<void> => {
@@ -45,15 +41,6 @@ async function change(cluster: Cluster, { volumes, sizes, allowShrink }: Change)
     agent: { allowShrink: allowShrink ?? false },
   };
   await cluster.startAgent();
-}
-
-async function expectEqual(cluster: Cluster): Promise<void> {
-  for (const volume of cluster.volumes) {
-    const upstream = await cluster.upstream(volume);
-    const replica = await cluster.replica(volume);
-    expect(replica.length, volume).toBe(upstream.length);
-    expect(Buffer.compare(replica, upstream), volume).toBe(0);
-  }
 }
 
 describe('volumes that change (promise SIZE)', () => {

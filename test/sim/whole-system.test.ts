@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { Cluster, type ClusterOptions } from './cluster.js';
+import { expectEqual, settled } from './settled.js';
 
 const MIB = 1024 * 1024;
 
@@ -12,21 +13,6 @@ async function protectedCluster(options: Partial<ClusterOptions> = {}): Promise<
   await cluster.clock.runUntil(() => cluster.agent?.status().hotExtents === 0);
   await cluster.clock.advance(100);
   return cluster;
-}
-
-async function expectEqual(cluster: Cluster): Promise<void> {
-  for (const volume of cluster.volumes) {
-    const upstream = await cluster.upstream(volume);
-    expect(Buffer.compare(await cluster.replica(volume), upstream), `replica of ${volume}`).toBe(0);
-  }
-}
-
-async function settled(cluster: Cluster): Promise<void> {
-  await cluster.waitProtected();
-  await cluster.clock.runUntil(() => {
-    const status = cluster.agent?.status();
-    return status?.lagBytes === 0 && status.state === 'protected';
-  });
 }
 
 describe('agent and hub in one thread', () => {
