@@ -1,4 +1,7 @@
-/** Requests as promises, for everything that is not the hot path: tests, resync, checks, tools. */
+/**
+ * Requests as promises, for everything that is not the hot path: tests, resync, checks, tools. Offsets and lengths are bytes.
+ * Each rejects with a DeviceError when the device answers with an error.
+ */
 import { BlockRequest, type BlockDevice, Command, CommandFlag, type StatusExtents } from './block-device.js';
 
 /** A device answered with an error; `nbdError` is the NbdError. */
@@ -41,6 +44,7 @@ export async function readBytes(device: BlockDevice, offset: number, length: num
   return Buffer.concat(await readSlices(device, offset, length), length);
 }
 
+/** With `fua` it is on stable storage when this resolves. */
 export async function writeBytes(device: BlockDevice, offset: number, bytes: Buffer, fua = false): Promise<void> {
   if (bytes.length === 0) return;
   await run(device, 'write', (request) => {
@@ -52,6 +56,7 @@ export async function writeBytes(device: BlockDevice, offset: number, bytes: Buf
   });
 }
 
+/** All that was completed before the call is on stable storage when this resolves. */
 export async function flushDevice(device: BlockDevice): Promise<void> {
   await run(device, 'flush', (request) => {
     request.command = Command.Flush;
@@ -69,6 +74,7 @@ export async function zeroRange(device: BlockDevice, offset: number, length: num
   });
 }
 
+/** What is read there afterwards is the device's affair. */
 export async function trimRange(device: BlockDevice, offset: number, length: number): Promise<void> {
   if (length === 0) return;
   await run(device, 'trim', (request) => {

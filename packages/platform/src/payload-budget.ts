@@ -30,6 +30,7 @@ export interface PayloadLimits {
   readonly looks: number;
 }
 
+/** Half-sent payloads hold 48 MiB in all; docs/design.md, "Payloads that have not come whole", says why so. */
 export const DEFAULT_PAYLOAD_LIMITS: PayloadLimits = {
   uncountedBytes: 8 * 1024,
   smallBytes: 256 * 1024,

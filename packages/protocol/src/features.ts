@@ -7,6 +7,7 @@ import { HASHES_FEATURE } from './hashes.js';
 /** The hub says in its beats which differences it keeps as events. */
 export const KEPT_EVENTS_FEATURE = 'kept-events';
 
+/** Those of this version that depend on no machine. */
 export const FEATURES: readonly string[] = [HASHES_FEATURE, KEPT_EVENTS_FEATURE];
 
 /** What of the other side's features this side has too; `codecs`: those that come with its codecs. */

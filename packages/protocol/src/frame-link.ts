@@ -63,6 +63,7 @@ export interface FrameLinkOptions {
   readonly payloads?: PayloadBudget;
 }
 
+/** How often each side says that it lives, and how long a silent one counts as alive. */
 export const DEFAULT_HEARTBEAT_MS = 1_000;
 export const DEFAULT_TIMEOUT_MS = 5_000;
 const DEFAULT_FIRST_FRAME_MS = 10_000;

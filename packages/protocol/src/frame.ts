@@ -32,7 +32,9 @@
  */
 import { crc32, ProtocolFault } from '@rephub/platform';
 
+/** Ahead of the payload. */
 export const HEADER_BYTES = 88;
+/** Behind it. */
 export const TRAILER_BYTES = 8;
 /** What a frame costs beyond its payload. */
 export const FRAME_OVERHEAD_BYTES = HEADER_BYTES + TRAILER_BYTES;
@@ -105,6 +107,7 @@ const KNOWN_FLAGS = FrameFlag.Copied | FrameFlag.Answer;
 const CONTROL_FROM = 64;
 const KNOWN_TYPES = new Set<number>(Object.values(FrameType));
 
+/** Records are numbered and journalled; all other frames are control. */
 export function isRecordType(type: number): boolean {
   return type < CONTROL_FROM;
 }

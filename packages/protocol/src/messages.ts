@@ -42,8 +42,10 @@ const volumesSchema = z
   .refine((volumes) => new Set(volumes.map((volume) => volume.name)).size === volumes.length, 'a name occurs twice')
   .refine((volumes) => new Set(volumes.map((volume) => volume.index)).size === volumes.length, 'an index occurs twice');
 
+/** The only one there is; Hello names a range, Welcome one of it. */
 export const PROTOCOL_VERSION = 1;
 
+/** Sessions before its own that an agent tells in Hello, at most. */
 export const MAX_EARLIER_SESSIONS = 16;
 
 /** Agent to hub, first frame of a session. */

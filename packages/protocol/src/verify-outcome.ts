@@ -6,6 +6,7 @@ export const SAMPLE_CAUSE = 'sample at start';
 
 export type VerifyOutcome = 'same' | 'differs' | 'could-not-tell';
 
+/** `same` only when it has ended and all of it was told to be the same. */
 export function outcomeOf(report: VerifyReport): VerifyOutcome {
   if (report.bytesDiffer > 0) return 'differs';
   const told = report.bytesSame + report.bytesDiffer;

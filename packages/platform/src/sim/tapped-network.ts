@@ -10,6 +10,7 @@ import type { HostNetwork } from './network.js';
 /** Gives the connection that the process is to have: this one, or one that goes through it (see ForwardingConnection). */
 export type ConnectionTap = (connection: SimConnection, address: Address, side: 'client' | 'server') => SimConnection;
 
+/** `tap` is asked once for each connection, before the process has it. */
 export function tappedNetwork(network: HostNetwork, tap: ConnectionTap): HostNetwork {
   return {
     connect: (address, options) =>
