@@ -114,6 +114,44 @@ describe('a fold that meets a fault of the disk', () => {
     expect(await files.list('/data/groups/vm1/base')).toContain(`gone.raw.removed-${agent.lastNumber}`);
   });
 
+  it('NODISCARD: the image of a removed volume holds all that was written to it, wherever the fold is cut short', async () => {
+    const expected = Buffer.alloc(SIZE);
+    pattern(10_000, 2).copy(expected, 0);
+    pattern(9000, 7).copy(expected, 30_000);
+    const contentOf = async (disk: SimFiles): Promise<Buffer> => {
+      const name = `gone.raw.removed-${agent.lastNumber}`;
+      const file = await disk.open(`/data/groups/vm1/base/${name}`, 'read');
+      const bytes = Buffer.alloc((await file.status()).sizeBytes);
+      await file.read(bytes, 0);
+      return bytes;
+    };
+    await started({ retentionMs: 3_600_000 });
+    await store.drain();
+    agent.write(1, 30_000, pattern(9000, 7));
+    agent.removeVolume(1);
+    agent.sendTo(store);
+    await store.settled();
+    const before = files.changes;
+    const image = files.imagineCrash({ seed: 1, fate: 'lose' });
+    await store.drain();
+    expect((await contentOf(files)).equals(expected)).toBe(true);
+    const steps = files.changes - before;
+    expect(steps).toBeGreaterThan(5);
+    await store.close({ drain: false });
+    for (let step = 1; step <= steps; step += 1) {
+      const disk = image.imagineCrash({ seed: step, fate: 'keep' }, { clock });
+      const on = { clock, randomness: new SeededRandomness(step) };
+      const again = await openStore({ ...on, files: disk }, { retentionMs: 3_600_000 });
+      disk.crashAt(disk.changes + step);
+      await again.drain().catch(() => undefined);
+      const after = disk.crash({ seed: step, fate: step % 2 === 0 ? 'lose' : 'mixed' });
+      const third = await openStore({ ...on, files: after }, { retentionMs: 3_600_000 });
+      await third.drain();
+      expect((await contentOf(after)).equals(expected), `step ${step}`).toBe(true);
+      await third.close({ drain: false });
+    }
+  });
+
   it('names that could not be synced for want of a handle are synced by the next try: put aside, it stays so without power', async () => {
     await started();
     await clock.advance(3000);

@@ -74,7 +74,8 @@ export async function foldLayer(
   }
   for (const [volume, index] of layer.indexes) {
     const image = base.image(volume.added);
-    if (removed.has(volume) || image === null) continue;
+    // One that is to be put aside gets what it lacks, too: that name says that it was whole.
+    if (image === null) continue;
     touched.add(image);
     const extent = new Extent();
     let offset = 0;
@@ -108,7 +109,10 @@ export async function foldLayer(
   for (const { kind, volume } of layer.changes) {
     const image = base.image(volume.added);
     if (kind === 'removed') {
-      if (image !== null) touched.delete(image);
+      if (image !== null) {
+        await image.sync();
+        touched.delete(image);
+      }
       await base.putAside(volume.added, volume.name, layer.lastNumber);
     } else if (kind === 'resized' && image !== null && !removed.has(volume)) {
       await image.resize(lastSize(layer, volume));
