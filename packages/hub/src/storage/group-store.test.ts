@@ -245,7 +245,7 @@ describe('group store', () => {
     const store = await startedStore(on, agent);
     await store.drain();
     const stored = (): ReturnType<BaseSet['readUnreadable']> =>
-      new BaseSet(on.files, `${DIRECTORY}/base`, null).readUnreadable();
+      new BaseSet(on.files, `${DIRECTORY}/base`, null, new Set()).readUnreadable();
     expect((await stored()).size).toBe(2);
     const before = store.state.indexBytes;
     agent.unreadable(1, 20_000, 2000);

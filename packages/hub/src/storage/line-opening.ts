@@ -63,7 +63,7 @@ export async function openLineFiles(options: LineStoreOptions): Promise<LineFile
     await appliedFile.close();
     throw error;
   });
-  const base = new BaseSet(files, options.baseDirectory, isSeeded ? seeds : null);
+  const base = new BaseSet(files, options.baseDirectory, isSeeded ? seeds : null, options.seeded);
   let segments: SegmentSet | null = null;
   try {
     const reach = imagesReach(applied);

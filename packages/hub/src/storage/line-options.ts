@@ -23,6 +23,8 @@ export interface LineStoreOptions {
   readonly group: string;
   readonly hubId: string;
   readonly line: Line;
+  /** Volumes that were seeded. */
+  readonly seeded: ReadonlySet<string>;
   readonly limits: RetentionLimits;
   /** More than what the disk says of it, maybe. */
   readonly knownDurable: number;

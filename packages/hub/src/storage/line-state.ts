@@ -45,6 +45,8 @@ export class LineState {
   consistentNumber: number | null;
   consistentTimeUs: number;
   damage: string | null;
+  /** Numbers were passed over since the damage: what is missing does not come any more, a span must end. */
+  #hasSkipped = false;
   readonly #volumes = new Map<number, StoredVolume>();
 
   constructor(line: Line, point: Point) {
@@ -58,6 +60,13 @@ export class LineState {
     this.consistentTimeUs = point.consistentTimeUs;
     this.damage = point.damage;
     for (const volume of point.volumes) this.#volumes.set(volume.index, volume);
+  }
+
+  /** Another one that goes on from here by itself. */
+  copy(line: Line): LineState {
+    const other = new LineState(line, this.point());
+    other.#hasSkipped = this.#hasSkipped;
+    return other;
   }
 
   /** All that is known, to be stored. */
@@ -146,7 +155,8 @@ export class LineState {
   advance(record: RecordFacts, name: string | null): void {
     const { type, number } = record;
     // After damage the agent may still have what was lost: then nothing is missing any more.
-    if (this.damage !== null && number === this.number + 1 && !this.spanOpen) this.damage = null;
+    if (number !== this.number + 1) this.#hasSkipped = this.damage !== null;
+    else if (this.damage !== null && !this.#hasSkipped && !this.spanOpen) this.damage = null;
     this.number = number;
     this.checksum = record.headerChecksum;
     if (record.agentTimeUs > this.timeUs) this.timeUs = record.agentTimeUs;
@@ -157,6 +167,7 @@ export class LineState {
       case FrameType.SpanEnd:
         this.spanOpen = false;
         this.damage = null;
+        this.#hasSkipped = false;
         this.consistentNumber = number;
         break;
       case FrameType.VolumeAdded:

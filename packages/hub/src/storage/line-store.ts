@@ -32,7 +32,7 @@ import { PendingRecord, PendingRecords } from './layers/pending-records.js';
 import type { Timeline } from './layers/timeline.js';
 import { expectedBytes, type LineFiles, openLineFiles, payloadPlace, volumeName } from './line-opening.js';
 import type { LineStoreOptions } from './line-options.js';
-import { LineState, lineStart } from './line-state.js';
+import { type LineState, lineStart } from './line-state.js';
 import type { SlotFile } from './slot-file.js';
 import { SpanRoom } from './span-room.js';
 
@@ -76,7 +76,7 @@ export class LineStore {
     this.segments = journal.segments;
     this.journal = new JournalReader(journal.segments, found.packed, options.codecs);
     this.#packed = found.packed;
-    this.appended = new LineState(line, timeline.state.point());
+    this.appended = timeline.state.copy(line);
     this.spanRoom = new SpanRoom(options.room, platform.clock, options.log);
     this.writer = new JournalWriter(
       {

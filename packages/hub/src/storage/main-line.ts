@@ -222,6 +222,7 @@ export class MainLine {
       group: options.group,
       hubId: options.hubId,
       line,
+      seeded: new Set(this.#seeds.list.map(({ volume }) => volume)),
       limits: { retentionMs, journalMaxBytes: journalMaxBytes ?? Infinity },
       knownDurable,
       isQuiet: options.isQuiet ?? (() => false),

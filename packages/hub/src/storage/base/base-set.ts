@@ -27,14 +27,19 @@ export class BaseSet {
   readonly #files: FileSystem;
   readonly directory: string;
   readonly #seeds: string | null;
+  readonly #seeded: ReadonlySet<string>;
   readonly #images = new Map<number, BaseImage>();
   readonly #making = new Map<number, Promise<BaseImage>>();
 
-  /** `seeds`: the directory of images that volumes of this line begin with; null when it was not seeded. */
-  constructor(files: FileSystem, directory: string, seeds: string | null) {
+  /**
+   * `seeds`: the directory of images that volumes of this line begin with; null when it was not seeded. `seeded`: their names;
+   * of all others nothing that is found is believed.
+   */
+  constructor(files: FileSystem, directory: string, seeds: string | null, seeded: ReadonlySet<string>) {
     this.#files = files;
     this.directory = directory;
     this.#seeds = seeds;
+    this.#seeded = seeded;
   }
 
   /** The image of the volume that this record added; null while it has none. */
@@ -63,7 +68,7 @@ export class BaseSet {
   async imageOrSeed(added: number, name: string, sizeBytes: number): Promise<BaseImage | null> {
     const image = this.#images.get(added);
     if (image !== undefined) return image;
-    if (this.#seeds === null) return null;
+    if (this.#seeds === null || !this.#seeded.has(name)) return null;
     const exists =
       (await this.#seedOf(name, sizeBytes)) !== null || (await this.#files.status(this.#path(name))) !== null;
     return exists ? await this.make(added, name, sizeBytes) : null;
@@ -78,13 +83,18 @@ export class BaseSet {
       await this.#files.syncDirectory(this.directory);
       await this.#files.syncDirectory(this.#seeds);
     }
-    const image = await FileBaseImage.make(this.#files, path, sizeBytes, this.#seeds !== null);
+    const image = await FileBaseImage.make(
+      this.#files,
+      path,
+      sizeBytes,
+      this.#seeds !== null && this.#seeded.has(name),
+    );
     this.#images.set(added, image);
     return image;
   }
 
   async #seedOf(name: string, sizeBytes: number): Promise<string | null> {
-    if (this.#seeds === null) return null;
+    if (this.#seeds === null || !this.#seeded.has(name)) return null;
     const path = `${this.#seeds}/${name}.raw`;
     return (await this.#files.status(path))?.sizeBytes === sizeBytes ? path : null;
   }

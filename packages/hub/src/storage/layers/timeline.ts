@@ -55,7 +55,7 @@ export class Timeline {
   #imagesReach: number;
   #merge: Merge | null = null;
   #droppedLastGood = false;
-  /** The volumes at the consistent number, while a span is open. */
+  /** The volumes at the consistent number, while a span is open or records are missing. */
   #volumesBeforeSpan: readonly PinnedVolume[] = [];
 
   /** `unreadable` lists, per number of adding, the ranges that the base images lack. */
@@ -84,8 +84,8 @@ export class Timeline {
       }
       this.baseUnreadable.set(volume, inBase);
     }
-    // Should the base hold a part of an open span, its earlier points are gone with it.
-    if (applied.spanOpen) this.#volumesBeforeSpan = this.#volumesNow();
+    // Should the base hold a part of an open span, or what came after damage, its earlier points are gone with it.
+    if (applied.spanOpen || applied.damage !== null) this.#volumesBeforeSpan = this.#volumesNow();
   }
 
   get volumes(): Iterable<Volume> {
@@ -130,7 +130,8 @@ export class Timeline {
   take(record: PendingRecord, name: string | null): void {
     const { type } = record;
     if (type === FrameType.SpanBegin && !this.state.spanOpen) {
-      this.#volumesBeforeSpan = this.#volumesNow();
+      // Behind damage they are those from before it: what came since is not visible, either.
+      if (this.state.damage === null) this.#volumesBeforeSpan = this.#volumesNow();
       this.closeTop();
     }
     const layer = this.#top();

@@ -90,6 +90,11 @@ export class ScriptedAgent {
     this.#record(FrameType.SpanBegin, 0, 0, 0, [encodeBody(body)], () => undefined);
   }
 
+  /** What comes next follows this record of the hub's. */
+  goOnAfter(nextNumber: number, checksum: number): void {
+    this.#encoder.skipTo(nextNumber, checksum);
+  }
+
   /** A span that goes on from what the hub says that it holds last. */
   spanAfter(nextNumber: number, checksum: number): void {
     this.#encoder.skipTo(nextNumber, checksum);
