@@ -189,6 +189,23 @@ describe('group store on a disk with faults', () => {
     await expectBase(after.files, agent, agent.lastNumber, 'after the restart');
   });
 
+  it('a lower bound that cannot be written is told once, not each second', async () => {
+    const said: string[] = [];
+    const store = await started(on, agent, { ...KEPT, log: listTo(said) });
+    const rule = files.inject({ operation: 'write', path: /\/durable$/, times: Infinity, fault: 'io-error' });
+    for (let round = 0; round < 10; round += 1) {
+      if (round === 5) rule.remove();
+      if (round === 8) files.inject({ operation: 'write', path: /\/durable$/, fault: 'io-error' });
+      agent.write(0, 0, pattern(100, round));
+      agent.sendTo(store);
+      await store.settled();
+      await clock.advance(1500);
+    }
+    expect(rule.hits).toBeGreaterThan(3);
+    expect(said.filter((line) => line.includes('durable-hint-failed'))).toHaveLength(2);
+    await store.close({ drain: false });
+  });
+
   it('the base images find no room: applying waits, receiving goes on, applying goes on', async () => {
     const said: string[] = [];
     const store = await started(on, agent, { retentionMs: 0, log: listTo(said) });

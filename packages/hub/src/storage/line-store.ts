@@ -60,6 +60,7 @@ export class LineStore {
   /** Names that came with VolumeAdded records which are not durable yet. */
   readonly #names = new Map<number, string>();
   #hintAtMs = 0;
+  #hintFails = false;
   /** A span has begun since this was opened. */
   #spanBegan = false;
   #hinting: Promise<void> | null = null;
@@ -333,7 +334,10 @@ export class LineStore {
   async #writeHint(): Promise<void> {
     try {
       await this.#hint.write(encodeBody({ version: 1, line: this.line.id, number: this.timeline.state.number }));
+      this.#hintFails = false;
     } catch (error) {
+      if (this.#hintFails) return;
+      this.#hintFails = true;
       // Only a lower bound is lost; what counts is in the journal.
       this.#options.log.warn('durable-hint-failed', { line: this.line.id, message: asError(error).message });
     }
