@@ -218,6 +218,18 @@ test('a file that cannot be read is kept beside the new one', async () => {
   expect(idsOf(await open(on))).toEqual([2]);
 });
 
+test('a directory that could not be opened to be synced is synced later: its file has failed nothing', async () => {
+  const on = await place();
+  const fault = on.files.inject({ operation: 'sync-directory', path: /data$/, times: 2, fault: 'too-many-files' });
+  const file = await open(on);
+  file.write(eventOf(1));
+  await on.clock.advance(11_000);
+  expect([fault.hits, file.isKept(1)]).toEqual([1, false]);
+  await on.clock.advance(120_000);
+  expect([fault.hits, file.isKept(1), on.told]).toEqual([2, true, []]);
+  expect(idsOf(await open({ ...on, files: on.files.crash({ seed: 1, fate: 'lose' }) }))).toEqual([1]);
+});
+
 test('a sync that has failed is not tried again', async () => {
   const on = await place();
   const fault = on.files.inject({ operation: 'sync', path: 'events.log', fault: 'io-error' });

@@ -13,6 +13,7 @@
  */
 import { asError, type Clock, type FileSystem, type OpenFile, type Timer } from '@rephub/platform';
 import { formatEvent, MAX_LINE_BYTES, parseEvents } from './event-lines.js';
+import { isWantOfFile } from '../storage/index.js';
 import type { HubEvent } from './events.js';
 
 export const EVENTS_FILE_BYTES = 4 * 1024 * 1024;
@@ -234,15 +235,29 @@ export class EventsFile {
       await file.sync();
       if (this.#isNewName) {
         this.#isNewName = false;
-        await this.#options.files.syncDirectory(this.#options.directory);
+        await this.#syncName();
       }
       this.#syncedId = Math.max(this.#syncedId, written);
     } catch (thrown) {
       // Closed meanwhile, it was turned over or had failed; else a sync that has failed proves nothing any more.
       if (this.#file !== file) return;
+      if (this.#isNewName && isWantOfFile(thrown)) {
+        if (!this.#isClosed) this.#syncSoon ??= this.#options.clock.after(TRY_AGAIN_MS, () => void this.#sync());
+        return;
+      }
       this.#isSyncGood = false;
       this.#lose(this.#syncedId + 1, written);
       this.#tellNotKept(asError(thrown));
+    }
+  }
+
+  async #syncName(): Promise<void> {
+    const { directory, files } = this.#options;
+    try {
+      await files.syncDirectory(directory);
+    } catch (thrown) {
+      this.#isNewName = true;
+      throw thrown;
     }
   }
 

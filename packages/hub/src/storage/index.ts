@@ -1,5 +1,5 @@
 /** The only door of the hub's storage: one group's journal, indexes, base images, views and branches. */
-export { isJournalDamage, mayPass } from './passing-faults.js';
+export { isJournalDamage, isWantOfFile, mayPass } from './passing-faults.js';
 export { noSeedFile } from './seed/seeds.js';
 export { openGroupStore } from './group-store.js';
 export { probeGrown } from './size-probe.js';
