@@ -7,7 +7,7 @@
  */
 import { EXIT, type OpenLogger } from '@rephub/command';
 import { asError } from '@rephub/platform';
-import type { EventLog } from '../hub/events.js';
+import type { EventLog } from '../events/events.js';
 
 export interface UncaughtWatch {
   /** From now on it is an event too: kept, as far as that goes without waiting. */
