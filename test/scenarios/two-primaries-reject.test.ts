@@ -24,11 +24,47 @@ test(
     await other.start();
     const refused = await other.waitFor(
       'the refusal',
-      ({ state, reason }) => state === 'degraded' && /agent/.test(reason),
+      ({ state, reason }) => state === 'unprotected' && /belongs to agent/.test(reason),
     );
-    expect(refused.agentConnected).toBe(false);
+    // What the hub has is none of its disks.
+    expect(refused).toMatchObject({ agentConnected: false, rpoSeconds: null, lagBytes: null });
     await agent.waitUntilProtected();
     await hub.waitFor('vm1', 'protected', ({ state }) => state === 'protected');
+  },
+);
+
+test(
+  'an agent whose group another one has taken over says that it is unprotected, whatever it had before (RPO)',
+  { timeout: 90_000 },
+  async () => {
+    const scope = testScope();
+    let proxy: CuttingProxy | undefined;
+    const { hub, agent } = await startSystem(scope, `file:${await sparseFile(scope, 16 * MiB)}`, {
+      hubUrl: async (place) => {
+        proxy = await CuttingProxy.start(scope, { port: place.linkPort });
+        return `tcp://127.0.0.1:${proxy.port}`;
+      },
+    });
+    // Only its link goes: it lives on, with the last session in its mind.
+    proxy?.refuse();
+    proxy?.cut();
+    await agent.waitFor('the loss', ({ agentConnected }) => !agentConnected);
+    const enrolled = await fetch(`http://${hub.http}/api/v1/groups/vm1/enroll`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: '{}',
+    });
+    expect(enrolled.status).toBeLessThan(300);
+    const other = await AgentPlace.prepare(scope, {
+      volumes: [{ name: 'disk0', upstream: `file:${await sparseFile(scope, 16 * MiB)}` }],
+      hubUrl: hub.url,
+    });
+    await other.start();
+    await other.waitUntilProtected();
+    proxy?.pass();
+    const told = await agent.waitFor('the refusal', ({ state }) => state === 'unprotected');
+    expect(told).toMatchObject({ agentConnected: false, rpoSeconds: null, lagBytes: null });
+    expect(told.reason).toMatch(/belongs to agent/);
   },
 );
 

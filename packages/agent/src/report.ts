@@ -133,7 +133,7 @@ type Told = Pick<
   | 'startSample'
 >;
 
-/** The part of the status that is told to the hub too. Without a hub, or before its first point, there is no RPO. */
+/** The part of the status that is told to the hub too. Without a hub that is ours (`hasHub`), or before its first point, there is no RPO. */
 export function reportOf(report: AgentReport, hasHub: boolean): Told {
   const known = hasHub && report.state !== 'unprotected' && report.state !== 'unknown';
   return {

@@ -85,7 +85,7 @@ export class Reporter {
     return {
       name: config.group,
       starting: false,
-      ...reportOf(this.report(), config.hubs.length > 0),
+      ...reportOf(this.report(), config.hubs.length > 0 && link?.status.replaced !== true),
       seq: mirror.lastNumber,
       durableSeq: mirror.durableNumber,
       generation: tracker.identity.line.id,
@@ -173,6 +173,7 @@ export class Reporter {
       linked: mirror.linked,
       linkReason: link?.reason ?? null,
       refused: link?.refused ?? false,
+      replaced: link?.replaced ?? false,
       everConsistent: link?.everConsistent ?? false,
       unreadableRanges: this.unreadableRanges,
       upstreamReason:

@@ -8,6 +8,7 @@ const IN_STEP: StateFacts = {
   linked: true,
   linkReason: null,
   refused: false,
+  replaced: false,
   everConsistent: true,
   unreadableRanges: 0,
   upstreamReason: null,
@@ -35,6 +36,11 @@ describe('the state in one word', () => {
     expect(describeState(IN_STEP).state).toBe('protected');
     expect(describeState({ ...IN_STEP, stream: 'gap' }).state).toBe('catching-up');
     expect(describeState({ ...IN_STEP, stream: 'span' }).state).toBe('catching-up');
+  });
+
+  it('a group that another agent has taken over protects nothing of this one, whatever was before', () => {
+    const replaced = { ...IN_STEP, linked: false, refused: true, replaced: true, linkReason: 'it is another’s' };
+    expect(describeState(replaced)).toEqual({ state: 'unprotected', reason: 'it is another’s' });
   });
 
   it('guests that wait are told of, and what lets them go on', () => {

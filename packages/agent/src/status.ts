@@ -11,6 +11,8 @@ export interface StateFacts {
   readonly linkReason: string | null;
   /** The hub will not have us until somebody acts. */
   readonly refused: boolean;
+  /** The hub's group belongs to another agent: no point of it is of these disks. */
+  readonly replaced: boolean;
   /** The hub has at least one point that can be opened. */
   readonly everConsistent: boolean;
   readonly unreadableRanges: number;
@@ -38,6 +40,7 @@ function rowOf(facts: StateFacts): State {
   if (!facts.hasHub) return { state: 'unprotected', reason: 'no hub is configured' };
   if (facts.stoppedReason !== null)
     return { state: 'degraded', reason: `mirroring has stopped: ${facts.stoppedReason}` };
+  if (facts.replaced) return { state: 'unprotected', reason: facts.linkReason ?? 'the group belongs to another agent' };
   if (facts.refused) return { state: 'degraded', reason: facts.linkReason ?? 'refused by the hub' };
   if (facts.paused) return { state: 'degraded', reason: 'paused' };
   if (!facts.everConsistent) {

@@ -37,6 +37,7 @@ export class HubLink {
   readonly #memory: LinkMemory = {
     reason: 'not connected yet',
     refused: false,
+    replaced: false,
     notAHub: false,
     everConsistent: false,
     hub: null,
@@ -80,7 +81,7 @@ export class HubLink {
   }
 
   get status(): LinkStatus {
-    const { reason, refused, everConsistent, hub, sessions, lastVerdict } = this.#memory;
+    const { reason, refused, replaced, everConsistent, hub, sessions, lastVerdict } = this.#memory;
     const { config, mirror, standing } = this.#parts;
     return {
       urls: config.hubs,
@@ -90,6 +91,7 @@ export class HubLink {
       connected: mirror.linked,
       reason,
       refused,
+      replaced,
       paused: standing.paused,
       everConsistent,
       stalled: this.#session?.stalled ?? null,

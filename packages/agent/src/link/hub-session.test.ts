@@ -140,6 +140,7 @@ async function meet(group: (hello: Hello) => HubGroup | null): Promise<Meeting> 
     ...{
       reason: 'not connected yet',
       refused: false,
+      replaced: false,
       notAHub: false,
       everConsistent: false,
       hub: null,
@@ -251,7 +252,7 @@ test('a group of another agent: Start is not said, the hub is told why, and the 
   await kit.platform.clock.advance(100);
   expect(hub.starts).toEqual([]);
   expect(hub.refusals).toMatchObject([{ code: 'lineage', retryAfterMs: null }]);
-  expect(memory).toMatchObject({ refused: true, sessions: 0, lastVerdict: 'L3-foreign-agent' });
+  expect(memory).toMatchObject({ refused: true, replaced: true, sessions: 0, lastVerdict: 'L3-foreign-agent' });
   expect(memory.reason).toContain('refuse');
   // Another owner may give the group up: this one is not barred for ever.
   expect(standing.barred).toBe(null);

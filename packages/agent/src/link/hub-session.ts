@@ -43,6 +43,10 @@ const REFUSED_RETRY_MS = 30_000;
 /** Refusals that say: the hub holds other records under our numbers. */
 const CHAIN_CODES = new Set(['record-chain', 'record-number', 'record-line']);
 
+/** Another agent has the group. */
+const REPLACED_CODES = new Set(['foreign-agent', 'owner-connected']);
+const REPLACED_ROW = 'L3-foreign-agent';
+
 /** What came instead of the hub's first frame was none. */
 const NO_FRAME = 'frame-magic';
 const WHICH_PORT = '--hub takes an address of --listen of rephub serve, not of its --http or --nbd';
@@ -192,6 +196,7 @@ export class HubSession {
     this.#retryMs = refuse.retryAfterMs;
     this.#memory.reason = `refused by the hub: ${refuse.message}`;
     this.#memory.refused = refuse.retryAfterMs === null;
+    this.#memory.replaced ||= REPLACED_CODES.has(refuse.code);
     this.#parts.log.warn('refused-by-hub', { code: refuse.code, reason: refuse.message });
     if (Standing.isBarring(refuse.code)) this.#bar(this.#memory.reason);
     // The hub holds other records under our numbers: what the window says of it is not to be believed.
@@ -218,6 +223,7 @@ export class HubSession {
     const verdict = decideLineage(hello, welcome.group);
     memory.hub = { id: welcome.hubId, epoch: welcome.epoch };
     memory.lastVerdict = verdict.row;
+    memory.replaced = verdict.row === REPLACED_ROW;
     memory.everConsistent = welcome.group !== null && welcome.group.consistentNumber !== null;
     this.#features = commonFeatures(welcome.features, mirror.packer.features);
     this.#comparesAll = verdict.kind === 'first-sync' || verdict.kind === 'compare-everything';

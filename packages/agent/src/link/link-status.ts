@@ -11,6 +11,8 @@ export interface LinkStatus {
   readonly reason: string | null;
   /** Nothing will change until somebody acts. */
   readonly refused: boolean;
+  /** The group belongs to another agent: what the hub has of it is no replica of these disks. */
+  readonly replaced: boolean;
   readonly paused: boolean;
   readonly everConsistent: boolean;
   readonly stalled: string | null;
@@ -26,6 +28,8 @@ export interface LinkMemory {
   reason: string | null;
   /** Nothing will change until somebody acts. */
   refused: boolean;
+  /** The group belongs to another agent, by the hub's last word on it. */
+  replaced: boolean;
   /** What answers at the address is another service. */
   notAHub: boolean;
   everConsistent: boolean;
