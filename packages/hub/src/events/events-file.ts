@@ -23,7 +23,9 @@ const WAITING_MAX = 1000;
 const NEWLINE = Buffer.from('\n');
 /** Room for the last event, which no other one takes; and how much is written ahead at once. */
 const LAST_WORD_BYTES = 512;
-const AHEAD_BYTES = 4096;
+/** Fewer than so many newlines besides, and more are written after an event: the next one, of a process that ends, finds them. */
+const NEXT_BYTES = 4096;
+const AHEAD_BYTES = 8192;
 
 export type EventsTrouble = (
   event: 'events-damaged' | 'events-not-kept' | 'events-kept-again',
@@ -158,9 +160,12 @@ export class EventsFile {
     await this.#drain();
   }
 
+  #lacks(endBytes: number, bytes: number): boolean {
+    return !this.#isClosed && endBytes + bytes > this.#aheadBytes;
+  }
+
   /** Where that cannot be had, an event waits rather than take the room of the last one. */
   async #writeAhead(file: OpenFile, endBytes: number): Promise<void> {
-    if (this.#isClosed || endBytes + LAST_WORD_BYTES <= this.#aheadBytes) return;
     const from = Math.max(this.#position, this.#aheadBytes);
     const to = endBytes + AHEAD_BYTES;
     await file.write([Buffer.alloc(to - from, NEWLINE)], from);
@@ -174,11 +179,15 @@ export class EventsFile {
     const isOpen = this.#file !== null;
     this.#file ??= await this.#openFile();
     const first = isOpen || this.#position === 0 ? [] : [NEWLINE];
-    await this.#writeAhead(this.#file, this.#position + first.length + lengthBytes);
+    const endBytes = this.#position + first.length + lengthBytes;
+    // Nothing is awaited where nothing must be: a bug that ends the process has this call and no later one.
+    if (this.#lacks(endBytes, LAST_WORD_BYTES)) await this.#writeAhead(this.#file, endBytes);
     await this.#file.write([...first, ...lines], this.#position);
-    this.#position += first.length + lengthBytes;
+    this.#position = endBytes;
     this.#writtenId = waiting.at(-1)?.id ?? this.#writtenId;
     if (!this.#isClosed) this.#syncSoon ??= this.#options.clock.after(SYNC_AFTER_MS, () => void this.#sync());
+    if (!this.#lacks(endBytes, LAST_WORD_BYTES + NEXT_BYTES)) return;
+    await this.#writeAhead(this.#file, endBytes).catch(() => undefined);
   }
 
   async #openFile(): Promise<OpenFile> {
