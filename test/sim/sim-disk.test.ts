@@ -32,6 +32,18 @@ describe('the disk behind the simulated upstream', () => {
     expect(disk.unflushedThen.map(({ offset, length }) => [offset, length])).toEqual([[0, BLOCK_BYTES]]);
   });
 
+  it('has nothing to lose of a write with FUA, whatever lay there before', async () => {
+    const clock = new SimClock();
+    const disk = new SimDisk(clock, new SeededRandomness(7), BLOCKS * BLOCK_BYTES, {});
+    await settled(clock, writeBytes(disk, 0, Buffer.alloc(BLOCK_BYTES, 1)));
+    await settled(clock, flushDevice(disk));
+    await settled(clock, writeBytes(disk, 0, Buffer.alloc(BLOCK_BYTES, 2), true));
+    expect(disk.isUnflushed(0)).toBe(false);
+    expect(disk.crash('lose')).toBe(false);
+    expect(disk.unflushedThen).toEqual([]);
+    expect(disk.bytes[0]).toBe(2);
+  });
+
   it('keeps what was flushed before a crash', async () => {
     const clock = new SimClock();
     const disk = new SimDisk(clock, new SeededRandomness(6), BLOCKS * BLOCK_BYTES, {});

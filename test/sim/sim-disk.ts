@@ -279,29 +279,27 @@ export class SimDisk implements BlockDevice {
     if (fault !== null) {
       const part = SECTOR_BYTES * this.#random.below(length / SECTOR_BYTES);
       if (part > 0)
-        this.#write({
-          order: ++this.#order,
-          offset,
-          length: part,
-          bytes: bytes?.subarray(0, part) ?? null,
-          isPart: true,
-        });
+        this.#write(
+          { order: ++this.#order, offset, length: part, bytes: bytes?.subarray(0, part) ?? null, isPart: true },
+          false,
+        );
       return fault === 'no-space' ? NbdError.Enospc : NbdError.Eio;
     }
     const change = { order: ++this.#order, offset, length, bytes };
-    this.#write(change);
-    if ((request.flags & CommandFlag.Fua) !== 0) this.#store(change);
+    const isStored = (request.flags & CommandFlag.Fua) !== 0;
+    this.#write(change, isStored);
+    if (isStored) this.#store(change);
     return NbdError.Ok;
   }
 
-  #write(change: Change): void {
+  #write(change: Change, isStored: boolean): void {
     apply(this.#seen, change);
     forget(this.#seenIds, change.offset, change.length);
     for (let at = 0; at < change.length && this.#pretended.size + this.#lost.size > 0; at += BLOCK_BYTES) {
       this.#pretended.delete((change.offset + at) / BLOCK_BYTES);
       this.#lost.delete((change.offset + at) / BLOCK_BYTES);
     }
-    this.#unflushed.push(change);
+    if (!isStored) this.#unflushed.push(change);
   }
 
   /** Takes what had changed before a flush was submitted. */
