@@ -201,10 +201,10 @@ test('with REPHUB_TOKEN set, only those who have it are answered', async () => {
   const ask = async (token: string): Promise<RunResult> =>
     await command('rephub', ['status', '--http', `unix:${data}.sock`], { env: { REPHUB_TOKEN: token } });
   const none = await ask('');
-  expect(none.code).toBe(1);
+  expect(none.code).toBe(2);
   expect(none.stderr).toContain('none came: set REPHUB_TOKEN');
   for (const wrong of [await ask('wrong'), await ask('wrong')]) {
-    expect(wrong.code).toBe(1);
+    expect(wrong.code).toBe(2);
     expect(wrong.stderr).toContain('is not the one');
   }
   expect(await ask('secret')).toMatchObject({ code: 0 });

@@ -176,7 +176,7 @@ describe('agent and hub in one thread', () => {
     await other.makeDisks();
     await other.startAgent();
     await cluster.clock.advance(5_000);
-    expect(other.agent?.status().state).toBe('degraded');
+    expect(other.agent?.status().state).toBe('unprotected');
     expect(other.agent?.status().reason).toContain('belongs to agent');
     expect(cluster.agent?.status().state).toBe('protected');
     await cluster.work(50);
