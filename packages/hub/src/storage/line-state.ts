@@ -22,6 +22,7 @@ export function lineStart(line: Line): Point {
     consistentTimeUs: 0,
     volumes: [],
     damage: null,
+    hasSkipped: false,
   };
 }
 
@@ -45,8 +46,7 @@ export class LineState {
   consistentNumber: number | null;
   consistentTimeUs: number;
   damage: string | null;
-  /** Numbers were passed over since the damage: what is missing does not come any more, a span must end. */
-  #hasSkipped = false;
+  #hasSkipped: boolean;
   readonly #volumes = new Map<number, StoredVolume>();
 
   constructor(line: Line, point: Point) {
@@ -59,14 +59,13 @@ export class LineState {
     this.consistentNumber = point.consistentNumber;
     this.consistentTimeUs = point.consistentTimeUs;
     this.damage = point.damage;
+    this.#hasSkipped = point.hasSkipped;
     for (const volume of point.volumes) this.#volumes.set(volume.index, volume);
   }
 
   /** Another one that goes on from here by itself. */
   copy(line: Line): LineState {
-    const other = new LineState(line, this.point());
-    other.#hasSkipped = this.#hasSkipped;
-    return other;
+    return new LineState(line, this.point());
   }
 
   /** All that is known, to be stored. */
@@ -80,6 +79,7 @@ export class LineState {
       consistentTimeUs: this.consistentTimeUs,
       volumes: this.volumes(),
       damage: this.damage,
+      hasSkipped: this.#hasSkipped,
     };
   }
 

@@ -31,6 +31,8 @@ export const pointSchema = z.object({
   volumes: z.array(storedVolumeSchema).max(0x1_0000),
   /** Why the records before this point are incomplete, until a whole comparison has ended. */
   damage: z.string().nullable(),
+  /** Numbers were passed over since the damage: what is missing does not come any more, a span must end. */
+  hasSkipped: z.boolean().default(false),
 });
 export type Point = z.infer<typeof pointSchema>;
 

@@ -22,6 +22,7 @@ function info(volumes: number): SegmentInfo {
         added: index + 1,
       })),
       damage: null,
+      hasSkipped: false,
     },
   };
 }

@@ -350,6 +350,7 @@ export class TestBranch implements Branch {
         consistentTimeUs: timeUs,
         volumes,
         damage: null,
+        hasSkipped: false,
       },
     };
   }
