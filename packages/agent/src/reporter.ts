@@ -7,7 +7,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import { type NbdServer } from '@rephub/nbd';
 import { type Clock, type Logger } from '@rephub/platform';
-import { type AgentReport, figuresOf, type ResyncsByCause } from '@rephub/protocol';
+import { type AgentReport, figuresOf, RESYNC_CAUSES, type ResyncsByCause } from '@rephub/protocol';
 import { type Acknowledgement } from './acknowledgement.js';
 import { type AgentConfig } from './config.js';
 import { type CopyProgress } from './resync/copier.js';
@@ -133,7 +133,11 @@ export class Reporter {
   }
 
   #resyncsByCause(): ResyncsByCause {
-    const counted = structuredClone(this.#resyncs);
+    const counted: ResyncsByCause = {};
+    for (const cause of RESYNC_CAUSES) {
+      const figures = this.#resyncs[cause];
+      if (figures !== undefined) counted[cause] = { ...figures };
+    }
     const { progress } = this.#parts.resyncing.copier;
     if (progress !== null) count(counted, progress, 0);
     return counted;
