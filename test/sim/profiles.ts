@@ -143,6 +143,21 @@ export const PROFILES = {
   'cut-first-sync': { sequence: 'cut-first-sync' },
   wide: { isWide: true, rareFlushes: true, syncMs: 150 },
   'failing-state': { isWide: true, weights: { 'agent-sync-fails': 6, 'agent-write-fails': 6, 'kill-agent': 2 } },
+  /** What of the agent's marks was stored rots, while much is marked. */
+  'rotting-state': {
+    isWide: true,
+    company: {
+      times: 10,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 200, kind: 'silence-hub' },
+        { withinMs: 1000, kind: 'rot-state' },
+        { withinMs: 1000, kind: 'rot-state' },
+        { withinMs: 1000, kind: 'rot-state' },
+      ],
+    },
+    weights: { 'silence-hub': 2, 'cut-link': 2, 'power-agent': 1 },
+  },
   'failing-disk': { weights: { 'upstream-write-errors': 10, 'upstream-unreadable': 4, 'kill-agent': 1 } },
   'ending-agent': { isWide: true, weights: { 'end-agent': 6, 'power-hub': 4, 'kill-hub': 2, 'silence-hub': 2 } },
   'clean-start': { sequence: 'clean-start' },

@@ -121,11 +121,14 @@ const WEIGHTS: Partial<Record<StepKind, number>> = {
 };
 
 const CRASHES: readonly StepKind[] = ['kill-agent', 'power-agent', 'kill-hub', 'power-hub', 'power-both'];
-const SCRIPT_MS = 60_000;
+/** With the healing that follows a virtual minute. */
+const SCRIPT_MS = 54_000;
 /** Every so many seeds have one large, sparse disk. */
 const WIDE_EVERY = 16;
 export const WIDE_BLOCKS = 18 * 1024;
 const ROOM_TO_GROW_BLOCKS = 640;
+/** Of a seed; with what its healing reads they make some 1,100 requests. */
+const BURSTS = 23;
 /** Guest requests of one burst, about. */
 export const BURST_REQUESTS = 36;
 
@@ -161,9 +164,8 @@ export function scriptOf(seed: number, asked?: Profile): Script {
     }
     steps.push(step);
   };
-  const bursts = 24;
-  for (let burst = 0; burst < bursts; burst += 1) {
-    add(200 + ((SCRIPT_MS - 5000) * (burst + random.fraction())) / bursts, 'burst');
+  for (let burst = 0; burst < BURSTS; burst += 1) {
+    add(200 + ((SCRIPT_MS - 5000) * (burst + random.fraction())) / BURSTS, 'burst');
   }
   // Some seeds meet many faults, some few: what needs a long quiet time must come up too.
   const faults = 5 + random.below(random.chance(0.3) ? 4 : 14);

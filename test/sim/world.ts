@@ -65,6 +65,8 @@ export class World {
   readonly contents = new BlockContents();
   readonly history: History;
   readonly records: WireRecords;
+  /** Starts of the agent when a block of its identity went bad: the next start makes both copies anew. */
+  identityRotted = -1;
   readonly disks = new Map<string, SimDisk>();
   readonly agent: AgentProcess;
   readonly hub: HubProcess;

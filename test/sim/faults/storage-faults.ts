@@ -90,10 +90,14 @@ export const STORAGE_FAULTS = {
     if (world.isAnotherDisk) return false;
     world.excuses.stateDamaged = true;
     agentDies(world, 'keep', random);
-    const names = ['hot.log', 'identity', ...world.setup.volumes.map(({ name }) => `${name}.map`)];
-    const path = `/state/${names[random.below(names.length)] ?? 'hot.log'}`;
+    const maps = world.setup.volumes.map(({ name }) => `${name}.map`);
+    // With both copies of the identity's newest image it is as if that had never been stored.
+    const names = world.identityRotted === world.agent.starts ? ['hot.log', ...maps] : ['hot.log', 'identity', ...maps];
+    const name = names[random.below(names.length)] ?? 'hot.log';
+    if (name === 'identity') world.identityRotted = world.agent.starts;
+    const path = `/state/${name}`;
     const size = world.agent.files.look(path, Buffer.alloc(1 << 20), 0);
-    // One block goes bad. With both copies of the identity's newest image it is as if that had never been stored.
+    // One block goes bad.
     const first = size > 0 ? random.below(size / BLOCK_BYTES) * BLOCK_BYTES : 0;
     for (let bit = random.below(3); bit >= 0 && size > 0; bit -= 1) {
       world.agent.files.rot(path, first + random.below(Math.min(BLOCK_BYTES, size - first)), random.below(8));

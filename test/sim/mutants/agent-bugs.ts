@@ -270,7 +270,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
     file: 'bitmap/src/page.ts',
     find: ' || image.readUInt32LE(28) !== checksumOf(image)) return null;',
     replace: ') return null;',
-    profile: 'wide',
+    profile: 'rotting-state',
   },
   {
     id: 'age-of-the-gap-forgotten',

@@ -27,6 +27,8 @@ export class Durable implements Checker {
   /** The last number when damage was named no more; Infinity before that, since something may have gone bad. */
   #soundFrom = Infinity;
   #lines = new Set<string>();
+  /** Every damage that an agent was told of. */
+  readonly #named = new Set<string>();
   /** The journal's files as a start would have left them after the hub's last crash; null when there was damage already. */
   #sound: Promise<Sizes | null> = Promise.resolve(null);
 
@@ -52,6 +54,9 @@ export class Durable implements Checker {
   /** What a hub tells that it holds it need not acknowledge any more. */
   verdict(_verdict: Verdict, _hello: Hello, { group }: Welcome): void {
     this.#forgetOld();
+    // Only a session brings again what is missing.
+    const { corrupted } = this.#world.store?.state ?? {};
+    if (typeof corrupted === 'string') this.#named.add(corrupted);
     if (group === null || this.#world.hub.up === null || group.line.id !== this.#world.store?.state.line?.id) return;
     if (this.#isNew(group.lastNumber)) this.#imagine(`right after the handshake at ${group.lastNumber}`);
   }
@@ -90,12 +95,15 @@ export class Durable implements Checker {
     void this.#cutsNothing(this.#world.hub.files.imagineCrash({ seed: 1, fate: 'keep' }), this.#sound);
   }
 
-  /** What is bad above all that is known to be durable is taken for torn; damage that is named is not cut. */
+  /**
+   * What is bad above all that is known to be durable is taken for torn; damage that is named is not cut. An older one comes
+   * back when the span that had healed it ends in what was torn: it is not the one that was met now.
+   */
   async #cutsNothing(files: SimFiles, sound: Promise<Sizes | null>): Promise<void> {
     const before = await sound;
     const store = await findStore(files).catch(() => null);
     const corrupted = store?.state.corrupted ?? null;
-    if (before === null || corrupted === null) return;
+    if (before === null || corrupted === null || this.#named.has(corrupted)) return;
     const after = sizesOf(files);
     for (const [path, size] of before) {
       this.#world.check('TORN', (after.get(path) ?? 0) >= size, () => {
