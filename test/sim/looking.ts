@@ -41,13 +41,13 @@ export class Looker {
   #busy = false;
   #looks = 0;
   #turn = 0;
-  /** A look reads everything: every other time is often enough, and less often where that is much. */
+  /** A look reads everything: every third time is often enough, and less often where that is much. */
   readonly #every: number;
 
   constructor(world: World) {
     this.#world = world;
     const blocks = world.setup.volumes.reduce((sum, volume) => sum + volume.blocks, 0);
-    this.#every = blocks > MANY_BLOCKS ? 6 : 2;
+    this.#every = blocks > MANY_BLOCKS ? 9 : 3;
   }
 
   look(): void {

@@ -194,7 +194,16 @@ export const PROFILES = {
   'full-hub': { weights: { 'hub-disk-full': 10, 'kill-agent': 1, 'cut-link': 1 } },
   'unread-hub': { weights: { 'hub-reads-fail': 6, 'kill-agent': 1, 'power-hub': 1 } },
   growing: { weights: { 'grow-upstream': 6, 'upstream-other-size': 3, 'kill-agent': 1 } },
-  'damaged-link': { weights: { 'spoil-frame': 10, 'cut-link': 1 } },
+  'damaged-link': {
+    company: {
+      times: 10,
+      steps: [
+        { withinMs: 0, kind: 'burst' },
+        { withinMs: 60, kind: 'spoil-frame' },
+      ],
+    },
+    weights: { 'spoil-frame': 10, 'cut-link': 1 },
+  },
   /** What a failed flush has dropped, and readers see still, until upstream loses power. */
   'failing-flushes': FAILING_FLUSHES,
   /** A flush fails, and the agent is killed before it has written again what that has dropped. */
@@ -244,7 +253,16 @@ export const PROFILES = {
     weights: { 'rot-hub': 8, 'kill-hub': 3, 'power-hub': 3, 'kill-agent': 2, 'cut-link': 4, 'open-test': 3 },
   },
   /** Tests are open when the hub is killed. */
-  testing: { weights: { 'open-test': 8, 'kill-hub': 4, 'power-hub': 2, 'end-hub': 2, 'cut-link': 1 } },
+  testing: {
+    company: {
+      times: 6,
+      steps: [
+        { withinMs: 0, kind: 'open-test' },
+        { withinMs: 2000, kind: 'kill-hub' },
+      ],
+    },
+    weights: { 'open-test': 8, 'kill-hub': 2, 'power-hub': 2, 'end-hub': 2, 'cut-link': 1 },
+  },
   /** It goes on with what has rotted until that is found. */
   'rotting-while-running': {
     company: {
@@ -260,7 +278,7 @@ export const PROFILES = {
   /** It is killed at work, and then what it was working on turns out to be damaged. */
   'rotting-at-work': {
     company: {
-      times: 10,
+      times: 18,
       steps: [
         { withinMs: 0, kind: 'burst' },
         { withinMs: 1_200, kind: 'kill-hub' },

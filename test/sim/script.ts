@@ -122,7 +122,7 @@ const WEIGHTS: Partial<Record<StepKind, number>> = {
 
 const CRASHES: readonly StepKind[] = ['kill-agent', 'power-agent', 'kill-hub', 'power-hub', 'power-both'];
 /** With the healing that follows a virtual minute. */
-const SCRIPT_MS = 54_000;
+const SCRIPT_MS = 55_000;
 /** Every so many seeds have one large, sparse disk. */
 const WIDE_EVERY = 16;
 export const WIDE_BLOCKS = 18 * 1024;
@@ -130,7 +130,7 @@ const ROOM_TO_GROW_BLOCKS = 640;
 /** Of a seed; with what its healing reads they make some 1,100 requests. */
 const BURSTS = 23;
 /** Guest requests of one burst, about. */
-export const BURST_REQUESTS = 36;
+export const BURST_REQUESTS = 42;
 
 /** Of so many seeds each sequence has one, beside what is drawn. */
 const SEQUENCE_EVERY = 40;
@@ -211,7 +211,7 @@ function setupOf(seed: number, random: SeededRandomness, profile: Profile, seque
   const pick = <T>(...choices: readonly [T, ...T[]]): T => choices[random.below(choices.length)] ?? choices[0];
   const upstream = profile.upstream ?? pick<'file' | 'nbd' | 'both'>('file', 'nbd', 'nbd', 'both');
   const first = volumeOf('root', pick(384, 768), upstream === 'file' ? 'file' : 'nbd');
-  const second = volumeOf('data', 1280, upstream === 'nbd' ? 'nbd' : 'file');
+  const second = volumeOf('data', 768, upstream === 'nbd' ? 'nbd' : 'file');
   const single = random.chance(0.2);
   // More extents than can be hot at once: marks must be cleared while the guest writes (CLEAR).
   const wide: VolumeSetup = { name: 'root', blocks: WIDE_BLOCKS, largestBlocks: WIDE_BLOCKS, upstream: 'nbd' };

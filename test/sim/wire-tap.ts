@@ -50,6 +50,7 @@ export class WireTap {
   readonly #link: string;
   #links = 0;
   #spoilNext: 'agent' | 'hub' | null = null;
+  #spoilAt = 0.5;
   #onSpoiled: () => void = () => undefined;
 
   constructor(listener: WireListener, link: Address) {
@@ -57,9 +58,10 @@ export class WireTap {
     this.#link = JSON.stringify(link);
   }
 
-  /** The next bytes that arrive there have a bit flipped. */
-  spoil(at: 'agent' | 'hub' | null, spoiled: () => void = () => undefined): void {
+  /** The next bytes that arrive there have a bit flipped, after such a part of them (0 to below 1). */
+  spoil(at: 'agent' | 'hub' | null, part = 0.5, spoiled: () => void = () => undefined): void {
     this.#spoilNext = at;
+    this.#spoilAt = part;
     this.#onSpoiled = spoiled;
   }
 
@@ -131,8 +133,8 @@ export class WireTap {
     if (this.#spoilNext !== at || chunk.length < 90) return chunk;
     this.#spoilNext = null;
     const copy = Buffer.from(chunk);
-    const middle = copy.length >> 1;
-    copy.writeUInt8(copy.readUInt8(middle) ^ 4, middle);
+    const place = Math.floor(this.#spoilAt * copy.length);
+    copy.writeUInt8(copy.readUInt8(place) ^ 4, place);
     this.#onSpoiled();
     this.#listener.spoiled(link);
     return copy;

@@ -67,7 +67,8 @@ export const LINK_FAULTS = {
     return true;
   },
   'spoil-frame': (world, random, _backups, acted) => {
-    world.tap.spoil(random.chance(0.7) ? 'hub' : 'agent', acted);
+    // Nearer to the beginning, where a header lies.
+    world.tap.spoil(random.chance(0.7) ? 'hub' : 'agent', random.fraction() ** 3, acted);
     return false;
   },
 } as const satisfies Partial<Record<StepKind, Act>>;

@@ -17,7 +17,7 @@ export const PEOPLE = {
     world.lastBurst = { volume, firstBlock };
     const clients = 1 + random.below(3);
     for (let client = 0; client < clients; client += 1) {
-      const requests = Math.ceil(BURST_REQUESTS / clients) + random.below(10);
+      const requests = Math.ceil(BURST_REQUESTS / clients) + random.below(4);
       const gapMs = [0, 0, 2, 10, 40][random.below(5)] ?? 0;
       const { rareFlushes } = world.setup;
       const burst = { rareFlushes, volume, client, requests, depth: 1 + random.below(12), gapMs, firstBlock, span };

@@ -12,7 +12,7 @@ import { type World } from '../world.js';
 import { type Checker, type Crash } from './checker.js';
 
 /** Every so many answers a crash is imagined. */
-const ANSWERS = 40;
+const ANSWERS = 50;
 const EXTENT_BYTES = 4 * 1024 * 1024;
 const PROVEN_WITHIN_MS = 3_000;
 /** No file of the agent's state is larger here. */
