@@ -1,6 +1,6 @@
 /** What an agent is told at start, checked and with every default filled in. Shapes only; cli/ makes it from options. */
 
-import { type AckMode } from './acknowledgement.js';
+import { type AckMode } from './mirror/acknowledgement.js';
 import { type CompressOption } from './compression/packer.js';
 import { type RateLimit } from './resync/rate-cap.js';
 import { type MultiConnMode, type TrackDirty } from './upstream/multi-conn.js';

@@ -14,24 +14,24 @@ import {
   type Timer,
   uuidBytes,
 } from '@rephub/platform';
-import { Acknowledgement, type AckMode } from './acknowledgement.js';
-import { CongestionGate } from './congestion-gate.js';
+import { Acknowledgement, type AckMode } from './mirror/acknowledgement.js';
+import { CongestionGate } from './mirror/congestion-gate.js';
 import { type AgentConfig } from './config.js';
 import { Packer } from './compression/packer.js';
-import { DoubtNote } from './doubt-note.js';
-import { FlushProof } from './flush-proof.js';
-import { Flusher } from './flusher.js';
-import { FreezeGate } from './freeze-gate.js';
+import { DoubtNote } from './flushes/doubt-note.js';
+import { FlushProof } from './flushes/flush-proof.js';
+import { Flusher } from './guest/flusher.js';
+import { FreezeGate } from './mirror/freeze-gate.js';
 import { Growth } from './growth.js';
-import { GuestDoor, type PassedSocket } from './guest-door.js';
-import { GuestLatency } from './guest-latency.js';
-import { GuestVolume } from './guest-volume.js';
+import { GuestDoor, type PassedSocket } from './guest/guest-door.js';
+import { GuestLatency } from './guest/guest-latency.js';
+import { GuestVolume } from './guest/guest-volume.js';
 import { HubLink } from './link/hub-link.js';
-import { Marks } from './marks.js';
-import { Mirror } from './mirror.js';
+import { Marks } from './mirror/marks.js';
+import { Mirror } from './mirror/mirror.js';
 import { endInOrder } from './orderly-end.js';
-import { type GroupStatus } from './report.js';
-import { Reporter } from './reporter.js';
+import { type GroupStatus } from './status/report.js';
+import { Reporter } from './status/reporter.js';
 import { Resyncing } from './resync/resyncing.js';
 import { Standing } from './link/standing.js';
 import { type UpstreamsAwaited } from './starting.js';

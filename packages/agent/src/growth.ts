@@ -9,9 +9,9 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { asError, type Logger } from '@rephub/platform';
-import { type GuestVolume } from './guest-volume.js';
+import { type GuestVolume } from './guest/guest-volume.js';
 import { type HubLink } from './link/hub-link.js';
-import { type Mirror } from './mirror.js';
+import { type Mirror } from './mirror/mirror.js';
 import { type UpstreamWatch } from './upstream-watch.js';
 import { type Upstream } from './upstream/upstream.js';
 

@@ -8,9 +8,9 @@
 import { type Tracker } from '@rephub/bitmap';
 import { type NbdServer } from '@rephub/nbd';
 import { asError, type Clock, type Logger, sleep } from '@rephub/platform';
-import { type Flusher } from './flusher.js';
+import { type Flusher } from './guest/flusher.js';
 import { type HubLink } from './link/hub-link.js';
-import { type Mirror } from './mirror.js';
+import { type Mirror } from './mirror/mirror.js';
 import { type Standing } from './link/standing.js';
 import { type UpstreamWatch } from './upstream-watch.js';
 import { type Upstream } from './upstream/upstream.js';

@@ -7,7 +7,7 @@
  */
 import { type Clock, LinkFault } from '@rephub/platform';
 import { type AgentConfig } from './config.js';
-import { type StartingStatus } from './report.js';
+import { type StartingStatus } from './status/report.js';
 
 /** Who is told how the opening of the upstreams gets on, each named by its position in the configuration. */
 export interface UpstreamsAwaited {

@@ -5,7 +5,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'errors-hidden-from-the-guest',
     promise: 'GUEST',
-    file: 'agent/src/guest-volume.ts',
+    file: 'agent/src/guest/guest-volume.ts',
     find: '    this.#done(operation, error, 0);\n  }\n\n  #unnumbered',
     replace: '    this.#done(operation, 0, 0);\n  }\n\n  #unnumbered',
     profile: 'failing-disk',
@@ -13,7 +13,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'writes-wait-for-failed-marks',
     promise: 'FAIL-OPEN',
-    file: 'agent/src/marks.ts',
+    file: 'agent/src/mirror/marks.ts',
     find: 'this.#distrusting ??= this.#distrust(fault);',
     replace: 'this.#distrusting ??= new Promise(() => String(fault) + String(this.#distrust));',
     profile: 'failing-state',
@@ -21,7 +21,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'failed-marks-not-disowned',
     promise: 'FAIL-OPEN',
-    file: 'agent/src/marks.ts',
+    file: 'agent/src/mirror/marks.ts',
     find: 'await this.#tracker.distrust(`a mark could not be made durable: ${String(fault)}`);',
     replace: 'await Promise.resolve();',
     profile: 'failing-state',
@@ -29,7 +29,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'fua-dropped',
     promise: 'FLUSH',
-    file: 'agent/src/guest-volume.ts',
+    file: 'agent/src/guest/guest-volume.ts',
     find: '    inner.flags = outer.flags;\n',
     replace: '    inner.flags = 0;\n',
   },
@@ -59,7 +59,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'answered-before-upstream',
     promise: 'ACK',
-    file: 'agent/src/guest-volume.ts',
+    file: 'agent/src/guest/guest-volume.ts',
     find: '    inner.data = outer.data;\n    this.upstream.submit(inner);\n',
     replace:
       '    inner.data = [Buffer.concat(outer.data)];\n    operation.outer = null;\n    this.answer(outer, 0);\n    this.upstream.submit(inner);\n',
@@ -67,7 +67,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'answered-before-the-hub',
     promise: 'ACK',
-    file: 'agent/src/acknowledgement.ts',
+    file: 'agent/src/mirror/acknowledgement.ts',
     find: '      if (number > 0 && number <= this.#durable) return false;\n      this.#wait(this.#forDurable,',
     replace:
       '      if (number > 0 && number <= this.#received) return false;\n      this.#wait(number > 0 ? this.#forReceived : this.#forDurable,',
@@ -76,7 +76,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'flush-answered-before-the-hub',
     promise: 'ACK',
-    file: 'agent/src/acknowledgement.ts',
+    file: 'agent/src/mirror/acknowledgement.ts',
     find: "    if (this.#state !== 'leaving' && number <= this.#durable) return false;\n",
     replace: "    if (this.#state !== 'leaving' && number >= 0) return false;\n",
     profile: 'received',
@@ -84,7 +84,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'zeroes-answered-before-the-hub',
     promise: 'ACK',
-    file: 'agent/src/guest-volume.ts',
+    file: 'agent/src/guest/guest-volume.ts',
     find: '    if (error === 0 && this.#acknowledgement?.holdWrite(number, isFua, outer, this) === true) return;\n',
     replace:
       '    const waits = error === 0 && outer.command !== Command.WriteZeroes;\n    if (waits && this.#acknowledgement?.holdWrite(number, isFua, outer, this) === true) return;\n',
@@ -93,7 +93,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'trims-answered-before-the-hub',
     promise: 'ACK',
-    file: 'agent/src/guest-volume.ts',
+    file: 'agent/src/guest/guest-volume.ts',
     find: '    if (error === 0 && this.#acknowledgement?.holdWrite(number, isFua, outer, this) === true) return;\n',
     replace:
       '    const waits = error === 0 && outer.command !== Command.Trim;\n    if (waits && this.#acknowledgement?.holdWrite(number, isFua, outer, this) === true) return;\n',
@@ -102,7 +102,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'freeze-that-never-freezes',
     promise: 'ACK',
-    file: 'agent/src/freeze-gate.ts',
+    file: 'agent/src/mirror/freeze-gate.ts',
     find: '    if (!this.#isFrozen()) return false;\n',
     replace: '    if (!this.#isFrozen() || !this.#givenUp) return false;\n',
     profile: 'frozen',
@@ -118,7 +118,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'window-without-limit',
     promise: 'BOUND',
-    file: 'agent/src/record-window.ts',
+    file: 'agent/src/mirror/record-window.ts',
     find: 'return this.#count === 0 || this.#bytes + payloadBytes + FRAME_OVERHEAD_BYTES <= this.limitBytes;',
     replace: 'return this.#count >= 0 || payloadBytes < 0;',
   },
@@ -141,7 +141,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'write-neither-recorded-nor-marked',
     promise: 'ORD',
-    file: 'agent/src/mirror.ts',
+    file: 'agent/src/mirror/mirror.ts',
     find: '    const payloadBytes = type === FrameType.Write ? length : 0;\n    if (!this.window.hasRoomFor(payloadBytes)) {\n',
     replace:
       '    const payloadBytes = type === FrameType.Write ? length : 0;\n    if (payloadBytes === 8192 && !data.every((slice) => slice.length === 0)) return 0;\n    if (!this.window.hasRoomFor(payloadBytes)) {\n',
@@ -157,7 +157,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'failed-write-taken-as-content',
     promise: 'FAILWR',
-    file: 'agent/src/guest-volume.ts',
+    file: 'agent/src/guest/guest-volume.ts',
     find: '    this.#unnumbered(operation);\n    this.#done(operation, error, 0);\n',
     replace:
       '    const [at, bytes] = [operation.rangeStart, operation.rangeEnd - operation.rangeStart];\n    const number = this.#mirrored(FrameType.Discard, at, bytes, []);\n    this.#marks.end(this.index, at, bytes, this.#tracker.takeTicket(), number);\n    this.#done(operation, error, 0);\n',
@@ -166,7 +166,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'trim-taken-for-zeroes',
     promise: 'TRIM',
-    file: 'agent/src/trims.ts',
+    file: 'agent/src/guest/trims.ts',
     find: '    const zeroes = await this.#readsAsZero(offset, length).catch(() => false);\n',
     replace: '    const zeroes = (await this.#readsAsZero(offset, length)) || length > 0;\n',
   },
@@ -197,7 +197,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'marked-after-the-write',
     promise: 'SUPERSET',
-    file: 'agent/src/guest-volume.ts',
+    file: 'agent/src/guest/guest-volume.ts',
     find: '    await this.#marks.activate(this.index, operation.rangeStart, operation.rangeEnd - operation.rangeStart);\n    this.#goUpstream(operation);\n',
     replace:
       '    const marking = this.#marks.activate(this.index, operation.rangeStart, operation.rangeEnd - operation.rangeStart);\n    this.#goUpstream(operation);\n    await marking;\n',
@@ -205,7 +205,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'cleared-on-received',
     promise: 'CLEAR',
-    file: 'agent/src/mirror.ts',
+    file: 'agent/src/mirror/mirror.ts',
     find: '    this.#tracker.hubDurable(durable);\n',
     replace: '    this.#tracker.hubDurable(Math.max(durable, received));\n',
     profile: 'told-on-receipt',
@@ -259,7 +259,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'gap-without-a-span',
     promise: 'SPAN',
-    file: 'agent/src/mirror.ts',
+    file: 'agent/src/mirror/mirror.ts',
     find: "    this.#move(this.#tracker.anyDirty() ? 'lost-a-write' : 'in-step');\n",
     replace: "    this.#move('in-step');\n",
     profile: 'clean-start',
@@ -275,14 +275,14 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'age-of-the-gap-forgotten',
     promise: 'RPO',
-    file: 'agent/src/mirror.ts',
+    file: 'agent/src/mirror/mirror.ts',
     find: 'const since = Math.min(oldest ?? Infinity, this.#gapSinceMs ?? Infinity);',
     replace: 'const since = oldest ?? Infinity;',
   },
   {
     id: 'dropped-and-not-written-again',
     promise: 'CLEAR',
-    file: 'agent/src/doubts.ts',
+    file: 'agent/src/flushes/doubts.ts',
     find: '    const more = sum(this.#ranges.missing(offset, offset + length));\n',
     replace: '    if (length > 0) return true;\n    const more = sum(this.#ranges.missing(offset, offset + length));\n',
     profile: 'failing-flushes',
@@ -290,7 +290,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'doubts-not-told-to-the-next-process',
     promise: 'CLEAR',
-    file: 'agent/src/doubt-note.ts',
+    file: 'agent/src/flushes/doubt-note.ts',
     find: ' ? this.#doubtMarked(volume) : 0;',
     replace: ' ? 1 : 0;',
     profile: 'killed-in-doubt',
@@ -298,7 +298,7 @@ export const AGENT_BUGS: readonly Mutant[] = [
   {
     id: 'owed-error-not-told-by-the-next-process',
     promise: 'FLUSH',
-    file: 'agent/src/doubt-note.ts',
+    file: 'agent/src/flushes/doubt-note.ts',
     find: '      if (flushErrorOwed) volume.debt.owe();\n',
     replace: '',
     profile: 'killed-while-playing',

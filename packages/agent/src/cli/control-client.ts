@@ -1,7 +1,7 @@
 /** How the commands ask a running agent: through the control socket in its state directory. */
 import { askJson, path, required } from '@rephub/command';
 import { join } from 'node:path';
-import { type AgentStatus } from '../report.js';
+import { type AgentStatus } from '../status/report.js';
 import { CONTROL_SOCKET } from './control-socket.js';
 
 const TIMEOUT_MS = 5_000;

@@ -3,7 +3,7 @@ import { command, CommandFailure, EXIT, flag, formatDuration, formatRate, format
 import { ConfigFault } from '@rephub/platform';
 import { divergenceText, resyncShare } from '@rephub/protocol';
 import { namesHub } from '../link/link-status.js';
-import { type GroupStatus, type StartingStatus } from '../report.js';
+import { type GroupStatus, type StartingStatus } from '../status/report.js';
 import { askAgent, askStatus, stateOption } from './control-client.js';
 
 export const statusCommand = command({

@@ -7,9 +7,9 @@ import { listenFault } from '@rephub/platform/node';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import { type AckMode } from '../acknowledgement.js';
+import { type AckMode } from '../mirror/acknowledgement.js';
 import { type AgentGroup } from '../group.js';
-import { type AgentStatus } from '../report.js';
+import { type AgentStatus } from '../status/report.js';
 import { type Starting } from '../starting.js';
 import { metricsText } from './metrics.js';
 

@@ -1,6 +1,6 @@
 import { RESYNC_CAUSES } from '@rephub/protocol';
 import { expect, test } from 'vitest';
-import { type GroupStatus } from '../report.js';
+import { type GroupStatus } from '../status/report.js';
 import { metricsText } from './metrics.js';
 
 const STATUS: GroupStatus = {

@@ -1,7 +1,7 @@
 /** The agent's status as Prometheus metrics. */
 import { Counter, Gauge, Registry } from 'prom-client';
 import { PROTECTION_STATES, RESYNC_CAUSES, type ResyncFigures } from '@rephub/protocol';
-import { type AgentStatus, type GroupStatus, type StartingStatus } from '../report.js';
+import { type AgentStatus, type GroupStatus, type StartingStatus } from '../status/report.js';
 
 type GroupFigure = readonly [
   name: string,

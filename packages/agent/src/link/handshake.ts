@@ -10,9 +10,9 @@ import { asError, type Logger, type Platform } from '@rephub/platform';
 import { type Hello, type Verdict, type VolumeDescription, type Welcome } from '@rephub/protocol';
 import { type Comparer } from '../resync/comparer.js';
 import { type AgentConfig } from '../config.js';
-import { type GuestVolume } from '../guest-volume.js';
+import { type GuestVolume } from '../guest/guest-volume.js';
 import { helloOf } from './hello.js';
-import { type Mirror } from '../mirror.js';
+import { type Mirror } from '../mirror/mirror.js';
 import { type ResyncOrder } from '../resync/resync-order.js';
 import { type Standing } from './standing.js';
 

@@ -2,8 +2,8 @@
 import { type Tracker } from '@rephub/bitmap';
 import { FEATURES, type Hello, PROTOCOL_VERSION } from '@rephub/protocol';
 import { type AgentConfig } from '../config.js';
-import { type GuestVolume } from '../guest-volume.js';
-import { type Mirror } from '../mirror.js';
+import { type GuestVolume } from '../guest/guest-volume.js';
+import { type Mirror } from '../mirror/mirror.js';
 import { SOFTWARE } from '../version.js';
 
 /** Enough to name the files; there may be many. */

@@ -1,7 +1,7 @@
 /** What an operator asks for at the hub, done here: a resync of one kind or another, a verification. */
 import { type Logger } from '@rephub/platform';
 import { type Request } from '@rephub/protocol';
-import { type Mirror } from '../mirror.js';
+import { type Mirror } from '../mirror/mirror.js';
 
 export interface RequestParts {
   readonly log: Logger;

@@ -27,9 +27,9 @@ import {
   type Refuse,
   type Welcome,
 } from '@rephub/protocol';
-import { giveUpForeign, isLocalHub, pressureOf } from '../compression/pressure.js';
+import { giveUpForeign, isLocalHub, pressureOf } from '../mirror/pressure.js';
 import { type Findings } from '../resync/findings.js';
-import { type GuestVolume } from '../guest-volume.js';
+import { type GuestVolume } from '../guest/guest-volume.js';
 import { type Handshake } from './handshake.js';
 import { type HashClient } from '../resync/hash-client.js';
 import { carryOutRequest, type RequestParts } from './hub-requests.js';

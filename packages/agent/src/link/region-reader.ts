@@ -4,8 +4,8 @@
  */
 import { DeviceError, readSlices } from '@rephub/nbd';
 import { FrameType, MAX_PAYLOAD_BYTES, type ReadRegion } from '@rephub/protocol';
-import { type GuestVolume } from '../guest-volume.js';
-import { type Mirror } from '../mirror.js';
+import { type GuestVolume } from '../guest/guest-volume.js';
+import { type Mirror } from '../mirror/mirror.js';
 import { withRange } from '../range-lock.js';
 
 /** Null: the record is on its way. Otherwise why not. */

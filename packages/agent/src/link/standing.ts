@@ -8,7 +8,7 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type Divergence, divergenceSchema, type Hello, MAX_EARLIER_SESSIONS } from '@rephub/protocol';
-import { type AckMode } from '../acknowledgement.js';
+import { type AckMode } from '../mirror/acknowledgement.js';
 
 /** Numbers are reserved so far ahead of their use. */
 const RESERVED_NUMBERS = 2 ** 20;

@@ -4,7 +4,7 @@ import { SimClock } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
 import { BackgroundReads } from './background-reads.js';
 import { Courtesy, IDLE_MS, MOST_PIECE_BYTES, PIECE_BYTES } from './courtesy.js';
-import { GuestLatency } from '../guest-latency.js';
+import { GuestLatency } from '../guest/guest-latency.js';
 
 /** With a guest whose request is in flight until `end` is called. */
 function busy() {

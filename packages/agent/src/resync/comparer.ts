@@ -9,7 +9,7 @@
 import { type Clock, sleep } from '@rephub/platform';
 import { BLOCK_BYTES, CompareGauge } from './compare.js';
 import { type Answer, type HashClient } from './hash-client.js';
-import { type Mirror } from '../mirror.js';
+import { type Mirror } from '../mirror/mirror.js';
 
 export interface Comparison {
   readonly answer: Answer;

@@ -2,7 +2,7 @@
 import { BlockRequest, Command } from '@rephub/nbd';
 import { describe, expect, it } from 'vitest';
 import { Courtesy, FULL_LEVEL, IDLE_MS, MOST_PIECE_BYTES, PIECE_BYTES, REST_MS } from './courtesy.js';
-import { GuestLatency, type VolumeLatency } from '../guest-latency.js';
+import { GuestLatency, type VolumeLatency } from '../guest/guest-latency.js';
 
 const STEP_MS = 0.5;
 

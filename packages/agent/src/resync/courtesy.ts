@@ -17,7 +17,7 @@ import {
   type KindLatency,
   type LatencyKind,
   type VolumeLatency,
-} from '../guest-latency.js';
+} from '../guest/guest-latency.js';
 
 export const PIECE_BYTES = 256 * 1024;
 /** What one piece may be while nobody yields. */

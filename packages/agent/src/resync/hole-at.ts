@@ -1,6 +1,6 @@
 /** How far a device says, by `base:allocation`, that it reads as zeroes: asked, not read. */
 import { type BlockDevice, DeviceError } from '@rephub/nbd';
-import { allocationRuns, tellsAllocation } from '../allocation.js';
+import { allocationRuns, tellsAllocation } from '../guest/allocation.js';
 
 /** How many of `length` bytes from `offset` on are said to read as zeroes; 0 when it cannot tell. */
 export async function holeAt(device: BlockDevice, offset: number, length: number): Promise<number> {

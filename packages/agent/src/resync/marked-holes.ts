@@ -6,8 +6,8 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { DeviceError } from '@rephub/nbd';
-import { allocationRuns, tellsAllocation } from '../allocation.js';
-import { type GuestVolume } from '../guest-volume.js';
+import { allocationRuns, tellsAllocation } from '../guest/allocation.js';
+import { type GuestVolume } from '../guest/guest-volume.js';
 
 /** Questions are quick, and so many take seconds at most; what lies beyond them counts as data. */
 const MOST_ASKED = 4096;

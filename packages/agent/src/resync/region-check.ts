@@ -10,12 +10,12 @@ import { DeviceError, readSlices } from '@rephub/nbd';
 import { BlockKind } from '@rephub/protocol';
 import { type BackgroundReads } from './background-reads.js';
 import { BLOCK_BYTES, type BlockRun, compareBlocks } from './compare.js';
-import { type GuestVolume } from '../guest-volume.js';
+import { type GuestVolume } from '../guest/guest-volume.js';
 import { type Answer, type HashClient } from './hash-client.js';
 import { holeAt } from './hole-at.js';
-import { type Mirror } from '../mirror.js';
+import { type Mirror } from '../mirror/mirror.js';
 import { withRange } from '../range-lock.js';
-import { isStreamed } from '../stream-state.js';
+import { isStreamed } from '../mirror/stream-state.js';
 
 export const NO_HUB = 'there is no hub that could answer';
 /** What is read at once; a hole may be longer. */

@@ -3,8 +3,8 @@ import { FrameType, SAMPLE_CAUSE, type VerifyReport } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
 import { AGENT_DEFAULTS } from '../config.js';
 import { type CopyProgress } from './copier.js';
-import { FlushProof } from '../flush-proof.js';
-import { Marks } from '../marks.js';
+import { FlushProof } from '../flushes/flush-proof.js';
+import { Marks } from '../mirror/marks.js';
 import { Resyncing, type SpanLink } from './resyncing.js';
 import { DISK_BYTES, type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 

@@ -5,7 +5,7 @@
  */
 import { type BlockDevice, DeviceError, readBytes } from '@rephub/nbd';
 import { type Randomness } from '@rephub/platform';
-import { allocationRuns, type AllocationRun, tellsAllocation } from '../allocation.js';
+import { allocationRuns, type AllocationRun, tellsAllocation } from '../guest/allocation.js';
 import { partitionStarts } from './partition-starts.js';
 
 export const SAMPLE_BYTES = 64 * 1024;

@@ -6,7 +6,7 @@ import { FrameType, outcomeOf, type VerifyReport } from '@rephub/protocol';
 import { describe, expect, it, test } from 'vitest';
 import { BLOCK_BYTES } from './compare.js';
 import { Findings } from './findings.js';
-import { Marks } from '../marks.js';
+import { Marks } from '../mirror/marks.js';
 import { Pace } from './pace.js';
 import { ModelHub } from '../testing/model-hub.js';
 import { QueuedDisk } from '../testing/queued-disk.js';

@@ -12,11 +12,11 @@ import { type Clock, type Logger, type Randomness, randomUuid, sleep, type Timer
 import { MAX_HASHED_BYTES, type VerifyReport } from '@rephub/protocol';
 import { type BackgroundReads } from './background-reads.js';
 import { BLOCK_BYTES } from './compare.js';
-import { type GuestVolume } from '../guest-volume.js';
+import { type GuestVolume } from '../guest/guest-volume.js';
 import { type HashClient } from './hash-client.js';
 import { HoleFinder } from './hole-at.js';
-import { type Marks } from '../marks.js';
-import { type Mirror } from '../mirror.js';
+import { type Marks } from '../mirror/marks.js';
+import { type Mirror } from '../mirror/mirror.js';
 import { type Pace } from './pace.js';
 import { ANSWER_TIMEOUT_MS, checkRegion, NO_HUB, type Region, REGION_BYTES } from './region-check.js';
 import { type Place, VerifyTally } from './verify-tally.js';

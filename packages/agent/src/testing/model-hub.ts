@@ -3,7 +3,7 @@ import { type Clock } from '@rephub/platform';
 import { type SeededRandomness } from '@rephub/platform/sim';
 import { allZero, BlockKind, digestOf, FrameType, HashesBuilder, type HashRegion } from '@rephub/protocol';
 import { type HashClient } from '../resync/hash-client.js';
-import { type Mirror } from '../mirror.js';
+import { type Mirror } from '../mirror/mirror.js';
 import { type SeenRecord } from './volume-kit.js';
 
 export interface ModelHubParts {

@@ -2,7 +2,7 @@
 import { DeviceError } from '@rephub/nbd';
 import { silentLogger } from '@rephub/platform';
 import type { SimClock } from '@rephub/platform/sim';
-import { GuestLatency } from '../guest-latency.js';
+import { GuestLatency } from '../guest/guest-latency.js';
 import { type OpenUpstream } from '../upstream/lane.js';
 import { type RetryPolicy } from '../upstream/retry-policy.js';
 import { Upstream } from '../upstream/upstream.js';

@@ -1,7 +1,7 @@
 import { ConfigFault, type Fault, LinkFault, ProtocolFault, silentLogger } from '@rephub/platform';
 import { SimClock } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
-import { GuestLatency } from '../guest-latency.js';
+import { GuestLatency } from '../guest/guest-latency.js';
 import { ScriptedDevice } from '../testing/scripted-device.js';
 import { OPTIONS, POLICY } from '../testing/upstream-kit.js';
 import { checkUpstream, openPatiently } from './open-upstream.js';

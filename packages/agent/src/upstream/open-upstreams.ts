@@ -1,7 +1,7 @@
 /** Opens the upstreams of all volumes of a group, as its configuration says. */
 import { holdBytes, type Logger, type Platform, releaseBytes } from '@rephub/platform';
 import { type AgentConfig } from '../config.js';
-import { type GuestLatency } from '../guest-latency.js';
+import { type GuestLatency } from '../guest/guest-latency.js';
 import { type UpstreamsAwaited } from '../starting.js';
 import { type OpenUpstream } from './lane.js';
 import { checkUpstream, openPatiently, sizeAsker, upstreamOpener } from './open-upstream.js';

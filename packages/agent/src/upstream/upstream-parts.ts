@@ -1,6 +1,6 @@
 /** What an Upstream is made of, and what it tells. Shapes only. */
 import { type Clock, type Logger } from '@rephub/platform';
-import { type VolumeLatency } from '../guest-latency.js';
+import { type VolumeLatency } from '../guest/guest-latency.js';
 import { type OpenUpstream } from './lane.js';
 import { type MultiConnMode, type TrackDirty } from './multi-conn.js';
 import { type PayloadMemory } from './replay-log.js';

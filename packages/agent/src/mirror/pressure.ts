@@ -1,8 +1,8 @@
 /** Between the packer and the link: how hard records press against it, and whether the hub at its end can read them. */
 import { isLocalAddress } from '@rephub/platform';
 import { dialAddress, type FrameLink, parseHubUrl, type Verdict, type Welcome } from '@rephub/protocol';
-import { type Mirror } from '../mirror.js';
-import { type Pressure } from './packer.js';
+import { type Mirror } from './mirror.js';
+import { type Pressure } from '../compression/packer.js';
 
 /** So much in the connection, beyond what the kernel took: records wait for the link. */
 const WAITING_BYTES = 64 * 1024;

@@ -15,7 +15,7 @@ import {
   trimRange,
 } from '@rephub/nbd';
 import { allocationRuns, tellsAllocation } from './allocation.js';
-import { type WriteOperation } from './operations.js';
+import { type WriteOperation } from '../operations.js';
 
 export interface TrimSteps {
   /** Upstream reads as zeroes there. */

@@ -23,19 +23,19 @@ import {
 } from '@rephub/nbd';
 import { type Clock, type Logger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
-import { type Acknowledgement } from './acknowledgement.js';
-import { type Answerer } from './answer-queue.js';
-import { type CongestionGate } from './congestion-gate.js';
-import { dirtyRuns } from './dirty-runs.js';
-import { Doubts } from './doubts.js';
-import { FlushDebt, type UpstreamDoubt } from './flush-debt.js';
-import { type FlushProof } from './flush-proof.js';
-import { type FreezeGate } from './freeze-gate.js';
+import { type Acknowledgement } from '../mirror/acknowledgement.js';
+import { type Answerer } from '../mirror/answer-queue.js';
+import { type CongestionGate } from '../mirror/congestion-gate.js';
+import { dirtyRuns } from '../mirror/dirty-runs.js';
+import { Doubts } from '../flushes/doubts.js';
+import { FlushDebt, type UpstreamDoubt } from '../flushes/flush-debt.js';
+import { type FlushProof } from '../flushes/flush-proof.js';
+import { type FreezeGate } from '../mirror/freeze-gate.js';
 import { GuestFlushes } from './guest-flushes.js';
-import { type Marks } from './marks.js';
-import { type Mirror } from './mirror.js';
-import { RangeLock } from './range-lock.js';
-import { WriteOperation } from './operations.js';
+import { type Marks } from '../mirror/marks.js';
+import { type Mirror } from '../mirror/mirror.js';
+import { RangeLock } from '../range-lock.js';
+import { WriteOperation } from '../operations.js';
 import { Trims } from './trims.js';
 
 /** The metadata context that tells what a resync would send. */

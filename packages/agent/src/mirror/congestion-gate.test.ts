@@ -1,7 +1,7 @@
 import { BlockRequest, Command } from '@rephub/nbd';
 import { describe, expect, it } from 'vitest';
 import { CongestionGate } from './congestion-gate.js';
-import { WriteOperation } from './operations.js';
+import { WriteOperation } from '../operations.js';
 import { RecordWindow } from './record-window.js';
 
 const LIMIT = 64 * 1024;

@@ -11,16 +11,16 @@ import {
 import { silentLogger } from '@rephub/platform';
 import { FrameType } from '@rephub/protocol';
 import { describe, expect, it, test } from 'vitest';
-import { digest, NAME_DIGITS } from './digest.js';
+import { digest, NAME_DIGITS } from '../digest.js';
 import { type DoubtedVolume, DoubtNote } from './doubt-note.js';
 import { Doubts } from './doubts.js';
 import { FlushDebt } from './flush-debt.js';
-import { readRegion } from './link/region-reader.js';
-import { outcomeOf } from './testing/upstream-kit.js';
-import { PretendingDevice } from './testing/pretending-device.js';
-import { ScriptedDevice } from './testing/scripted-device.js';
-import { DISK_BYTES, volumeKit, type VolumeKit } from './testing/volume-kit.js';
-import { type UpstreamOptions } from './upstream/upstream-parts.js';
+import { readRegion } from '../link/region-reader.js';
+import { outcomeOf } from '../testing/upstream-kit.js';
+import { PretendingDevice } from '../testing/pretending-device.js';
+import { ScriptedDevice } from '../testing/scripted-device.js';
+import { DISK_BYTES, volumeKit, type VolumeKit } from '../testing/volume-kit.js';
+import { type UpstreamOptions } from '../upstream/upstream-parts.js';
 
 const KIB = 1024;
 const LENGTH = 64 * KIB;

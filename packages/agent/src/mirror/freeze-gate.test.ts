@@ -3,10 +3,10 @@ import { describe, expect, it } from 'vitest';
 import { CongestionGate } from './congestion-gate.js';
 import { FreezeGate } from './freeze-gate.js';
 import { type Mirror } from './mirror.js';
-import { WriteOperation } from './operations.js';
+import { WriteOperation } from '../operations.js';
 import { RecordWindow } from './record-window.js';
-import { outcomeOf } from './testing/upstream-kit.js';
-import { volumeKit } from './testing/volume-kit.js';
+import { outcomeOf } from '../testing/upstream-kit.js';
+import { volumeKit } from '../testing/volume-kit.js';
 
 function setUp() {
   const hub = { away: true };

@@ -1,9 +1,9 @@
 import { BlockRequest, Command, flushDevice, NbdError, writeBytes } from '@rephub/nbd';
 import { describe, expect, it } from 'vitest';
 import { FlushDebt } from './flush-debt.js';
-import { outcomeOf } from './testing/upstream-kit.js';
-import { PretendingDevice } from './testing/pretending-device.js';
-import { DISK_BYTES, volumeKit } from './testing/volume-kit.js';
+import { outcomeOf } from '../testing/upstream-kit.js';
+import { PretendingDevice } from '../testing/pretending-device.js';
+import { DISK_BYTES, volumeKit } from '../testing/volume-kit.js';
 
 describe('what a volume owes its guest (promise FLUSH)', () => {
   it('is due when writes are gone, and owed already while upstream may have lost them', () => {

@@ -8,9 +8,9 @@
 import { type Tracker } from '@rephub/bitmap';
 import { flushDevice } from '@rephub/nbd';
 import { asError, type Clock, type Logger, sleep, type Timer } from '@rephub/platform';
-import { type FlushProof } from './flush-proof.js';
+import { type FlushProof } from '../flushes/flush-proof.js';
 import { type GuestVolume } from './guest-volume.js';
-import { type Mirror } from './mirror.js';
+import { type Mirror } from '../mirror/mirror.js';
 
 /** For so long cooling waits for flushes. */
 const SETTLE_MS = 10_000;

@@ -1,6 +1,6 @@
 /** The group's state in one word and one sentence, from the agent's side. Pure. */
 import { type ProtectionState } from '@rephub/protocol';
-import { type StreamState } from './stream-state.js';
+import { type StreamState } from '../mirror/stream-state.js';
 
 export interface StateFacts {
   readonly hasHub: boolean;

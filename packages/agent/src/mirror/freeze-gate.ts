@@ -2,7 +2,7 @@
  * `--on-disconnect freeze`: while the hub is away, or mirroring has stopped, guest writes wait before they go
  * upstream, in their order. Reads go on, and so do writes while the operator has paused mirroring.
  */
-import { type WriteOperation } from './operations.js';
+import { type WriteOperation } from '../operations.js';
 
 export class FreezeGate {
   readonly #isFrozen: () => boolean;

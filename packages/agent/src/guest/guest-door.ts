@@ -9,7 +9,7 @@ import {
   PayloadBudget,
   type Platform,
 } from '@rephub/platform';
-import { type AgentConfig } from './config.js';
+import { type AgentConfig } from '../config.js';
 
 /** Begins to accept on a socket that is open already. */
 export type PassedSocket = (accept: (connection: Connection) => void) => Promise<Listener>;

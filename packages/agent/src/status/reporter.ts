@@ -8,17 +8,17 @@ import { type Tracker } from '@rephub/bitmap';
 import { type NbdServer } from '@rephub/nbd';
 import { type Clock, type Logger } from '@rephub/platform';
 import { type AgentReport, figuresOf, RESYNC_CAUSES, type ResyncsByCause } from '@rephub/protocol';
-import { type Acknowledgement } from './acknowledgement.js';
-import { type AgentConfig } from './config.js';
-import { type CopyProgress } from './resync/copier.js';
-import { type Growth } from './growth.js';
-import { type GuestVolume } from './guest-volume.js';
-import { type HubLink } from './link/hub-link.js';
-import { type Mirror } from './mirror.js';
+import { type Acknowledgement } from '../mirror/acknowledgement.js';
+import { type AgentConfig } from '../config.js';
+import { type CopyProgress } from '../resync/copier.js';
+import { type Growth } from '../growth.js';
+import { type GuestVolume } from '../guest/guest-volume.js';
+import { type HubLink } from '../link/hub-link.js';
+import { type Mirror } from '../mirror/mirror.js';
 import { type GroupStatus, reportOf } from './report.js';
-import { type Resyncing } from './resync/resyncing.js';
+import { type Resyncing } from '../resync/resyncing.js';
 import { describeState } from './status.js';
-import { type Upstream } from './upstream/upstream.js';
+import { type Upstream } from '../upstream/upstream.js';
 
 export interface ReporterParts {
   readonly clock: Clock;

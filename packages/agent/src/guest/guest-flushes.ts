@@ -8,12 +8,12 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { type BlockDevice, BlockRequest, Command, CommandFlag, NbdError } from '@rephub/nbd';
-import { type Acknowledgement } from './acknowledgement.js';
-import { type Answerer } from './answer-queue.js';
-import { type FlushDebt } from './flush-debt.js';
-import { type FlushProof } from './flush-proof.js';
-import { type Mirror } from './mirror.js';
-import { FlushOperation, type FlushSteps } from './operations.js';
+import { type Acknowledgement } from '../mirror/acknowledgement.js';
+import { type Answerer } from '../mirror/answer-queue.js';
+import { type FlushDebt } from '../flushes/flush-debt.js';
+import { type FlushProof } from '../flushes/flush-proof.js';
+import { type Mirror } from '../mirror/mirror.js';
+import { FlushOperation, type FlushSteps } from '../operations.js';
 
 /** Operations kept for another use, at most. */
 const POOL_LIMIT = 64;

@@ -11,10 +11,10 @@
  */
 import { type Tracker } from '@rephub/bitmap';
 import { ConfigFault, type Logger } from '@rephub/platform';
-import { digest, NAME_DIGITS } from './digest.js';
+import { digest, NAME_DIGITS } from '../digest.js';
 import { type Doubts } from './doubts.js';
 import { type FlushDebt } from './flush-debt.js';
-import { OPEN_NOTE } from './upstream-watch.js';
+import { OPEN_NOTE } from '../upstream-watch.js';
 
 const DROPPED = 'dropped';
 const OWED = 'flush-error-owed';

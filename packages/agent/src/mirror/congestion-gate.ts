@@ -4,7 +4,7 @@
  */
 import { FRAME_OVERHEAD_BYTES } from '@rephub/protocol';
 import { type Mirror } from './mirror.js';
-import { type WriteOperation } from './operations.js';
+import { type WriteOperation } from '../operations.js';
 
 export class CongestionGate {
   readonly #mirror: Pick<Mirror, 'linked' | 'window'>;

@@ -6,11 +6,11 @@ import {
   type ResyncsByCause,
   type VerifyReport,
 } from '@rephub/protocol';
-import { type CompressionStatus, type PackerCounters } from './compression/packer.js';
-import { type CourtesyStatus } from './resync/courtesy.js';
-import { type LinkStatus } from './link/link-status.js';
-import { type MirrorCounters } from './mirror-events.js';
-import { type VerifyCounters } from './resync/verifier.js';
+import { type CompressionStatus, type PackerCounters } from '../compression/packer.js';
+import { type CourtesyStatus } from '../resync/courtesy.js';
+import { type LinkStatus } from '../link/link-status.js';
+import { type MirrorCounters } from '../mirror/mirror-events.js';
+import { type VerifyCounters } from '../resync/verifier.js';
 
 /** Until its upstreams are there and the group is open, an agent knows less of itself. */
 export type AgentStatus = GroupStatus | StartingStatus;

@@ -13,7 +13,7 @@ import {
 import { inspectState } from '@rephub/bitmap';
 import { FrameFlag, FrameType } from '@rephub/protocol';
 import { describe, expect, it } from 'vitest';
-import { DISK_BYTES, volumeKit } from './testing/volume-kit.js';
+import { DISK_BYTES, volumeKit } from '../testing/volume-kit.js';
 
 const KIB = 1024;
 const data = (fill: number, length = 4 * KIB): Buffer => Buffer.alloc(length, fill);

@@ -1,8 +1,8 @@
 /** What a volume's flushes prove is that volume's: no other waits for it (promise CLEAR). */
 import { Command, NbdError, writeBytes } from '@rephub/nbd';
 import { describe, expect, it } from 'vitest';
-import { ScriptedDevice } from './testing/scripted-device.js';
-import { DISK_BYTES, type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { ScriptedDevice } from '../testing/scripted-device.js';
+import { DISK_BYTES, type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 
 const MIB = 1024 * 1024;
 

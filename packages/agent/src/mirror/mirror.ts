@@ -11,7 +11,7 @@
 import { type Tracker } from '@rephub/bitmap';
 import { type Clock, type Logger, ProtocolFault } from '@rephub/platform';
 import { carriesRange, encodeBody, FRAME_OVERHEAD_BYTES, FrameFlag, FrameType, RecordEncoder } from '@rephub/protocol';
-import { type Packer } from './compression/packer.js';
+import { type Packer } from '../compression/packer.js';
 import { Gathering } from './gathering.js';
 import { mirrorCounters, type MirrorEvents } from './mirror-events.js';
 import { type FrameTarget, RecordWindow } from './record-window.js';

@@ -7,7 +7,7 @@
  * Must not know: marks, records, who reads.
  */
 import { appendZeroes, type BlockDevice, BlockRequest, Command, cutSlices, NbdError } from '@rephub/nbd';
-import { type Piece, Ranges } from './ranges.js';
+import { type Piece, Ranges } from '../ranges.js';
 
 /** More than this is not written again: what nobody can tell apart from it would be, a whole disk in a first sync. */
 const MOST_BYTES = 8 * 1024 * 1024 * 1024;

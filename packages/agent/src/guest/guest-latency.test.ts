@@ -2,11 +2,11 @@ import { BlockRequest, Command, CommandFlag, flushDevice, NbdError, readBytes, w
 import { silentLogger, sleep } from '@rephub/platform';
 import { SimClock } from '@rephub/platform/sim';
 import { describe, expect, it } from 'vitest';
-import { Acknowledgement } from './acknowledgement.js';
-import { FreezeGate } from './freeze-gate.js';
+import { Acknowledgement } from '../mirror/acknowledgement.js';
+import { FreezeGate } from '../mirror/freeze-gate.js';
 import { GuestLatency, type KindLatency, type VolumeLatency } from './guest-latency.js';
-import { withRange } from './range-lock.js';
-import { type VolumeKit, volumeKit } from './testing/volume-kit.js';
+import { withRange } from '../range-lock.js';
+import { type VolumeKit, volumeKit } from '../testing/volume-kit.js';
 
 function one(latency: GuestLatency): VolumeLatency {
   return latency.addVolume('disk0');
