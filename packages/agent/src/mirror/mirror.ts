@@ -100,10 +100,6 @@ export class Mirror {
     return this.#encoder.lastChecksum;
   }
 
-  get receivedNumber(): number {
-    return this.#receivedNumber;
-  }
-
   get durableNumber(): number {
     return this.#durableNumber;
   }

@@ -320,9 +320,9 @@ export class Applier {
     const stretch = { from: position, to: layer.endPosition, checksum: point.checksum };
     if (!(await isWhole(segments, stretch, () => this.#stopped))) return false;
     await this.#foldingTo(timeline.reachOf(layer));
-    const result = await foldLayer(layer, base, journal, () => this.#stopped);
-    if (result === null) return false;
-    for (const image of result.touched) await image.sync();
+    const touched = await foldLayer(layer, base, journal, () => this.#stopped);
+    if (touched === null) return false;
+    for (const image of touched) await image.sync();
     await this.#storeUnreadable(layer);
     const { end } = layer;
     if (end === null) throw new Error('assertion failed: a folded layer has ended');

@@ -43,24 +43,19 @@ interface Arena {
   memory: Buffer;
 }
 
-export interface FoldResult {
-  readonly bytesWritten: number;
-  readonly bytesZeroed: number;
-  readonly touched: ReadonlySet<BaseImage>;
-}
-
-/** Puts all of the layer's content into the images; nothing is synced. `stopped` is asked between steps; then the result is null. */
+/**
+ * Puts all of the layer's content into the images, and resolves to those that it has touched; nothing is synced. `stopped` is
+ * asked between steps; then the result is null.
+ */
 export async function foldLayer(
   layer: Layer,
   base: BaseSet,
   journal: JournalReader,
   stopped: () => boolean,
-): Promise<FoldResult | null> {
+): Promise<ReadonlySet<BaseImage> | null> {
   const arena: Arena = { memory: NO_DATA };
   const touched = new Set<BaseImage>();
   const removed = new Set<Volume>();
-  let bytesWritten = 0;
-  let bytesZeroed = 0;
   for (const { kind, volume, sizeBytes } of layer.changes) {
     if (kind === 'removed') removed.add(volume);
     else if (kind === 'added') touched.add(await base.make(volume.added, volume.name, sizeBytes));
@@ -90,7 +85,6 @@ export async function foldLayer(
         else if (place === Place.Zero) {
           if (stopped()) return null;
           await image.zero(start, end - start);
-          bytesZeroed += end - start;
           zeroes += 1;
           // The index may have been searched by others meanwhile.
           more = index.seek(offset, extent);
@@ -102,7 +96,7 @@ export async function foldLayer(
         if (stopped()) return null;
         await readPieces(window, journal, arena);
         window.sort((one, other) => one.offset - other.offset);
-        bytesWritten += await writePieces(window, image);
+        await writePieces(window, image);
       }
     }
   }
@@ -119,7 +113,7 @@ export async function foldLayer(
       touched.add(image);
     }
   }
-  return { bytesWritten, bytesZeroed, touched };
+  return touched;
 }
 
 /** In the journal's order; those of compressed records, whose places are far from the others', by themselves. */
@@ -203,15 +197,13 @@ function roomFor(stretches: readonly Stretch[], arena: Arena): Buffer {
   return arena.memory;
 }
 
-/** `pieces` are in address order. Resolves to the bytes written; what they held is let go. */
-async function writePieces(pieces: readonly Piece[], image: BaseImage): Promise<number> {
-  let bytes = 0;
+/** `pieces` are in address order; what they held is let go. */
+async function writePieces(pieces: readonly Piece[], image: BaseImage): Promise<void> {
   const writes: { readonly offset: number; readonly chunks: Buffer[]; end: number }[] = [];
   for (const piece of pieces) {
     const last = writes[writes.length - 1];
     const { data } = piece;
     piece.data = NO_DATA;
-    bytes += data.length;
     if (last !== undefined && last.end === piece.offset && last.end - last.offset + piece.length <= LARGEST_BYTES) {
       last.chunks.push(data);
       last.end += piece.length;
@@ -223,7 +215,6 @@ async function writePieces(pieces: readonly Piece[], image: BaseImage): Promise<
     await image.write(write.chunks, write.offset);
     write.chunks.length = 0;
   });
-  return bytes;
 }
 
 /** Runs `work` for every item, CALLS at a time; the first failure ends it once what is under way has ended. */
