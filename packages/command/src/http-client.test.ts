@@ -99,6 +99,9 @@ describe('askJson', () => {
       [403, { error: 'another name' }, 2, 'another name'],
       [409, { error: 'a history' }, 1, 'a history'],
       [507, { error: 'no room' }, 75, 'no room'],
+      [502, { error: { code: 'agent-gone', message: 'its agent went', retryable: true } }, 75, 'its agent went'],
+      [502, { error: { code: 'read-unreadable', message: 'a bad sector', retryable: false } }, 1, 'a bad sector'],
+      [502, 'a proxy', 1, `${directory}/control.sock answered /status with 502`],
       [503, { message: 'starting' }, 75, 'starting'],
       [500, null, 1, `${directory}/control.sock answered /status with 500`],
     ] as const) {

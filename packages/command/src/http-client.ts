@@ -52,15 +52,24 @@ export async function askJson(given: JsonRequest): Promise<unknown> {
 }
 
 const TRY_AGAIN: ReadonlySet<number> = new Set([429, 503, 504, 507]);
+/** Whom the other side has asked in turn could not answer: now, or ever. */
+const BEHIND = 502;
 /** A value that is wrong: in the request, the token, or the name that the other side was called by. */
 const WRONG: ReadonlySet<number> = new Set([400, 401, 403]);
 
 /** How a command ends whose request was refused. A name that is not there is wrong usage, as every other wrong value. */
 export function refusalExitCode(status: number, body: unknown): ExitCode {
-  if (TRY_AGAIN.has(status)) return EXIT.tryAgain;
+  if (TRY_AGAIN.has(status) || (status === BEHIND && isRetryable(body))) return EXIT.tryAgain;
   if (WRONG.has(status) || (status === 404 && refusalCode(body)?.startsWith('unknown-') === true))
     return EXIT.wrongUsage;
   return EXIT.failed;
+}
+
+/** `{"error": {"retryable": true}}` */
+function isRetryable(body: unknown): boolean {
+  if (typeof body !== 'object' || body === null) return false;
+  if ('error' in body) return isRetryable(body.error);
+  return 'retryable' in body && body.retryable === true;
 }
 
 /** `{"error": {"code"}}`, which tells a name that is not there from a path that is not. */

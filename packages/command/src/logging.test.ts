@@ -46,6 +46,25 @@ describe('openLogger', () => {
     expect(readFileSync(`${logFile}.1`, 'utf8')).toMatch(/ info {2}before\n$/);
   });
 
+  it('says in the old file that it cannot be opened anew, and goes on there', async () => {
+    const logFile = join(directory, 'log');
+    const log = await openLogger({ logLevel: 'debug', logFormat: 'text', logFile });
+    const moved = `${directory}.moved`;
+    renameSync(directory, moved);
+    try {
+      log.reopen();
+      log.info('after');
+      await vi.waitFor(async () => {
+        await flushLoggers();
+        expect(readFileSync(join(moved, 'log'), 'utf8')).toMatch(
+          /^\S+Z error log-not-reopened file=\S+ reason=.+\n\S+Z info {2}after\n$/,
+        );
+      });
+    } finally {
+      renameSync(moved, directory);
+    }
+  });
+
   it('refuses a file that cannot be opened', async () => {
     const settings = { logLevel: 'info', logFormat: 'text', logFile: join(directory, 'no/log') } as const;
     await expect(openLogger(settings)).rejects.toMatchObject({

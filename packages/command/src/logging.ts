@@ -35,7 +35,10 @@ export interface LogSettings {
 }
 
 export interface OpenLogger extends Logger {
-  /** Opens the file anew by its name; for SIGHUP. Nothing for stderr. */
+  /**
+   * Opens the file anew by its name; for SIGHUP. Nothing for stderr. Where it cannot be opened the log goes on in the one that
+   * is open, and says so there (`log-not-reopened`).
+   */
   reopen(): void;
   /** Writes out what is buffered, now; one line may still be under way (`flushLoggers` waits for it too). */
   flush(): void;
@@ -91,7 +94,10 @@ export async function openLogger(settings: LogSettings): Promise<OpenLogger> {
     warn: at('warn'),
     error: at('error'),
     reopen: () => {
-      if (settings.logFile !== undefined) destination.reopen();
+      if (settings.logFile === undefined) return;
+      const reason = whyNotWritable(settings.logFile);
+      if (reason === null) destination.reopen();
+      else lines.error({ file: settings.logFile, reason }, 'log-not-reopened');
     },
     flush: () => {
       try {
@@ -106,14 +112,9 @@ export async function openLogger(settings: LogSettings): Promise<OpenLogger> {
 type Destination = ReturnType<typeof pino.destination>;
 
 async function openDestination(make: typeof pino, file: string | undefined): Promise<Destination> {
-  try {
-    // Tried at once, so that a wrong path is refused at start and not told to nobody later.
-    if (file !== undefined) closeSync(openSync(file, 'a', 0o640));
-  } catch (error) {
-    throw new ConfigFault('bad-value', `--log-file: cannot open "${file ?? ''}": ${plainReason(error)}`, {
-      cause: error,
-    });
-  }
+  // Tried at once, so that a wrong path is refused at start and not told to nobody later.
+  const reason = file === undefined ? null : whyNotWritable(file);
+  if (reason !== null) throw new ConfigFault('bad-value', `--log-file: cannot open "${file ?? ''}": ${reason}`);
   const destination = make.destination({
     dest: file ?? 2,
     append: true,
@@ -126,6 +127,16 @@ async function openDestination(make: typeof pino, file: string | undefined): Pro
   // Before that nothing can be flushed.
   if (file !== undefined) await once(destination, 'ready');
   return destination;
+}
+
+/** Null: it can be written, and is there now. */
+function whyNotWritable(file: string): string | null {
+  try {
+    closeSync(openSync(file, 'a', 0o640));
+    return null;
+  } catch (error) {
+    return plainReason(error);
+  }
 }
 
 /** One line for people: `2026-01-01T00:00:00.000Z info  link-up hub=tcp://h:9010`. */
