@@ -423,7 +423,9 @@ export class World {
       seed: this.setup.seed + purpose,
       lateChance: 0.3,
       delayMs: (operation) =>
-        operation === 'sync' ? syncMs + 0.02 + random.fraction() ** 4 * 5 : 0.02 + random.fraction() ** 4,
+        operation === 'sync'
+          ? (this.healing ? 0 : syncMs) + 0.02 + random.fraction() ** 4 * 5
+          : 0.02 + random.fraction() ** 4,
     });
   }
 

@@ -3,7 +3,7 @@
  * never served, what was durable is never cut for damage. CORRUPT: damage at the hub is named while it lasts. FULL: a full disk stops acknowledgements, says why, and serves on. NODISCARD: a line that ended is kept.
  */
 import { viewContents } from '../disk-contents.js';
-import { type Ack, type Hello, type Verdict, type Welcome } from '@rephub/protocol';
+import { type Ack, type Hello, type Line, type Verdict, type Welcome } from '@rephub/protocol';
 import { asError } from '@rephub/platform';
 import { type CrashFate, type SimFiles } from '@rephub/platform/sim';
 import { type GroupStore } from '../hub-types.js';
@@ -119,9 +119,7 @@ export class Durable implements Checker {
     const { line, lastNumber, durableNumber, corrupted } = store.state;
     this.#corruption(corrupted, lastNumber, durableNumber);
     const isSound = corrupted === null || this.#world.excuses.hubRotted;
-    // Another line was to begin, and its files could not be made: what is kept aside is judged by NODISCARD.
-    const isReplaced = line === null && this.#world.excuses.groupBegunAnew > 0;
-    this.#world.check('DURABLE', (lastNumber >= this.#durable || isReplaced) && isSound, () => {
+    this.#world.check('DURABLE', (lastNumber >= this.#durable || this.#isReplaced(line, this.#line)) && isSound, () => {
       return `the hub holds ${lastNumber}, and has acknowledged ${this.#durable} as durable: ${corrupted ?? ''}`;
     });
     if (line !== null && !this.#lines.has(line.id)) this.#anotherLine(line.id);
@@ -144,6 +142,14 @@ export class Durable implements Checker {
     this.#world.check('CORRUPT', state === expected, () => {
       return `the group is called ${state}, not ${expected}, and its journal is damaged: ${corrupted}`;
     });
+  }
+
+  /**
+   * What was acknowledged of `acknowledged` is kept aside, which NODISCARD judges: an operator has let another line begin in its
+   * place. Its agent may have gone long before, or the new line's files may lack.
+   */
+  #isReplaced(line: Line | null, acknowledged: string): boolean {
+    return line?.id !== acknowledged && this.#world.excuses.groupBegunAnew > 0;
   }
 
   #anotherLine(line: string): void {
@@ -181,7 +187,7 @@ export class Durable implements Checker {
   /** What a start finds; null when it cannot be told. */
   async #judge(files: SimFiles, fate: CrashFate, what: string): Promise<GroupStore['state'] | null> {
     const world = this.#world;
-    const durable = this.#durable;
+    const [durable, acknowledged] = [this.#durable, this.#line];
     const mayBeDamaged = world.excuses.hubRotted;
     const promise = fate === 'lose' || fate === 'keep' ? 'DURABLE' : 'TORN';
     try {
@@ -191,8 +197,9 @@ export class Durable implements Checker {
         return null;
       }
       const { state } = store;
-      const { lastNumber, lastChecksum, consistentNumber, corrupted } = state;
-      world.check(promise, (corrupted === null || mayBeDamaged) && lastNumber >= durable, () => {
+      const { line, lastNumber, lastChecksum, consistentNumber, corrupted } = state;
+      const isKept = lastNumber >= durable || this.#isReplaced(line, acknowledged);
+      world.check(promise, (corrupted === null || mayBeDamaged) && isKept, () => {
         return `after ${what} the hub ends at ${lastNumber}, ${durable} was durable: ${corrupted ?? ''}`;
       });
       world.check('TORN', lastNumber === 0 || world.records.find(lastNumber, lastChecksum) !== null, () => {

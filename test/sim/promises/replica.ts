@@ -37,8 +37,8 @@ export class Replica implements Checker {
   #foundBelowFold(): void {
     const { records, store } = this.#world;
     if (store === null) return;
-    const { consistentNumber, corrupted, spanOpen, lastNumber, lastChecksum, appliedNumber } = store.state;
-    if (consistentNumber !== null || corrupted === null || spanOpen || lastNumber === 0) return;
+    const { consistentNumber, corrupted, lastNumber, lastChecksum, appliedNumber } = store.state;
+    if (consistentNumber !== null || corrupted === null || lastNumber === 0) return;
     const images = baseContents(this.#world, '/data/groups/vm1/base');
     const unexplained = records.lostAfter(lastNumber, lastChecksum, appliedNumber, images);
     this.#world.check('PIT', unexplained === null, () => {
