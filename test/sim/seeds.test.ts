@@ -1,6 +1,7 @@
 /** A fixed handful of seeds, and what makes a seed worth something: that it gives the same run again, and that bugs would be seen. */
 import { describe, expect, it } from 'vitest';
 import { MUTANTS } from './mutants/list.js';
+import { PROFILES } from './profiles.js';
 import { CHECKED } from './promises/index.js';
 import { runScript } from './run.js';
 import { scriptOf } from './script.js';
@@ -24,6 +25,16 @@ describe('the simulator', () => {
     expect(violation?.message ?? null).toBeNull();
     expect(coverage.requests).toBeGreaterThanOrEqual(1000);
     expect(coverage.crashes).toBeGreaterThanOrEqual(1);
+  });
+
+  // The checkers once called wrong what was right there.
+  it.each([
+    ['rotting-while-running', 20_111],
+    ['killed-while-away', 20_123],
+  ] as const)('keeps every promise in profile %s, seed %i', { timeout: LIMIT_MS }, async (profile, seed) => {
+    const { violation, error } = await runScript(scriptOf(seed, PROFILES[profile]));
+    expect(error).toBeNull();
+    expect(violation?.message ?? null).toBeNull();
   });
 
   it('runs the same seed to the same trace, byte for byte', { timeout: LIMIT_MS }, async () => {
